@@ -1,0 +1,1 @@
+"""Visual place recognition without ROS: networks, maps and the step from pictures to poses."""

@@ -1,0 +1,53 @@
+"""How the command line talks: answers on stdout, everything else on stderr, progress only where a person looks."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+answers = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    """Finished pieces per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="cyan")
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Shows a bar with rate and time left on stderr while the block runs.
+
+    Args:
+        description: what is being counted, e.g. ``"describing pictures"``.
+        total: number of pieces, None where unknown.
+
+    Yields:
+        A function that takes the number of pieces finished since its last call.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def print_json(value: Any) -> None:
+    """Writes `value` as one JSON document to stdout; NaN, which JSON lacks, becomes null."""
+    print(json.dumps(_without_nan(value), indent=2, ensure_ascii=False))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value

@@ -1,0 +1,67 @@
+"""Entry point of `dsformer`: finds the sub-commands, runs one, turns failures into one line and an exit status."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+
+from dsformer_core.cli.console import errors
+from dsformer_core.errors import DsformerError
+
+COMMANDS = "dsformer.commands"
+
+EXAMPLES = """\
+examples:
+  dsformer map build --images drive/ --output town.map --model gem_mobilenet_v2
+  dsformer map view town.map --output town.html
+  dsformer localize picture.jpg --map town.map
+  dsformer COMMAND --help        every command has examples of its own
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line, with every installed sub-command."""
+    parser = argparse.ArgumentParser(
+        prog="dsformer",
+        description="Make maps of geotagged pictures, and ask them where a picture was taken.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dsformer {version('dsformer_ros')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):
+        entry.load()(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one sub-command.
+
+    Args:
+        argv: arguments without the program's name; the process's own when None.
+
+    Returns:
+        0 when it succeeded, 1 when it failed, 2 when it was called wrongly.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except DsformerError as error:
+        return _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`dsformer … | head`); Python must not complain about it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename or 'operating system'}: {error.strerror or error}", 1)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    errors.print(f"dsformer: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return status
