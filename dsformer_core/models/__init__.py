@@ -1,0 +1,83 @@
+"""Networks that turn pictures into descriptors, by name.
+
+    >>> from dsformer_core.models import create_model
+    >>> model = create_model("gem_mobilenet_v2", weights="imagenet")
+    >>> model(images).shape  # images: (B, 3, 224, 224), normalised as model.preprocessing says
+    torch.Size([B, 512])
+
+A new architecture is one file here with a class under `@register_model`, and one line in the imports below.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from dsformer_core.errors import UsageError
+from dsformer_core.models import (
+    gem_mobilenet_v2,  # noqa: F401  imported for the registration
+)
+from dsformer_core.models.checkpoint import (
+    load_checkpoint,
+    load_state_dict,
+    read_description,
+    read_state_dict,
+    save_checkpoint,
+    weights_digest,
+)
+from dsformer_core.models.registry import (
+    DESCRIPTOR_DIM,
+    DescriptorModel,
+    Preprocessing,
+    list_models,
+    model_entry,
+    preprocessing_of,
+    register_model,
+)
+from dsformer_core.models.weights import default_weights, named_weights, require_weights
+
+__all__ = [
+    "DESCRIPTOR_DIM",
+    "DescriptorModel",
+    "Preprocessing",
+    "create_model",
+    "default_weights",
+    "list_models",
+    "load_checkpoint",
+    "preprocessing_of",
+    "register_model",
+    "save_checkpoint",
+    "weights_digest",
+]
+
+
+def create_model(name: str, weights: str | Path | None = None, **options: Any) -> DescriptorModel:
+    """A network by name, in evaluation mode.
+
+    Args:
+        name: one of `list_models()`.
+        weights: a file (a checkpoint of ours, or one of its authors), the name of released weights (``"imagenet"``,
+            ``"official"``, ...), or None for random weights.
+        options: of the architecture, e.g. ``layers=2`` of the DSFormer models. A checkpoint of ours brings its own.
+
+    Returns:
+        (B, 3, H, W) normalised float -> (B, 512) of unit L2 norm; `.preprocessing` says what pictures must go through.
+
+    Raises:
+        UsageError: unknown model, option or weights.
+        DsformerError: the weights are not on this machine, cannot be read, or do not fit the model.
+    """
+    entry = model_entry(name)
+    if weights is None:
+        return entry.build(**options)
+    path = Path(weights)
+    if not path.is_file():
+        path = require_weights(name, named_weights(name, str(weights)))
+    if path.suffix == ".safetensors":
+        described = read_description(path)
+        if described["model"] != name:
+            raise UsageError(f"{path}: holds a {described['model']}, not a {name}")
+        if differing := {key for key, value in options.items() if described["options"].get(key, value) != value}:
+            raise UsageError(f"{path}: was made with another {', '.join(sorted(differing))}")
+        return load_checkpoint(path)
+    model = entry.build(**options)
+    load_state_dict(model, read_state_dict(path), str(path))
+    return model

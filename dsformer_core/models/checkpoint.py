@@ -1,0 +1,216 @@
+"""Checkpoints: reading other people's safely and strictly, writing and reading our own, and naming weights by a hash.
+
+Ours are a safetensors file with the tensors and, beside it, a YAML file of the same stem that says what they are:
+
+    format: 1
+    model: dsformer_resnet50
+    options: {layers: 2}
+    preprocessing: {size: [320, 320], mean: [...], std: [...]}
+    weights_sha256: ...
+"""
+
+import hashlib
+import logging
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.models.registry import DescriptorModel, KeyLayout, ModelEntry, Preprocessing, model_entry
+
+FORMAT = 1
+OURS = KeyLayout(marker="")
+LISTED = 5  # names of tensors in one error message before it only counts
+
+log = logging.getLogger(__name__)
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors: the same for equal weights, whatever file held them.
+
+    Take it before a model is moved to half precision: the digest is of the weights as they are.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a ``.pth`` or ``.safetensors`` file; never runs code that the file may contain.
+
+    A wrapping dictionary (``model_state_dict`` and the like) and the ``module.`` that DataParallel puts before every
+    name are taken off.
+
+    Raises:
+        DsformerError: the file is missing, damaged, or no checkpoint.
+    """
+    if not path.is_file():
+        raise DsformerError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0][:120]
+        raise DsformerError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+    for wrapper in ("model_state_dict", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise DsformerError(f"{path}: not a checkpoint: expected a dictionary of named tensors")
+    if all(name.startswith("module.") for name in content):
+        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    return content
+
+
+def layout_of(names: Iterable[str], entry: ModelEntry) -> KeyLayout:
+    """Which of the layouts that a model knows these tensor names follow; our own where none is recognised."""
+    names = list(names)
+    for layout in entry.layouts:
+        if any(name.startswith(layout.marker) for name in names):
+            return layout
+    return OURS
+
+
+def load_state_dict(model: DescriptorModel, state: Mapping[str, Tensor], source: str) -> None:
+    """Copies tensors into a model, strictly: every tensor has its place and every place its tensor.
+
+    Args:
+        model: as `create_model` made it.
+        state: by names of any layout that the model knows.
+        source: where the tensors came from, for messages.
+
+    Raises:
+        DsformerError: tensors are missing, left over or of another shape; lists them by the names of the file.
+    """
+    layout = layout_of(state, model_entry(model.name))
+    ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(layout.part)}
+    theirs = {_rename(name, layout.rules): name for name in ours}
+    shapes = {name: tuple(ours[our_name].shape) for name, our_name in theirs.items()} | dict(layout.unused)
+    if layout.optional is not None:
+        shapes = {name: s for name, s in shapes.items() if name in state or not name.endswith(layout.optional)}
+
+    problems = (
+        _listed("missing", [name for name in shapes if name not in state]),
+        _listed("too many", [name for name in state if name not in shapes]),
+        _listed(
+            "of another shape",
+            [
+                f"{name} {tuple(state[name].shape)} instead of {shape}"
+                for name, shape in shapes.items()
+                if name in state and tuple(state[name].shape) != shape
+            ],
+        ),
+    )
+    if any(problems):
+        raise DsformerError(f"{source}: does not fit {model.name}: {'; '.join(filter(None, problems))}")
+
+    with torch.no_grad():
+        for name, our_name in theirs.items():
+            if name in state:
+                ours[our_name].copy_(state[name])
+    if layout.leaves_untrained:
+        log.warning("%s: only the backbone of %s comes from it; the rest is UNTRAINED", source, model.name)
+
+
+def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name, count = re.subn(pattern, replacement, name)
+        if count:
+            break
+    return name
+
+
+def _listed(problem: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{len(names)} {problem} ({', '.join(names[:LISTED])}{more})"
+
+
+def save_checkpoint(model: DescriptorModel, path: Path) -> None:
+    """Writes ``path`` (safetensors) and the YAML beside it; both are complete or absent.
+
+    Raises:
+        DsformerError: the folder is missing, or the disk is full.
+    """
+    description = {
+        "format": FORMAT,
+        "model": model.name,
+        "options": dict(model.options),
+        "preprocessing": {key: list(value) for key, value in asdict(model.preprocessing).items()},
+        "weights_sha256": weights_digest(model),
+    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors, text = path.with_name(path.name + ".part"), description_path(path).with_name(path.stem + ".yaml.part")
+    try:
+        text.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+        safetensors.torch.save_file(state, tensors)
+        tensors.replace(path)
+        text.replace(description_path(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DsformerError(f"{path}: could not be written ({error})") from error
+    finally:
+        tensors.unlink(missing_ok=True)
+        text.unlink(missing_ok=True)
+
+
+def description_path(path: Path) -> Path:
+    """Where the YAML of a checkpoint of ours lies."""
+    return path.with_suffix(".yaml")
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What the YAML beside a checkpoint says of it: model, options, preprocessing (a `Preprocessing`), weights_sha256.
+
+    Raises:
+        DsformerError: it is missing, damaged, or of a newer format.
+    """
+    beside = description_path(path)
+    if not beside.is_file():
+        raise DsformerError(f"{path}: {beside.name}, which says what the tensors are, must lie beside it")
+    try:
+        content = yaml.safe_load(beside.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise DsformerError(f"{beside}: format {content['format']!r} is unknown here; this version reads {FORMAT}")
+        height, width = (int(side) for side in content["preprocessing"]["size"])
+        mean, std = (tuple(float(v) for v in content["preprocessing"][key]) for key in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError("mean and std need three values")
+        return {
+            "model": str(content["model"]),
+            "options": dict(content["options"]),
+            "preprocessing": Preprocessing((height, width), mean, std),
+            "weights_sha256": str(content["weights_sha256"]),
+        }
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DsformerError(f"{beside}: not the description of a checkpoint ({reason})") from error
+
+
+def load_checkpoint(path: Path) -> DescriptorModel:
+    """The model that `save_checkpoint` wrote, in evaluation mode.
+
+    Raises:
+        DsformerError: one of the two files is missing or damaged, or they are of different checkpoints.
+    """
+    description = read_description(path)
+    state = read_state_dict(path)
+    model = model_entry(description["model"]).build(**description["options"])
+    model.preprocessing = description["preprocessing"]
+    load_state_dict(model, state, str(path))
+    if weights_digest(model) != description["weights_sha256"]:
+        raise DsformerError(f"{path}: its tensors are not those that {description_path(path).name} describes")
+    return model
