@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer_core.errors import UsageError
-from dsformer_core.models import (
-    gem_mobilenet_v2,  # noqa: F401  imported for the registration
-)
+from dsformer_core.models import dsformer, gem, gem_mobilenet_v2  # noqa: F401  imported for their registrations
 from dsformer_core.models.checkpoint import (
     load_checkpoint,
     load_state_dict,
