@@ -16,8 +16,8 @@ import math
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Offsets up to ALPHA have a bucket each, larger ones share buckets logarithmically until GAMMA; the largest is BETA.
@@ -37,22 +37,24 @@ def piecewise_index(offset: int) -> int:
     return int(math.copysign(min(round(logarithmic), BETA), offset))
 
 
-# Cached outside of inference mode: training could not save a tensor for its backward pass that was made inside.
+# Cached as arrays: a cached tensor would carry inference mode, or an exporter's tracing, into the next call.
 @functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def axis_buckets(length: int, device: torch.device) -> Tensor:
+def axis_buckets(length: int) -> np.ndarray:
     """(length, length) int64 in [0, 7): bucket of (query - key) along one axis."""
-    indices = [[piecewise_index(query - key) + LARGEST for key in range(length)] for query in range(length)]
-    return torch.tensor(indices, device=device)
+    return np.array([[piecewise_index(query - key) + LARGEST for key in range(length)] for query in range(length)])
 
 
 @functools.lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def grid_buckets(height: int, width: int, device: torch.device) -> Tensor:
+def grid_buckets(height: int, width: int) -> np.ndarray:
     """(L, L) int64 in [0, 49): bucket of every (query, key) pair of a grid with L = height * width, row by row."""
-    rows, columns = axis_buckets(height, device), axis_buckets(width, device)
+    rows, columns = axis_buckets(height), axis_buckets(width)
     pairs = rows[:, None, :, None] * AXIS_BUCKETS + columns[None, :, None, :]
     return pairs.reshape(height * width, height * width)
+
+
+def _membership(length: int, like: Tensor) -> Tensor:
+    """(query, key, 7): 1 where the pair's offset along one axis falls into the bucket, else 0."""
+    return torch.from_numpy(np.eye(AXIS_BUCKETS)[axis_buckets(length)]).to(like)
 
 
 class RelativePositionEncoding(nn.Module):
@@ -78,7 +80,7 @@ class RelativePositionEncoding(nn.Module):
         Returns:
             (B, heads, L, L).
         """
-        buckets = grid_buckets(*grid, queries.device)
+        buckets = torch.from_numpy(grid_buckets(*grid)).to(queries.device)
         per_query = _per_pair(queries @ self.of_queries, buckets)
         per_key = _per_pair(scaled_keys @ self.of_keys, buckets)
         return per_query + per_key.transpose(-2, -1)
@@ -98,8 +100,7 @@ class RelativePositionEncoding(nn.Module):
         """
         height, width = grid
         leading = attention.shape[:-2]
-        rows = F.one_hot(axis_buckets(height, attention.device), AXIS_BUCKETS).to(attention.dtype)  # (query, key, 7)
-        columns = F.one_hot(axis_buckets(width, attention.device), AXIS_BUCKETS).to(attention.dtype)
+        rows, columns = _membership(height, attention), _membership(width, attention)
         pairs = attention.reshape(-1, height, width, height, width)  # query row, query column, key row, key column
         per_row = rows.transpose(1, 2)[:, None] @ pairs  # (B * heads, height, width, 7, width)
         per_bucket = torch.einsum("nijrl,jlc->nijrc", per_row, columns)  # (B * heads, height, width, 7, 7)
