@@ -1,0 +1,132 @@
+"""Picture files and bytes -> upright HxWx3 uint8 RGB arrays, or one line that says why not."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from dsformer_core.errors import DsformerError
+
+Picture = npt.NDArray[np.uint8]
+
+# 200 megapixels decode to 600 MB. Pillow's own guard against decompression bombs is one number per process, and would
+# refuse what is allowed here; it is replaced, and what it would print about merely large pictures is not for users.
+MAX_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+# Not all that Pillow knows: EPS would start an interpreter, and most others never come from a camera.
+FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+
+# EXIF orientation (EXIF 2.32, tag 0x0112) -> what makes the picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PictureError(DsformerError):
+    """A picture cannot be read. The message starts with its name."""
+
+
+def read_picture(path: str | Path, *, at_least: tuple[int, int] | None = None) -> Picture:
+    """Reads one picture file.
+
+    Grey, palette and CMYK pictures become RGB; transparency is dropped, as `PIL.Image.convert("RGB")` drops it; 16-bit
+    samples keep their upper byte; of several frames the first is taken; EXIF orientation is applied.
+
+    Args:
+        path: a JPEG, PNG, TIFF, WebP, JPEG 2000, BMP, GIF or PPM file.
+        at_least: width and height that suffice. A JPEG more than twice as large is decoded at 1/2, 1/4 or 1/8 of its
+            size, several times faster, but never below this.
+
+    Returns:
+        HxWx3 uint8 RGB.
+
+    Raises:
+        PictureError: names the file and says what is wrong with it.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return _decode(file, str(path), at_least)
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror or error}") from error
+
+
+def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None = None) -> Picture:
+    """The same as `read_picture` for the bytes of a picture file.
+
+    Args:
+        data: the encoded picture.
+        name: what messages call it, e.g. a topic.
+        at_least: as for `read_picture`.
+
+    Raises:
+        PictureError: names the picture and says what is wrong with it.
+    """
+    return _decode(io.BytesIO(data), name, at_least)
+
+
+def _decode(file: BinaryIO, name: str, at_least: tuple[int, int] | None) -> Picture:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise PictureError(_too_large(name, f"{width}x{height}"))
+            if at_least is not None:
+                side = max(at_least)
+                image.draft(None, (side, side))
+            image.load()
+            # Asked after loading: Pillow turns a TIFF while it loads it, and then no longer says that it should be.
+            upright = _UPRIGHT.get(_orientation(image))
+            rgb = _to_rgb(image, name)
+            return np.array(rgb if upright is None else rgb.transpose(upright))
+    except PictureError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError(_too_large(name, "its header claims more")) from error
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        reason = f"not a picture that can be read ({', '.join(FORMATS)})" if file.read(1) else "empty, 0 bytes"
+        raise PictureError(f"{name}: {reason}") from error
+    except MemoryError as error:
+        raise PictureError(f"{name}: not enough memory to decode it") from error
+    except Exception as error:
+        # Pillow's decoders let many kinds escape on damaged data: OSError, SyntaxError, ValueError, struct.error, ...
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{name}: damaged or cut short ({detail})") from error
+
+
+def _too_large(name: str, size: str) -> str:
+    return f"{name}: too large ({size}; at most {MAX_PIXELS // 1_000_000} megapixels are read): scale it down"
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or where the EXIF block is damaged."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I"):
+        samples = np.asarray(image, np.int64)
+        if samples.min() < 0 or samples.max() > 65535:
+            raise PictureError(f"{name}: 32-bit samples have no agreed brightness: save it with 8 or 16 bits")
+        return Image.fromarray((samples >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise PictureError(f"{name}: floating-point samples have no agreed brightness: save it with 8 or 16 bits")
+    if "transparency" in image.info:
+        # Pillow warns about palettes with transparency that are converted in one step.
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,98 @@
+"""The file names of visual place recognition's data sets: fields between '@', positions in UTM.
+
+    @0543256.96@4178906.70@10@S@037.75747@-122.50896@<pano id>@<tile>@<heading>@<pitch>@<roll>@<height>@<time>@<note>@.jpg
+
+Fields count from 1 (field 0 is what stands before the first '@'); only the first two are required.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import PurePath
+
+from dsformer_core.errors import UsageError
+from dsformer_core.geodesy import UtmZone, to_latlon
+
+EASTING, NORTHING, ZONE_NUMBER, ZONE_LETTER, LATITUDE, LONGITUDE = 1, 2, 3, 4, 5, 6
+HEADING, HEIGHT, TIME = 9, 12, 13
+
+# The time may be cut from the right.
+_TIME_LAYOUTS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 11: "%Y%m%d_%H", 13: "%Y%m%d_%H%M", 15: "%Y%m%d_%H%M%S"}
+
+
+@dataclass(frozen=True)
+class AtName:
+    """What an '@' name says; NaN wherever it says nothing.
+
+    Attributes:
+        easting: metres.
+        northing: metres.
+        zone: None where the name gives no whole zone.
+        latitude: degrees, to a metre at best.
+        longitude: degrees, to a metre at best.
+        heading_deg: degrees clockwise from north, [0, 360).
+        height: metres.
+        timestamp: seconds since 1970; the name's clock is taken as UTC.
+    """
+
+    easting: float
+    northing: float
+    zone: UtmZone | None
+    latitude: float
+    longitude: float
+    heading_deg: float
+    height: float
+    timestamp: float
+
+    def position(self, zone: UtmZone | None) -> tuple[float, float] | None:
+        """Latitude and longitude, from UTM where its zone is known: from the name, else `zone`. None where neither."""
+        if (known := self.zone or zone) is not None:
+            latitude, longitude = to_latlon((self.easting, self.northing), known)
+            return float(latitude), float(longitude)
+        if math.isfinite(self.latitude) and math.isfinite(self.longitude):
+            return self.latitude, self.longitude
+        return None
+
+
+def parse_at_name(path: PurePath) -> AtName | None:
+    """The fields of a file's name; None where it is not one of these names. Folders above it play no part."""
+    fields = path.stem.split("@")
+    fields += [""] * (TIME + 1 - len(fields))
+    easting, northing = _number(fields[EASTING]), _number(fields[NORTHING])
+    if not (math.isfinite(easting) and math.isfinite(northing)):
+        return None
+    latitude = _number(fields[LATITUDE])
+    return AtName(
+        easting=easting,
+        northing=northing,
+        zone=_zone(fields[ZONE_NUMBER], fields[ZONE_LETTER], latitude),
+        latitude=latitude,
+        longitude=_number(fields[LONGITUDE]),
+        heading_deg=_number(fields[HEADING]) % 360,
+        height=_number(fields[HEIGHT]),
+        timestamp=_time(fields[TIME]),
+    )
+
+
+def _zone(number: str, band: str, latitude: float) -> UtmZone | None:
+    """The letter is a latitude band, so S is northern; a latitude, where given, settles the hemisphere."""
+    try:
+        if math.isfinite(latitude):
+            return UtmZone(int(number), latitude >= 0)
+        return UtmZone.from_band(int(number), band)
+    except (ValueError, UsageError):
+        return None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _time(text: str) -> float:
+    try:
+        return datetime.strptime(text, _TIME_LAYOUTS[len(text)]).replace(tzinfo=timezone.utc).timestamp()
+    except (KeyError, ValueError):
+        return math.nan

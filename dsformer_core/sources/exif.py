@@ -1,0 +1,144 @@
+"""Position, heading and time from a picture's EXIF block (EXIF 2.32, section 4.6: GPS attribute information)."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+
+from dsformer_core.pictures import FORMATS, PictureError
+
+
+@dataclass(frozen=True)
+class ExifTags:
+    """What EXIF says about where and when a picture was taken; NaN wherever it says nothing usable.
+
+    Attributes:
+        latitude: degrees, WGS-84.
+        longitude: degrees, WGS-84.
+        altitude: metres above sea level.
+        heading_deg: of the optical axis, degrees clockwise from north, [0, 360). A direction that refers to magnetic
+            north is taken as it is: it may be off by the local declination, which is a few degrees in most places.
+        timestamp: seconds since 1970, UTC.
+    """
+
+    latitude: float
+    longitude: float
+    altitude: float
+    heading_deg: float
+    timestamp: float
+
+
+def read_exif(path: Path) -> ExifTags:
+    """Reads a picture's header, not its pixels.
+
+    Raises:
+        PictureError: the file cannot be opened as a picture.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            exif = image.getexif()
+            gps, details = exif.get_ifd(IFD.GPSInfo), exif.get_ifd(IFD.Exif)
+    except Exception as error:
+        # An empty file and a file that is no picture are told apart where pixels are read; a header that Pillow's
+        # parsers trip over can raise anything.
+        reason = "empty, 0 bytes" if path.is_file() and not path.stat().st_size else "not a picture that can be read"
+        raise PictureError(f"{path}: {getattr(error, 'strerror', None) or reason}") from error
+    return parse_exif(gps, details, exif.get(Base.DateTime))
+
+
+def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any = None) -> ExifTags:
+    """The same from the two EXIF directories.
+
+    Args:
+        gps: GPS directory by tag number.
+        details: Exif directory by tag number.
+        modified: the DateTime tag, which stands in where DateTimeOriginal is missing.
+    """
+    below_sea_level = _byte(gps.get(GPS.GPSAltitudeRef)) in (1, 3)
+    altitude = _number(gps.get(GPS.GPSAltitude))
+    direction = _number(gps.get(GPS.GPSImgDirection))
+    return ExifTags(
+        latitude=_degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "N", "S"),
+        longitude=_degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "E", "W"),
+        altitude=-altitude if below_sea_level else altitude,
+        heading_deg=direction % 360 if 0 <= direction <= 360 else math.nan,
+        timestamp=_timestamp(gps, details, modified),
+    )
+
+
+def _timestamp(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any) -> float:
+    """The camera's clock where its offset from UTC is known, else the satellites', else the camera's as if UTC."""
+    taken = _clock(details.get(Base.DateTimeOriginal, modified))
+    if taken is not None:
+        digits = _text(details.get(Base.SubsecTimeOriginal))
+        taken += timedelta(seconds=float(f"0.{digits}") if digits.isdigit() else 0.0)
+        if (offset := _offset(details.get(Base.OffsetTimeOriginal))) is not None:
+            return _utc(taken - offset)
+    satellites = _satellite_time(gps)
+    return _utc(taken) if math.isnan(satellites) and taken is not None else satellites
+
+
+def _satellite_time(gps: Mapping[int, Any]) -> float:
+    date = _clock(f"{_text(gps.get(GPS.GPSDateStamp))} 00:00:00")
+    time = gps.get(GPS.GPSTimeStamp)
+    if date is None or not isinstance(time, tuple | list) or len(time) != 3:
+        return math.nan
+    hours, minutes, seconds = (_number(part) for part in time)
+    since_midnight = hours * 3600 + minutes * 60 + seconds
+    return _utc(date) + since_midnight if 0 <= since_midnight <= 86_400 else math.nan
+
+
+def _offset(value: Any) -> timedelta | None:
+    """An offset from UTC such as "+02:00"."""
+    match = re.fullmatch(r"([+-])(\d\d):(\d\d)", _text(value).replace("Z", "+00:00"))
+    if not match:
+        return None
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return -offset if match[1] == "-" else offset
+
+
+def _utc(moment: datetime) -> float:
+    return moment.replace(tzinfo=timezone.utc).timestamp()
+
+
+def _clock(value: Any) -> datetime | None:
+    """An EXIF date and time; cameras without a set clock write zeros or blanks."""
+    try:
+        return datetime.strptime(_text(value).replace("-", ":"), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+def _degrees(value: Any, reference: Any, positive: str, negative: str) -> float:
+    """Degrees, minutes and seconds with their hemisphere -> signed degrees; NaN without a hemisphere."""
+    sign = {positive: 1, negative: -1}.get(_text(reference).upper()[:1])
+    parts = [_number(part) for part in value] if isinstance(value, tuple | list) else [_number(value)]
+    if sign is None or not 1 <= len(parts) <= 3:
+        return math.nan
+    return sign * sum(part / 60**place for place, part in enumerate(parts))
+
+
+def _number(value: Any) -> float:
+    """A rational; cameras write 0/0 for unknown."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.nan
+
+
+def _byte(value: Any) -> int:
+    if isinstance(value, bytes):
+        return value[0] if value else 0
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return value.strip("\0 ") if isinstance(value, str) else ""

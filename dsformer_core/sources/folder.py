@@ -1,0 +1,125 @@
+"""A folder of pictures that carry their positions: in EXIF, in '@' names, or some in one and some in the other."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.geodesy import UtmZone
+from dsformer_core.ordered_map import ordered_map
+from dsformer_core.pictures import PictureError, read_picture
+from dsformer_core.sources.at_names import parse_at_name
+from dsformer_core.sources.exif import read_exif
+from dsformer_core.sources.source import GeotaggedPicture, Skipped, why_unusable
+
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".jp2", ".bmp", ".gif", ".ppm", ".pgm"}
+)
+# What cameras write and nothing here decodes: better named than passed over in silence.
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
+
+_HEADER_READERS = 4
+
+
+class FolderSource:
+    """All pictures below a folder, in natural order of their paths ("9.jpg" before "10.jpg").
+
+    Hidden files and folders are passed over; symbolic links are followed.
+    """
+
+    def __init__(self, folder: str | Path, *, zone: UtmZone | None = None) -> None:
+        """Looks whether there are pictures at all.
+
+        Args:
+            folder: searched with everything below it.
+            zone: of '@' names that give UTM coordinates without a zone.
+
+        Raises:
+            DsformerError: there is no picture below `folder`.
+        """
+        self.folder = Path(folder)
+        self.zone = zone
+        self.name = self.folder.resolve().name or "pictures"
+        if not any(isinstance(found, Path) for found in self._walk()):
+            raise DsformerError(
+                f"{self.folder}: holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}), nor does any folder below it"
+            )
+
+    def scan(self, on_progress: Callable[[int], None] | None = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
+        """Finds every picture and its position, from its name or its EXIF block. See `Source.scan`."""
+        found = list(self._walk())
+        pictures: list[GeotaggedPicture] = []
+        skipped = [item for item in found if isinstance(item, Skipped)]
+        paths = sorted((item for item in found if isinstance(item, Path)), key=self._natural_order)
+        for item in ordered_map(self._read, paths, workers=_HEADER_READERS, ahead=8 * _HEADER_READERS):
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            else:
+                pictures.append(item)
+            if on_progress is not None:
+                on_progress(1)
+        return pictures, skipped
+
+    def _walk(self) -> Iterator[Path | Skipped]:
+        """Pictures below the folder, and what stands in the way of finding them."""
+        unreadable: list[Skipped] = []
+
+        def note(error: OSError) -> None:
+            unreadable.append(Skipped(str(error.filename), error.strerror or "unreadable"))
+
+        seen: set[str] = set()
+        for parent, folders, files in os.walk(self.folder, followlinks=True, onerror=note):
+            # A link to a folder above would otherwise lead round in circles.
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            for file in files:
+                path = Path(parent, file)
+                suffix = path.suffix.lower()
+                if file.startswith("."):
+                    continue
+                if suffix in PICTURE_SUFFIXES:
+                    yield path
+                elif suffix in UNREAD_SUFFIXES:
+                    yield Skipped(str(path), f"{suffix} files are not read: convert it to JPEG")
+        yield from unreadable
+
+    def _id(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _natural_order(self, path: Path) -> list[list[tuple[int, int | str]]]:
+        return [
+            [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", part) if run]
+            for part in path.relative_to(self.folder).parts
+        ]
+
+    def _read(self, path: Path) -> GeotaggedPicture | Skipped:
+        if (name := parse_at_name(path)) is not None:
+            position = name.position(self.zone)
+            if position is None:
+                return Skipped(str(path), "its name gives UTM coordinates but no zone: name the zone, e.g. 33N")
+            altitude, heading_deg, timestamp = name.height, name.heading_deg, name.timestamp
+        else:
+            try:
+                exif = read_exif(path)
+            except PictureError as error:
+                return Skipped(str(path), str(error).removeprefix(f"{path}: "))
+            position = exif.latitude, exif.longitude
+            altitude, heading_deg, timestamp = exif.altitude, exif.heading_deg, exif.timestamp
+        if (reason := why_unusable(*position)) is not None:
+            return Skipped(str(path), reason)
+        return GeotaggedPicture(
+            id=self._id(path),
+            latitude=position[0],
+            longitude=position[1],
+            image=path.absolute().as_posix(),
+            load=partial(read_picture, path),
+            altitude=altitude,
+            heading_deg=heading_deg,
+            timestamp=timestamp,
+        )

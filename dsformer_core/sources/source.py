@@ -1,0 +1,84 @@
+"""What every source of geotagged pictures gives, whatever it reads: a folder, a manifest, a bag, panoramas."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST
+from dsformer_core.pictures import Picture
+
+
+@dataclass(frozen=True)
+class GeotaggedPicture:
+    """A picture that knows where it was taken; its pixels are decoded only when asked for.
+
+    Attributes:
+        id: unique in its source; a relative POSIX path where there is one.
+        latitude: degrees, WGS-84, within UTM's validity.
+        longitude: degrees, WGS-84.
+        image: what the map stores to find the picture again: an absolute path, or a bag reference.
+        load: decodes it: HxWx3 uint8 RGB, upright. Raises PictureError. Safe to call from any thread.
+        altitude: metres as the source has them (EXIF: above sea level); NaN where unknown.
+        heading_deg: where the camera looked, degrees clockwise from true north, [0, 360); NaN where unknown.
+        timestamp: seconds since 1970, UTC; NaN where unknown.
+    """
+
+    id: str
+    latitude: float
+    longitude: float
+    image: str
+    load: Callable[[], Picture]
+    altitude: float = math.nan
+    heading_deg: float = math.nan
+    timestamp: float = math.nan
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something in a source that cannot become a reference.
+
+    Attributes:
+        image: its path or row.
+        reason: in words, without the name.
+    """
+
+    image: str
+    reason: str
+
+
+class Source(Protocol):
+    """Where geotagged pictures come from.
+
+    Attributes:
+        name: what to call a map made of it.
+    """
+
+    name: str
+
+    def scan(self, on_progress: Callable[[int], None] | None = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
+        """Finds every picture and its position; decodes none.
+
+        Args:
+            on_progress: called with the number of pictures looked at since its last call.
+
+        Returns:
+            The pictures in the source's order (natural order of names, rows, or time), and what was left out and why.
+
+        Raises:
+            DsformerError: the source as a whole cannot be read.
+        """
+        ...
+
+
+def why_unusable(latitude: float, longitude: float) -> str | None:
+    """Why a position cannot be that of a picture in a map; None where it can."""
+    if not (math.isfinite(latitude) and math.isfinite(longitude)):
+        return "no position"
+    if latitude == 0 and longitude == 0:
+        return "its position is 0, 0: the camera had no fix"
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        return f"its position is out of range (latitude {latitude:g}, longitude {longitude:g})"
+    if not SOUTHERNMOST <= latitude <= NORTHERNMOST:
+        return f"latitude {latitude:g} is too near a pole for UTM ({SOUTHERNMOST:.0f} to {NORTHERNMOST:.0f})"
+    return None
