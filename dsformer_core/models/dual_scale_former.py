@@ -83,7 +83,7 @@ class SelfEncoder(nn.Module):
         keys = keys * HEAD_DIM**-0.5
         logits = queries @ keys.transpose(-2, -1)
         if self.position is not None:
-            logits = logits + self.position.logits(queries, keys, grid)
+            logits += self.position.logits(queries, keys, grid)  # in place: the largest tensors there are
         if self.training and self.drop_ratio > 0:
             logits = drop_keys(logits, self.drop_ratio)
         attention = logits.softmax(-1)

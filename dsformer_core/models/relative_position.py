@@ -81,9 +81,9 @@ class RelativePositionEncoding(nn.Module):
             (B, heads, L, L).
         """
         buckets = torch.from_numpy(grid_buckets(*grid)).to(queries.device)
-        per_query = _per_pair(queries @ self.of_queries, buckets)
-        per_key = _per_pair(scaled_keys @ self.of_keys, buckets)
-        return per_query + per_key.transpose(-2, -1)
+        terms = _per_pair(queries @ self.of_queries, buckets)
+        terms += _per_pair(scaled_keys @ self.of_keys, buckets).transpose(-2, -1)
+        return terms
 
     def values(self, attention: Tensor, grid: tuple[int, int]) -> Tensor:
         """What is added to the attended values: for each query the mean of the bucket vectors, weighted by attention.

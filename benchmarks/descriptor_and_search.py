@@ -1,0 +1,136 @@
+"""How long a descriptor takes, and how long the search for it in a map.
+
+Examples:
+  python benchmarks/descriptor_and_search.py
+  python benchmarks/descriptor_and_search.py --models gem_mobilenet_v2 --json speed.json
+  python benchmarks/descriptor_and_search.py --official     our DSFormer module against the official formulation
+
+Times are medians in milliseconds. Weights are random: they do not change the time. Decoding and resizing of pictures is
+not part of it.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from official_formulation import official_formulation
+from rich.console import Console
+from rich.table import Table
+
+from dsformer_core.models import DESCRIPTOR_DIM, create_model, list_models
+
+THREADS = (1, 2)
+BATCHES = (1, 8)
+NEIGHBOURS = 20
+
+console = Console()
+
+
+def medians_ms(*functions: Callable[[], Any], repeats: int) -> list[float]:
+    """Median time of each function in milliseconds; they take turns, so that a busy machine slows all alike."""
+    times: list[list[float]] = [[] for _ in functions]
+    for function in functions:
+        function()
+    for _ in range(repeats):
+        for function, its_times in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            its_times.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(its_times) for its_times in times]
+
+
+def measure_descriptors(models: list[str], repeats: int) -> list[dict[str, Any]]:
+    rows = []
+    for name in models:
+        model = create_model(name)
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            for batch in BATCHES:
+                images = torch.randn(batch, 3, *model.preprocessing.size)
+                (median,) = medians_ms(lambda m=model, x=images: m(x), repeats=repeats)
+                rows.append(
+                    {"model": name, "threads": threads, "batch": batch, "ms": median, "ms_each": median / batch}
+                )
+    return rows
+
+
+def measure_search(references: int, repeats: int) -> list[dict[str, Any]]:
+    generator = np.random.default_rng(0)
+    descriptors = generator.standard_normal((references, DESCRIPTOR_DIM), dtype=np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    index = faiss.IndexFlatIP(DESCRIPTOR_DIM)
+    index.add(descriptors)
+    rows = []
+    for threads in THREADS:
+        faiss.omp_set_num_threads(threads)
+        for batch in BATCHES:
+            queries = descriptors[:batch]
+            (median,) = medians_ms(lambda q=queries: index.search(q, NEIGHBOURS), repeats=repeats)
+            rows.append({"references": references, "threads": threads, "queries": batch, "ms": median})
+    return rows
+
+
+def compare_with_official(repeats: int) -> dict[str, Any]:
+    """The DSFormer module of `dsformer_resnet50`, one thread, batch 1."""
+    torch.set_num_threads(1)
+    model: Any = create_model("dsformer_resnet50")
+    for name, parameter in model.former.named_parameters():
+        if ".position." in name:  # they start at zero, which would make the two agree without a reason
+            torch.nn.init.normal_(parameter, std=0.1)
+    theirs = official_formulation(model.former)
+    maps = torch.randn(1, 1024, 20, 20), torch.randn(1, 2048, 10, 10)
+    difference = (model.head(model.former(*maps)) - model.head(theirs(*maps))).abs().max().item()
+    ours_ms, official_ms = medians_ms(
+        lambda: model.head(model.former(*maps)), lambda: model.head(theirs(*maps)), repeats=repeats
+    )
+    return {
+        "ours_ms": ours_ms,
+        "official_ms": official_ms,
+        "ratio": ours_ms / official_ms,
+        "largest_descriptor_difference": difference,
+    }
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title)
+    for column, value in rows[0].items():
+        table.add_column(column, justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console.print(table)
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=list_models(), default=list_models(), metavar="MODEL")
+    parser.add_argument("--references", type=int, default=100_000, help="descriptors in the searched map")
+    parser.add_argument("--repeats", type=int, default=5, help="of each measurement")
+    parser.add_argument("--official", action="store_true", help="only compare with the official formulation")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
+    arguments = parser.parse_args()
+
+    result: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
+    if arguments.official:
+        result["official"] = compare_with_official(arguments.repeats)
+        show("DSFormer module of dsformer_resnet50, one thread, batch 1", [result["official"]])
+        console.print(f"ours takes {result['official']['ratio']:.2f} of the official formulation's time")
+    else:
+        result["descriptor"] = measure_descriptors(arguments.models, arguments.repeats)
+        show("descriptor", result["descriptor"])
+        result["search"] = measure_search(arguments.references, arguments.repeats)
+        show(f"exact search for the {NEIGHBOURS} most similar references", result["search"])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
