@@ -84,7 +84,7 @@ def _decode(file: BinaryIO, name: str, at_least: tuple[int, int] | None) -> Pict
                 raise PictureError(_too_large(name, f"{width}x{height}"))
             if at_least is not None:
                 side = max(at_least)
-                image.draft(None, (side, side))
+                image.draft(image.mode, (side, side))
             image.load()
             # Asked after loading: Pillow turns a TIFF while it loads it, and then no longer says that it should be.
             upright = _UPRIGHT.get(_orientation(image))

@@ -1,6 +1,6 @@
 """The file names of visual place recognition's data sets: fields between '@', positions in UTM.
 
-    @0543256.96@4178906.70@10@S@037.75747@-122.50896@<pano id>@<tile>@<heading>@<pitch>@<roll>@<height>@<time>@<note>@.jpg
+    @easting@northing@zone number@zone letter@latitude@longitude@panorama@tile@heading@pitch@roll@height@time@note@.jpg
 
 Fields count from 1 (field 0 is what stands before the first '@'); only the first two are required.
 """

@@ -43,9 +43,8 @@ class FolderSource:
         self.zone = zone
         self.name = self.folder.resolve().name or "pictures"
         if not any(isinstance(found, Path) for found in self._walk()):
-            raise DsformerError(
-                f"{self.folder}: holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}), nor does any folder below it"
-            )
+            kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise DsformerError(f"{self.folder}: holds no pictures, nor does any folder below it (looked for {kinds})")
 
     def scan(self, on_progress: Callable[[int], None] | None = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
         """Finds every picture and its position, from its name or its EXIF block. See `Source.scan`."""
