@@ -25,7 +25,14 @@ import yaml
 from torch import Tensor
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.models.registry import DescriptorModel, KeyLayout, ModelEntry, Preprocessing, model_entry
+from dsformer_core.models.registry import (
+    DescriptorModel,
+    KeyLayout,
+    ModelEntry,
+    Preprocessing,
+    list_models,
+    model_entry,
+)
 
 FORMAT = 1
 OURS = KeyLayout(marker="")
@@ -46,30 +53,41 @@ def weights_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, called: str | None = None) -> dict[str, Tensor]:
     """The named tensors of a ``.pth`` or ``.safetensors`` file; never runs code that the file may contain.
 
     A wrapping dictionary (``model_state_dict`` and the like) and the ``module.`` that DataParallel puts before every
     name are taken off.
 
+    Args:
+        path: of the file.
+        called: its name in messages, where that is not `path`.
+
     Raises:
         DsformerError: the file is missing, damaged, or no checkpoint.
     """
+    called = called or str(path)
     if not path.is_file():
-        raise DsformerError(f"{path}: no such file")
+        raise DsformerError(f"{called}: no such file")
     try:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
+    except pickle.UnpicklingError as error:
+        raise DsformerError(
+            f"{called}: not a checkpoint: it holds more than tensors, which is never executed"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, LookupError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).strip().split("\n")[0][:120]
-        raise DsformerError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+        raise DsformerError(
+            f"{called}: not a checkpoint, or a damaged one ({reason or type(error).__name__})"
+        ) from error
     for wrapper in ("model_state_dict", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DsformerError(f"{path}: not a checkpoint: expected a dictionary of named tensors")
+        raise DsformerError(f"{called}: not a checkpoint: expected a dictionary of named tensors")
     if all(name.startswith("module.") for name in content):
         content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
     return content
@@ -84,13 +102,16 @@ def layout_of(names: Iterable[str], entry: ModelEntry) -> KeyLayout:
     return OURS
 
 
-def load_state_dict(model: DescriptorModel, state: Mapping[str, Tensor], source: str) -> None:
-    """Copies tensors into a model, strictly: every tensor has its place and every place its tensor.
+def match_names(model: DescriptorModel, state: Mapping[str, Tensor], source: str) -> tuple[KeyLayout, dict[str, str]]:
+    """Which tensor of a file goes where in a model, strictly: every tensor has its place, every place its tensor.
 
     Args:
-        model: as `create_model` made it.
+        model: as the registry built it; it may lie on the meta device.
         state: by names of any layout that the model knows.
         source: where the tensors came from, for messages.
+
+    Returns:
+        the layout of the file, and our names by the file's.
 
     Raises:
         DsformerError: tensors are missing, left over or of another shape; lists them by the names of the file.
@@ -102,25 +123,46 @@ def load_state_dict(model: DescriptorModel, state: Mapping[str, Tensor], source:
     if layout.optional is not None:
         shapes = {name: s for name, s in shapes.items() if name in state or not name.endswith(layout.optional)}
 
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        for name, shape in shapes.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
     problems = (
         _listed("missing", [name for name in shapes if name not in state]),
         _listed("too many", [name for name in state if name not in shapes]),
-        _listed(
-            "of another shape",
-            [
-                f"{name} {tuple(state[name].shape)} instead of {shape}"
-                for name, shape in shapes.items()
-                if name in state and tuple(state[name].shape) != shape
-            ],
-        ),
+        _listed("of another shape", misshapen),
     )
     if any(problems):
         raise DsformerError(f"{source}: does not fit {model.name}: {'; '.join(filter(None, problems))}")
+    return layout, {name: our_name for name, our_name in theirs.items() if name in state}
 
+
+def fitting_models(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the registered models, as they are without options, that these tensors fill or fill the backbone of."""
+    names = []
+    for name in list_models():
+        with torch.device("meta"):
+            model = model_entry(name).build()
+        try:
+            match_names(model, state, "")
+        except DsformerError:
+            continue
+        names.append(name)
+    return names
+
+
+def load_state_dict(model: DescriptorModel, state: Mapping[str, Tensor], source: str) -> None:
+    """Copies tensors into a model, as `match_names` finds them.
+
+    Raises:
+        DsformerError: they do not fit; the model is left as it was.
+    """
+    layout, places = match_names(model, state, source)
+    ours = model.state_dict()
     with torch.no_grad():
-        for name, our_name in theirs.items():
-            if name in state:
-                ours[our_name].copy_(state[name])
+        for name, our_name in places.items():
+            ours[our_name].copy_(state[name])
     if layout.leaves_untrained:
         log.warning("%s: only the backbone of %s comes from it; the rest is UNTRAINED", source, model.name)
 

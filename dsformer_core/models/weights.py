@@ -71,7 +71,7 @@ def require_weights(model: str, weights: NamedWeights) -> Path:
     path = find_weights(weights)
     if path is None:
         raise DsformerError(
-            f"{weights.file_name}: the weights {weights.name!r} of {model} are not on this machine; "
+            f"the weights {weights.name!r} of {model} ({weights.file_name}) are not on this machine: "
             + how_to_get(model, weights)
         )
     return path
@@ -79,13 +79,14 @@ def require_weights(model: str, weights: NamedWeights) -> Path:
 
 def how_to_get(model: str, weights: NamedWeights) -> str:
     """What a person does to have released weights on this machine, in one line."""
+    command = fetch_command(model, weights)
+    if weights.by_browser:
+        return f"download {weights.url} in a browser and run `{command} --from FILE`"
+    alternative = f", or run `{weights.hint}`" if weights.hint else ""
+    return f"run `{command}`, or put {weights.url} into {weights_folder()}{alternative}"
+
+
+def fetch_command(model: str, weights: NamedWeights) -> str:
+    """The command that brings released weights to this machine."""
     chosen = "" if weights is model_entry(model).weights[0] else f" --weights {weights.name}"
-    fetch = f"dsformer weights fetch {model}{chosen}"
-    ways = [
-        f"download {weights.url} in a browser and run `{fetch} --from FILE`"
-        if weights.by_browser
-        else f"run `{fetch}`, or put {weights.url} into {weights_folder()}"
-    ]
-    if weights.hint:
-        ways.append(f"or run `{weights.hint}`")
-    return ", ".join(ways)
+    return f"dsformer weights fetch {model}{chosen}"

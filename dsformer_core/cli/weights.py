@@ -1,0 +1,159 @@
+"""`dsformer weights`: which weights were released, where they are, bringing them here, and looking into checkpoints."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from dsformer_core.cli.console import answers, print_json, progress
+from dsformer_core.errors import DsformerError, UsageError
+
+EXAMPLES = """\
+examples:
+  dsformer weights list
+  dsformer weights fetch gem_mobilenet_v2
+  dsformer weights fetch dsformer_resnet50 --from ~/Downloads/ResNet50_DSFormer.pth
+  dsformer weights convert ResNet50_DSFormer.pth dsformer.safetensors --model dsformer_resnet50
+  dsformer weights info dsformer.safetensors
+
+Fetched files lie in ~/.cache/dsformer/weights, or in $DSFORMER_WEIGHTS where that is set.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Adds `weights` and its verbs to the command line."""
+    parser = subparsers.add_parser(
+        "weights",
+        help="list, fetch, convert and inspect weights of models",
+        description="List, fetch, convert and inspect weights of models.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    listing = _verb(verbs, "list", "which weights were released, and which are on this machine", run_list)
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    fetch = _verb(verbs, "fetch", "bring released weights to this machine, verified", run_fetch)
+    fetch.add_argument("model", metavar="MODEL", help="name of a model (see `dsformer weights list`)")
+    fetch.add_argument("--weights", metavar="NAME", help="which of its weights (default: the first that `list` shows)")
+    fetch.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file, do not download")
+
+    convert = _verb(verbs, "convert", "turn a released checkpoint into safetensors and YAML", run_convert)
+    convert.add_argument("input", type=Path, metavar="IN", help="a checkpoint that the model knows, e.g. a .pth file")
+    convert.add_argument("output", type=Path, metavar="OUT", help="the .safetensors file to write; a .yaml goes beside")
+    convert.add_argument("--model", required=True, metavar="NAME", help="which model the checkpoint is of")
+
+    info = _verb(verbs, "info", "what a checkpoint holds, and which models it fits", run_info)
+    info.add_argument("file", type=Path, metavar="FILE")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _verb(verbs: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run_list(arguments: argparse.Namespace) -> None:
+    """`dsformer weights list`."""
+    from dsformer_core.models.registry import list_models, model_entry
+    from dsformer_core.models.weights import find_weights
+
+    rows: list[dict[str, Any]] = [
+        {
+            "model": model,
+            "weights": weights.name,
+            "file": weights.file_name,
+            "url": weights.url,
+            "size": weights.size,
+            "sha256": weights.sha256,
+            "licence": weights.licence,
+            "path": None if (path := find_weights(weights)) is None else str(path),
+        }
+        for model in list_models()
+        for weights in model_entry(model).weights
+    ]
+    if arguments.json:
+        print_json(rows)
+        return
+    table = Table("model", "weights", "size", "licence", "here", show_lines=True)
+    table.add_column("file and where it is from", overflow="fold")
+    for row in rows:
+        size = "unknown" if row["size"] is None else f"{row['size'] / 1e6:.0f} MB"
+        here = "yes" if row["path"] else "no"
+        table.add_row(row["model"], row["weights"], size, row["licence"], here, f"{row['file']}\n{row['url']}")
+    answers.print(table)
+
+
+def run_fetch(arguments: argparse.Namespace) -> None:
+    """`dsformer weights fetch`."""
+    from dsformer_core.models.fetch import fetch_weights, file_sha256
+    from dsformer_core.models.weights import find_weights, named_weights
+
+    weights = named_weights(arguments.model, arguments.weights)
+    if arguments.source is not None and not arguments.source.is_file():
+        raise DsformerError(f"{arguments.source}: no such file")
+    if arguments.source is None and (present := find_weights(weights)) is not None:
+        answers.print(f"{present} is on this machine already", markup=False, highlight=False)
+        return
+    with progress(f"fetching {weights.file_name}", weights.size) as advance:
+        path = fetch_weights(arguments.model, weights, arguments.source, advance)
+    checked = "as published" if weights.sha256 else "none is published to compare it with; every tensor fits the model"
+    answers.print(f"{path}\nSHA-256 {file_sha256(path)} ({checked})", markup=False, highlight=False)
+
+
+def run_convert(arguments: argparse.Namespace) -> None:
+    """`dsformer weights convert`."""
+    if arguments.output.suffix != ".safetensors":
+        raise UsageError(f"{arguments.output}: the name of the file to write must end in .safetensors")
+    if arguments.output.exists():
+        raise UsageError(f"{arguments.output}: exists already; remove it or choose another name")
+    if not arguments.input.is_file():
+        raise DsformerError(f"{arguments.input}: no such file")
+
+    from dsformer_core.models import create_model
+    from dsformer_core.models.checkpoint import description_path, save_checkpoint, weights_digest
+
+    model = create_model(arguments.model, weights=arguments.input)
+    save_checkpoint(model, arguments.output)
+    text = f"{arguments.output}\n{description_path(arguments.output)}\nweights SHA-256 {weights_digest(model)}"
+    answers.print(text, markup=False, highlight=False)
+
+
+def run_info(arguments: argparse.Namespace) -> None:
+    """`dsformer weights info`."""
+    from dsformer_core.models.checkpoint import description_path, fitting_models, load_checkpoint, read_state_dict
+    from dsformer_core.models.fetch import file_sha256
+
+    state = read_state_dict(arguments.file)
+    report: dict[str, Any] = {
+        "file": str(arguments.file),
+        "size": arguments.file.stat().st_size,
+        "sha256": file_sha256(arguments.file),
+        "tensors": len(state),
+        "numbers": sum(tensor.numel() for tensor in state.values()),
+        "types": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
+    }
+    if arguments.file.suffix == ".safetensors" and description_path(arguments.file).is_file():
+        model = load_checkpoint(arguments.file)
+        size = " x ".join(map(str, model.preprocessing.size))
+        report |= {"model": model.name, "options": model.options, "picture_size": size}
+        report |= {"fits": [model.name]}
+    else:
+        report |= {"fits": fitting_models(state)}
+    if arguments.json:
+        print_json(report)
+        return
+    table = Table(show_header=False)
+    for key, value in report.items():
+        text = ", ".join(value) or "no model here" if isinstance(value, list) else str(value)
+        table.add_row(key, text)
+    answers.print(table)
