@@ -1,0 +1,13 @@
+"""The place map: a prebuilt, geotagged index of references, on disk and in memory.
+
+>>> place_map = build_place_map(open_source("drive/"), Extractor("gem_mobilenet_v2"), "town.map")
+>>> place_map = PlaceMap.open("town.map")
+>>> matches = place_map.search(descriptors, k=20)
+"""
+
+from dsformer_core.place_map.build import build_place_map
+from dsformer_core.place_map.calibration import SimilarityCalibration, fit_calibration
+from dsformer_core.place_map.format import MapError
+from dsformer_core.place_map.place_map import Matches, PlaceMap
+
+__all__ = ["MapError", "Matches", "PlaceMap", "SimilarityCalibration", "build_place_map", "fit_calibration"]

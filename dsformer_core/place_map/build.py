@@ -1,0 +1,285 @@
+"""From a source of geotagged pictures to a place map on disk."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.spatial import cKDTree
+
+from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.extractor import Extractor
+from dsformer_core.geodesy import Datum, UtmZone, check_latlon, grid_convergence, heading_to_yaw, to_utm
+from dsformer_core.pictures import Picture
+from dsformer_core.place_map.calibration import fit_calibration
+from dsformer_core.place_map.format import (
+    COLUMNS,
+    DESCRIPTORS_FILE,
+    FORMAT_VERSION,
+    MAP_FILE,
+    REFERENCES_FILE,
+    THUMBNAILS,
+    file_digest,
+    folder_digest,
+    thumbnail_file,
+    write_description,
+)
+from dsformer_core.place_map.index import FlatIndex
+from dsformer_core.place_map.place_map import PlaceMap
+from dsformer_core.place_map.staging import staged_directory
+from dsformer_core.sources import GeotaggedPicture, Skipped, Source
+
+THUMBNAIL_SIDE = 240
+# Beyond this the grid's scale is off by more than 0.3 %, and no robot drives from one end to the other.
+LARGEST_EXTENT = 500e3
+# What the spacing is taken to be where every reference was taken at one spot.
+LONE_SPACING = 10.0
+
+Step = Literal["scanning", "describing", "finishing"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build has come.
+
+    Attributes:
+        step: what is being done.
+        done: pictures finished in this step.
+        total: pictures there are in it; None while they are being found.
+    """
+
+    step: Step
+    done: int
+    total: int | None
+
+
+def build_place_map(
+    source: Source,
+    extractor: Extractor,
+    output: str | Path,
+    *,
+    name: str | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+    storage: Literal["float16", "float32"] = "float16",
+    thumbnails: bool = True,
+    strict: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_skipped: Callable[[Skipped], None] = lambda skipped: None,
+) -> PlaceMap:
+    """Describes every picture of a source and writes the map, whole or not at all.
+
+    Args:
+        source: where the pictures come from.
+        extractor: describes them; the map can be searched with this network only.
+        output: the directory to make.
+        name: what to call the map; the directory's name without its suffix when None.
+        batch_size: pictures that enter the network at a time.
+        workers: threads that decode.
+        storage: of descriptors; float16 halves the size and moves similarities by less than 1e-3.
+        thumbnails: whether small pictures are kept for people to look at.
+        strict: whether one picture that cannot be used ends the build.
+        overwrite: whether a map that is already at `output` is replaced.
+        on_progress: called as the work goes on.
+        on_skipped: called with each picture that cannot be used.
+
+    Returns:
+        The new map, opened.
+
+    Raises:
+        DsformerError: there are no usable pictures, the disk is full, or (`strict`) a picture cannot be used.
+        UsageError: `output` exists, or the positions do not make one map.
+    """
+    if storage not in ("float16", "float32"):
+        raise UsageError(f"there is no storage {storage!r}; choose float16 or float32")
+    output = Path(output)
+
+    def skip(skipped: Skipped) -> None:
+        if strict:
+            raise DsformerError(f"{skipped.image}: {skipped.reason}")
+        on_skipped(skipped)
+
+    with staged_directory(output, overwrite=overwrite) as folder:
+        found = 0
+
+        def count(more: int) -> None:
+            nonlocal found
+            found += more
+            on_progress(Progress("scanning", found, None))
+
+        pictures, left_out = source.scan(count)
+        for skipped in left_out:
+            skip(skipped)
+        if not pictures:
+            raise DsformerError(
+                f"{source.name}: none of its {len(left_out)} pictures has a position"
+                f"{f' (first: {left_out[0].image}: {left_out[0].reason})' if left_out else ''}; "
+                "give pictures with GPS in their EXIF, '@' file names, or a manifest"
+            )
+        placement = _place(pictures)
+        kept = []
+        described = _describe(pictures, extractor, folder if thumbnails else None, batch_size, workers)
+        with (folder / DESCRIPTORS_FILE).open("wb") as file, closing(described):
+            _write_npy_header(file, storage, len(pictures), extractor.descriptor_dim)
+            for index, descriptor in described:
+                if isinstance(descriptor, DsformerError):
+                    skip(Skipped(pictures[index].image, str(descriptor).removeprefix(f"{pictures[index].image}: ")))
+                else:
+                    file.write(descriptor.astype(storage).tobytes())
+                    kept.append(index)
+                on_progress(Progress("describing", index + 1, len(pictures)))
+            if not kept:
+                raise DsformerError(f"{source.name}: none of its {len(pictures)} pictures could be read")
+            _write_npy_header(file, storage, len(kept), extractor.descriptor_dim)
+
+        on_progress(Progress("finishing", 0, None))
+        placement = placement.only(kept)
+        _write_references(folder / REFERENCES_FILE, [pictures[index] for index in kept], placement, source.name)
+        if thumbnails:
+            _close_gaps(folder, kept)
+        descriptors = np.load(folder / DESCRIPTORS_FILE, mmap_mode="r", allow_pickle=False)
+        description = {
+            "format": FORMAT_VERSION,
+            "name": name or output.stem,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "model": {
+                "name": extractor.model_name,
+                "weights_sha256": extractor.weights_sha256,
+                "weights": extractor.weights,
+                "precision": extractor.precision,
+            },
+            "descriptors": {"dimension": extractor.descriptor_dim, "dtype": storage},
+            "count": len(kept),
+            "utm_zone": str(placement.zone),
+            "datum": _datum([pictures[index] for index in kept]),
+            "spacing": spacing(placement.utm),
+            "index": {"kind": FlatIndex.kind},
+            "calibration": fit_calibration(descriptors, placement.utm, placement.yaw).to_dict(),
+            "files": {file: file_digest(folder / file) for file in (REFERENCES_FILE, DESCRIPTORS_FILE)}
+            | ({THUMBNAILS: folder_digest(folder / THUMBNAILS)} if thumbnails else {}),
+        }
+        write_description(folder / MAP_FILE, description)
+    return PlaceMap.open(output)
+
+
+def spacing(utm: npt.NDArray[np.float64]) -> float:
+    """Median distance from a location to the nearest other one, metres; `LONE_SPACING` where there is only one.
+
+    Args:
+        utm: (N, 2) positions. Those within a centimetre of each other are one location.
+    """
+    locations = np.unique(np.round(utm, 2), axis=0)
+    if len(locations) < 2:
+        return LONE_SPACING
+    distances, _ = cKDTree(locations).query(locations, k=2)
+    return float(np.median(distances[:, 1]))
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """Where N pictures are: zone, (N, 2) UTM metres, (N,) yaw radians."""
+
+    zone: UtmZone
+    utm: npt.NDArray[np.float64]
+    yaw: npt.NDArray[np.float64]
+
+    def only(self, rows: list[int]) -> "_Placement":
+        return _Placement(self.zone, self.utm[rows], self.yaw[rows])
+
+
+def _place(pictures: list[GeotaggedPicture]) -> _Placement:
+    """One zone for all: that of the median position. Pictures beyond its border are forced into it."""
+    latitude = np.array([picture.latitude for picture in pictures])
+    longitude = np.array([picture.longitude for picture in pictures])
+    check_latlon(latitude, longitude)
+    zone = UtmZone.of(float(np.median(latitude)), float(np.median(longitude)))
+    try:
+        utm = to_utm(latitude, longitude, zone)
+    except UsageError:
+        utm = np.full((len(pictures), 2), np.inf)
+    away = np.linalg.norm(utm - np.median(utm, axis=0), axis=1)
+    if not (away <= LARGEST_EXTENT).all():
+        far = int(np.argmax(np.abs(latitude - np.median(latitude)) + np.abs(longitude - np.median(longitude))))
+        raise UsageError(
+            f"{pictures[far].image} lies at {latitude[far]:.5f}, {longitude[far]:.5f}, more than "
+            f"{LARGEST_EXTENT / 1e3:.0f} km from the others: correct its position, or make several maps"
+        )
+    heading = np.array([picture.heading_deg for picture in pictures])
+    return _Placement(zone, utm, heading_to_yaw(heading, grid_convergence(latitude, longitude, zone)))
+
+
+def _datum(pictures: list[GeotaggedPicture]) -> dict[str, float]:
+    """The middle of the map, to a centimetre: medians of what is known."""
+    altitude = [picture.altitude for picture in pictures if np.isfinite(picture.altitude)]
+    datum = Datum(
+        latitude=round(float(np.median([picture.latitude for picture in pictures])), 7),
+        longitude=round(float(np.median([picture.longitude for picture in pictures])), 7),
+        altitude=round(float(np.median(altitude)), 2) if altitude else 0.0,
+    )
+    return {"latitude": datum.latitude, "longitude": datum.longitude, "altitude": datum.altitude}
+
+
+def _describe(
+    pictures: list[GeotaggedPicture], extractor: Extractor, folder: Path | None, batch_size: int, workers: int
+) -> Iterator[tuple[int, Any]]:
+    """(index, descriptor or error) of each picture; thumbnails go into `folder`, numbered by index."""
+
+    def load(index: int) -> Picture:
+        picture = pictures[index].load()
+        if folder is not None:
+            _write_thumbnail(folder / thumbnail_file(index), picture)
+        return picture
+
+    loaders = (partial(load, index) for index in range(len(pictures)))
+    return extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)
+
+
+def _write_thumbnail(path: Path, picture: Picture) -> None:
+    height, width = picture.shape[:2]
+    scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded.tobytes())
+
+
+def _close_gaps(folder: Path, kept: list[int]) -> None:
+    """Renumbers thumbnails from index in the source to row in the map."""
+    (folder / THUMBNAILS).mkdir(exist_ok=True)
+    for row, index in enumerate(kept):
+        if row != index:
+            (folder / thumbnail_file(index)).rename(folder / thumbnail_file(row))
+
+
+def _write_npy_header(file: BinaryIO, dtype: str, rows: int, columns: int) -> None:
+    """The header at the file's start. NumPy leaves room in it for the number of rows to change."""
+    file.seek(0)
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, columns)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _write_references(path: Path, pictures: list[GeotaggedPicture], placement: _Placement, source: str) -> None:
+    columns = {
+        "id": [picture.id for picture in pictures],
+        "easting": placement.utm[:, 0],
+        "northing": placement.utm[:, 1],
+        "latitude": [picture.latitude for picture in pictures],
+        "longitude": [picture.longitude for picture in pictures],
+        "altitude": [picture.altitude for picture in pictures],
+        "yaw": placement.yaw,
+        "heading_deg": [picture.heading_deg for picture in pictures],
+        "timestamp": [picture.timestamp for picture in pictures],
+        "image": [picture.image for picture in pictures],
+        "source": [source] * len(pictures),
+    }
+    pq.write_table(pa.table(columns, schema=COLUMNS), path, compression="zstd")

@@ -1,0 +1,310 @@
+"""From similarity to probability: how far a map's own pictures can be told apart, fitted when the map is built.
+
+A similarity means nothing by itself: 0.8 is a near-certain match for one network and the everyday score of two unrelated
+streets for another. What it means for this network in this place the map can tell, because its references were
+taken at known poses. Each reference of a sample plays a query twice:
+
+* *mapped*: without its immediate neighbourhood (nearly the same picture of the same drive), but with the rest of its
+  place: does the right place win, and by what?
+* *unmapped*: without its whole surroundings, so that every match is wrong: how well do wrong places score?
+
+The radius of the immediate neighbourhood is drawn anew for each pseudo-query, up to most of the radius of the right
+place. References further away look less alike; that stands in, in part, for the other light, weather and season that
+real queries come with and that a map of one drive cannot show. What wrong places score does not depend on the day in that way,
+and so the model leans on the margin over other places and on the impostors' level, not on an absolute similarity.
+
+The model is a conditional logit over the places that a query's matches fall into and the alternative "none of these":
+
+    u_i = bias + similarity_weight · (s_i - impostor_mean) / impostor_spread
+               + margin_weight     · (s_i - s_elsewhere)  / impostor_spread
+    P_i = ceiling · exp(u_i) / (1 + Σ_j exp(u_j))
+
+with s_i the best similarity of place i and s_elsewhere that of the second best place. Both weights are non-negative, so
+P rises with similarity and with margin, equal places share alike, and something is always left for "none of these".
+The weights are the maximum of the likelihood times a prior around documented defaults (`PRIOR_WEIGHTS`): a map
+with few references, or without overlap between them, keeps the defaults. `ceiling` is the rule of succession: who has seen n
+unmapped pseudo-queries cannot promise more than 1 - 1 / (n + 2).
+
+Limits: a query far from any condition in the map scores lower than the pseudo-queries did and gets too little
+probability rather than too much; copies of a place that lie outside the map cannot be known from the map.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from dsformer_core.errors import DsformerError
+
+RIGHT_PLACE_RADIUS = 25.0
+"""Metres within which a match counts as right: the field's convention (recall within 25 m)."""
+
+COMPATIBLE_YAW = np.pi / 3
+"""Radians between two viewing directions up to which two pictures of one spot can show the same things."""
+
+SURROUNDINGS_RADIUS = 2 * RIGHT_PLACE_RADIUS
+"""Metres around a pseudo-query that are taken out of the map to simulate a query from unmapped ground."""
+
+PRIOR_WEIGHTS = np.array([-2.0, 0.5, 1.0])
+"""Bias, similarity weight and margin weight (per impostor spread) that a map keeps which cannot tell otherwise."""
+
+PRIOR_PRECISION = np.array([1.0, 4.0, 4.0])
+"""How firmly the prior weights are held; a pseudo-query's information about each is well below 1."""
+
+UNKNOWN_IMPOSTOR_MEAN = 0.7
+UNKNOWN_IMPOSTOR_SPREAD = 0.1
+SPREAD_PRIOR_COUNT = 5
+"""The impostors' level and spread where no reference has another place to be confused with, and how many
+observations the default spread is worth."""
+
+MAX_PSEUDO_QUERIES = 1000
+CANDIDATES = 20
+CHUNK_ROWS = 16384
+
+
+@dataclass(frozen=True)
+class SimilarityCalibration:
+    """What similarity and margin are worth in one map.
+
+    Attributes:
+        bias: log-odds of a place against "none of these" at zero margin and the impostors' mean similarity.
+        similarity_weight: log-odds per impostor spread of similarity, >= 0.
+        margin_weight: log-odds per impostor spread of margin over the second best place, >= 0.
+        impostor_mean: mean over unmapped pseudo-queries of their best similarity (cosine).
+        impostor_spread: its standard deviation, > 0.
+        ceiling: upper bound of the sum of all probabilities, in (0, 1).
+        mapped_queries: pseudo-queries whose place was left in the map.
+        unmapped_queries: pseudo-queries whose whole surroundings were taken out.
+    """
+
+    bias: float
+    similarity_weight: float
+    margin_weight: float
+    impostor_mean: float
+    impostor_spread: float
+    ceiling: float
+    mapped_queries: int
+    unmapped_queries: int
+
+    def probabilities(self, similarities: ArrayLike, *, elsewhere: float | None = None) -> NDArray[np.float64]:
+        """Probability of each place that a query's matches fall into.
+
+        Args:
+            similarities: (H,) best cosine similarity of each place, in any order.
+            elsewhere: similarity of the best reference of another place than the best one. None: the second highest of
+                `similarities`, or the impostors' mean where there is only one.
+
+        Returns:
+            (H,) probabilities, sum < 1; the rest belongs to "none of these".
+        """
+        similarity = np.asarray(similarities, dtype=np.float64)
+        if similarity.size == 0:
+            return np.empty(0)
+        if elsewhere is None:
+            elsewhere = float(np.partition(similarity, -2)[-2]) if similarity.size > 1 else self.impostor_mean
+        level = (similarity - self.impostor_mean) / self.impostor_spread
+        margin = (similarity - elsewhere) / self.impostor_spread
+        utility = self.bias + self.similarity_weight * level + self.margin_weight * margin
+        utility_of_none_and_all = logsumexp(np.append(utility, 0.0))
+        return self.ceiling * np.exp(utility - utility_of_none_and_all)
+
+    def probability(self, similarity: float, margin: float) -> float:
+        """Probability that the best match is of the right place.
+
+        Args:
+            similarity: its cosine similarity.
+            margin: how far the best match of any other place stays below it, >= 0.
+        """
+        return float(self.probabilities([similarity, similarity - margin])[0])
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Plain numbers, for `map.yaml`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SimilarityCalibration":
+        """The reverse of `to_dict`.
+
+        Raises:
+            DsformerError: a value is missing, unknown, not a number or out of range.
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != names:
+            raise DsformerError(f"calibration: expected the values {', '.join(sorted(names))}")
+        try:
+            numbers = {name: float(value) for name, value in values.items()}
+        except (TypeError, ValueError) as error:
+            raise DsformerError(f"calibration: not a number: {error}") from error
+        wrong = [name for name, value in numbers.items() if not np.isfinite(value)]
+        wrong += [name for name in ("similarity_weight", "margin_weight") if numbers[name] < 0]
+        wrong += [name for name in ("mapped_queries", "unmapped_queries") if numbers[name] < 0]
+        wrong += ["impostor_spread"] if not numbers["impostor_spread"] > 0 else []
+        wrong += ["ceiling"] if not 0 < numbers["ceiling"] < 1 else []
+        if wrong:
+            raise DsformerError(f"calibration: {wrong[0]} = {values[wrong[0]]} is out of range")
+        counts = {name: int(numbers.pop(name)) for name in ("mapped_queries", "unmapped_queries")}
+        return cls(**numbers, **counts)
+
+
+def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, seed: int = 0) -> SimilarityCalibration:
+    """Fits the calibration of a map to its own references.
+
+    Time is O(sample · N), memory O(sample · chunk): a memory-mapped array of a million descriptors is fine.
+
+    Args:
+        descriptors: (N, D) unit descriptors, any float type, N >= 0.
+        utm: (N, 2) easting, northing in metres.
+        yaw: (N,) radians, NaN where unknown.
+        seed: of the sample and the drawn neighbourhoods; the same map gives the same calibration.
+
+    Returns:
+        The fitted calibration; the documented defaults as far as the map cannot tell.
+    """
+    positions = np.asarray(utm, dtype=np.float64).reshape(-1, 2)
+    yaws = np.asarray(yaw, dtype=np.float64).reshape(-1)
+    count = len(positions)
+    random = np.random.default_rng(seed)
+    sample = np.sort(random.permutation(count)[:MAX_PSEUDO_QUERIES])
+    immediate = random.uniform(0.0, 0.8 * RIGHT_PLACE_RADIUS, len(sample))
+
+    mapped = _play_queries(descriptors, positions, yaws, sample, immediate)
+    mapped = mapped.only(mapped.place_in_reach)
+    unmapped = _play_queries(descriptors, positions, yaws, sample, np.full(len(sample), SURROUNDINGS_RADIUS))
+    unmapped = unmapped.only(np.isfinite(unmapped.similarities).any(axis=1))
+
+    best_impostors = unmapped.similarities[:, 0]
+    impostor_mean = float(best_impostors.mean()) if len(best_impostors) else UNKNOWN_IMPOSTOR_MEAN
+    squares = SPREAD_PRIOR_COUNT * UNKNOWN_IMPOSTOR_SPREAD**2 + float(((best_impostors - impostor_mean) ** 2).sum())
+    impostor_spread = float(np.sqrt(squares / (SPREAD_PRIOR_COUNT + len(best_impostors))))
+
+    bias, similarity_weight, margin_weight = _fit_weights([mapped, unmapped], impostor_mean, impostor_spread)
+    return SimilarityCalibration(
+        bias=bias,
+        similarity_weight=similarity_weight,
+        margin_weight=margin_weight,
+        impostor_mean=impostor_mean,
+        impostor_spread=impostor_spread,
+        ceiling=1.0 - 1.0 / (len(best_impostors) + 2.0),
+        mapped_queries=len(mapped.similarities),
+        unmapped_queries=len(best_impostors),
+    )
+
+
+def compatible_yaw(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether two viewing directions (radians, NaN unknown) can show the same things; broadcasts."""
+    difference = np.abs(np.remainder(first - second + np.pi, 2 * np.pi) - np.pi)
+    return ~(difference > COMPATIBLE_YAW)
+
+
+@dataclass(frozen=True)
+class _Played:
+    """The outcome of P pseudo-queries: their places, best first.
+
+    Attributes:
+        similarities: (P, CANDIDATES) best similarity of each place, -inf where there are fewer places.
+        right: (P,) column of the right place, -1 where it is not among them.
+        place_in_reach: (P,) whether the map still held a reference of the right place.
+    """
+
+    similarities: NDArray[np.float64]
+    right: NDArray[np.int64]
+    place_in_reach: NDArray[np.bool_]
+
+    def only(self, rows: NDArray[np.bool_]) -> "_Played":
+        return _Played(self.similarities[rows], self.right[rows], self.place_in_reach[rows])
+
+
+def _play_queries(
+    descriptors: ArrayLike,
+    utm: NDArray[np.float64],
+    yaw: NDArray[np.float64],
+    sample: NDArray[np.int64],
+    removed_radius: NDArray[np.float64],
+) -> _Played:
+    """Searches the map for each sampled reference with everything within `removed_radius` (P,) of it removed."""
+    table: Any = descriptors
+    queries = np.asarray(table[sample], dtype=np.float32).reshape(len(sample), -1)
+    best = np.full((len(sample), CANDIDATES), -np.inf)
+    rows = np.zeros((len(sample), CANDIDATES), dtype=np.int64)
+    place_in_reach = np.zeros(len(sample), dtype=bool)
+    for start in range(0, len(utm), CHUNK_ROWS):
+        chunk = slice(start, min(start + CHUNK_ROWS, len(utm)))
+        distance = np.hypot(*(utm[chunk, axis] - utm[sample, axis, None] for axis in (0, 1)))
+        # The reference itself goes by its row, whatever the radius: nothing else is exactly the query.
+        removed = (distance <= removed_radius[:, None]) | (np.arange(chunk.start, chunk.stop) == sample[:, None])
+        right = (distance <= RIGHT_PLACE_RADIUS) & compatible_yaw(yaw[chunk], yaw[sample, None]) & ~removed
+        place_in_reach |= right.any(axis=1)
+        similarity = (queries @ np.asarray(table[chunk], dtype=np.float32).T).astype(np.float64)
+        similarity[removed] = -np.inf
+        pooled = np.hstack([best, similarity])
+        pooled_rows = np.hstack([rows, np.broadcast_to(np.arange(chunk.start, chunk.stop), similarity.shape)])
+        kept = np.argpartition(-pooled, CANDIDATES - 1, axis=1)[:, :CANDIDATES]
+        best, rows = np.take_along_axis(pooled, kept, 1), np.take_along_axis(pooled_rows, kept, 1)
+    order = np.argsort(-best, axis=1, kind="stable")
+    best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    return _as_places(best, utm[rows], yaw[rows], utm[sample], yaw[sample], place_in_reach)
+
+
+def _as_places(
+    similarities: NDArray[np.float64],
+    utm: NDArray[np.float64],
+    yaw: NDArray[np.float64],
+    true_utm: NDArray[np.float64],
+    true_yaw: NDArray[np.float64],
+    place_in_reach: NDArray[np.bool_],
+) -> _Played:
+    """Groups each pseudo-query's candidates (P, K), best first, into places led by their best candidate."""
+    leads = np.isfinite(similarities)
+    for candidate in range(similarities.shape[1]):
+        close = np.hypot(*(utm[:, :, axis] - utm[:, candidate, axis, None] for axis in (0, 1))) <= RIGHT_PLACE_RADIUS
+        same = close & compatible_yaw(yaw, yaw[:, candidate, None])
+        same[:, : candidate + 1] = False
+        leads &= ~(same & leads[:, candidate, None])
+    distance = np.hypot(*(utm[:, :, axis] - true_utm[:, axis, None] for axis in (0, 1)))
+    right = leads & (distance <= RIGHT_PLACE_RADIUS) & compatible_yaw(yaw, true_yaw[:, None])
+
+    order = np.argsort(~leads, axis=1, kind="stable")
+    places = np.take_along_axis(np.where(leads, similarities, -np.inf), order, 1)
+    right = np.take_along_axis(right, order, 1)
+    return _Played(places, np.where(right.any(axis=1), right.argmax(axis=1), -1), place_in_reach)
+
+
+def _fit_weights(samples: list[_Played], impostor_mean: float, impostor_spread: float) -> tuple[float, float, float]:
+    """Maximum a posteriori bias, similarity weight and margin weight; mapped and unmapped ground count alike."""
+    samples = [played for played in samples if len(played.similarities)]
+    if not samples:
+        return tuple(PRIOR_WEIGHTS.tolist())
+    similarities = np.vstack([played.similarities for played in samples])
+    right = np.concatenate([played.right for played in samples])
+    total = len(right)
+    weight = np.concatenate([np.full(len(p.right), total / len(samples) / len(p.right)) for p in samples])
+
+    exists = np.isfinite(similarities)
+    finite = np.where(exists, similarities, 0.0)
+    elsewhere = np.where(exists[:, 1], finite[:, 1], np.minimum(impostor_mean, finite[:, 0]))[:, None]
+    level = (finite - impostor_mean) / impostor_spread
+    margin = (finite - elsewhere) / impostor_spread
+    chosen = np.arange(total), np.maximum(right, 0)
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        utility = parameters[0] + parameters[1] * level + parameters[2] * margin
+        utility = np.where(exists, utility, -np.inf)
+        log_total = logsumexp(np.hstack([utility, np.zeros((total, 1))]), axis=1)
+        probability = np.exp(utility - log_total[:, None])
+        log_likelihood = np.where(right >= 0, utility[chosen], 0.0) - log_total
+        residual = probability
+        residual[chosen] -= right >= 0
+        residual *= weight[:, None]
+        gradient = np.array([residual.sum(), (residual * level).sum(), (residual * margin).sum()])
+        away = parameters - PRIOR_WEIGHTS
+        value = -(weight * log_likelihood).sum() + 0.5 * (PRIOR_PRECISION * away**2).sum()
+        return float(value), gradient + PRIOR_PRECISION * away
+
+    # Weights stay clearly positive, so that equal similarity never outweighs a better one.
+    bounds = [(None, None), (0.05, None), (0.05, None)]
+    fitted = minimize(loss, PRIOR_WEIGHTS, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return float(fitted[0]), float(fitted[1]), float(fitted[2])

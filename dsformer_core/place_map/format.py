@@ -1,0 +1,107 @@
+"""The files of a place map: names, columns, and the sums that tell whether a byte was lost.
+
+map.yaml            what the map is, and the SHA-256 of every other file; its last line is the SHA-256 of the lines before
+references.parquet  one row per reference, columns `COLUMNS`
+descriptors.npy     (N, D) float16 or float32, row i belongs to reference i
+index.faiss         only for index kinds that are more than the descriptors
+thumbnails/         00000/00000042.jpg for row 42; a thousand to a folder
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from dsformer_core.errors import DsformerError
+
+FORMAT_VERSION = 1
+
+MAP_FILE = "map.yaml"
+REFERENCES_FILE = "references.parquet"
+DESCRIPTORS_FILE = "descriptors.npy"
+THUMBNAILS = "thumbnails"
+
+COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("easting", pa.float64()),
+        ("northing", pa.float64()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("altitude", pa.float64()),
+        ("yaw", pa.float64()),
+        ("heading_deg", pa.float64()),
+        ("timestamp", pa.float64()),
+        ("image", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+
+_CHECKSUM_LINE = "checksum: "
+
+
+class MapError(DsformerError):
+    """A place map cannot be used. The message names the file, what is wrong with it, and what to do."""
+
+
+def thumbnail_file(row: int) -> str:
+    """Where a reference's thumbnail lies below the map's directory."""
+    return f"{THUMBNAILS}/{row // 1000:05d}/{row:08d}.jpg"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the sorted relative names and SHA-256 of all files below a folder, hexadecimal."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def write_description(path: Path, description: Mapping[str, Any]) -> None:
+    """Writes `map.yaml`, closed by its own checksum."""
+    text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True, width=120)
+    path.write_text(f"{text}{_CHECKSUM_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n", encoding="utf-8")
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """Reads `map.yaml`.
+
+    Raises:
+        MapError: it is missing, altered, of another format version, or no description of a map.
+    """
+    path = directory / MAP_FILE
+    if not directory.is_dir():
+        raise MapError(f"{directory}: no such place map; `dsformer map build` makes one")
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise MapError(f"{path} is missing: {directory} is not a place map, or not all of it was copied") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MapError(f"{path} cannot be read ({error}): copy the map again") from error
+    head, found, checksum = text.rpartition(_CHECKSUM_LINE)
+    intact = bool(found) and checksum == hashlib.sha256(head.encode()).hexdigest() + "\n"
+    try:
+        description = yaml.safe_load(head if found else text)
+    except yaml.YAMLError:
+        description = None
+    version = description.get("format") if isinstance(description, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise MapError(
+            f"{path} has format version {version}, this program reads version {FORMAT_VERSION}: "
+            f"{'update dsformer' if version > FORMAT_VERSION else 'build the map again'}"
+        )
+    if not intact or not isinstance(description, dict):
+        raise MapError(f"{path} was altered or cut off since the map was built: copy the map again, or rebuild it")
+    return description

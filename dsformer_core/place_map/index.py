@@ -1,0 +1,57 @@
+"""Exact search of a map's descriptors through FAISS, by cosine similarity."""
+
+from typing import Any, Protocol
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+
+class Index(Protocol):
+    """One way to search the descriptors of a map."""
+
+    kind: str
+
+    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """(Q, D) queries -> similarities (Q, k) and rows (Q, k), in no particular order."""
+        ...
+
+
+class FlatIndex:
+    """Compares a query with every descriptor; nothing is trained, nothing is approximate.
+
+    float32 descriptors are searched where they lie, memory-mapped or not. float16 ones are copied once, as they are, into an
+    index that widens them while it compares. Where faiss-gpu is installed and sees a GPU, both go there.
+
+    Args:
+        descriptors: (N, D) float32 or float16, unit norm, N >= 1.
+    """
+
+    kind = "flat"
+
+    def __init__(self, descriptors: npt.NDArray[Any]) -> None:
+        self._descriptors = descriptors
+        self._index: faiss.Index | None = None
+        on_gpu = getattr(faiss, "get_num_gpus", lambda: 0)() > 0
+        if descriptors.dtype == np.float16:
+            self._index = _half_precision(descriptors)
+        elif on_gpu:
+            self._index = faiss.IndexFlatIP(descriptors.shape[1])
+            self._index.add(np.ascontiguousarray(descriptors))
+        if on_gpu:
+            self._index = faiss.index_cpu_to_all_gpus(self._index)
+
+    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """(Q, D) queries -> similarities (Q, k) and rows (Q, k), in no particular order."""
+        if self._index is None:
+            return faiss.knn(queries, self._descriptors, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return self._index.search(queries, k)
+
+
+def _half_precision(descriptors: npt.NDArray[np.float16]) -> faiss.Index:
+    """An index over the very bytes: FAISS's fp16 codes are IEEE half floats."""
+    count, dimension = descriptors.shape
+    index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(np.ascontiguousarray(descriptors).view(np.uint8).ravel(), index.codes)
+    index.ntotal, index.is_trained = count, True
+    return index

@@ -1,0 +1,295 @@
+"""The place map in memory: opened, checked, searched."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.geodesy import Datum, MapFrame, UtmZone
+from dsformer_core.place_map.calibration import SimilarityCalibration
+from dsformer_core.place_map.format import (
+    COLUMNS,
+    DESCRIPTORS_FILE,
+    REFERENCES_FILE,
+    THUMBNAILS,
+    MapError,
+    file_digest,
+    folder_digest,
+    read_description,
+    thumbnail_file,
+)
+from dsformer_core.place_map.index import FlatIndex, Index
+
+# Opening hashes descriptors up to this many bytes (a quarter of a second); those of larger maps `dsformer map verify` checks.
+HASHED_WHEN_OPENED = 256 * 2**20
+
+_AGAIN = "copy the map again, or rebuild it"
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What a search found for Q queries.
+
+    Attributes:
+        indices: (Q, k) int64 rows of the map, best first.
+        similarities: (Q, k) float32 cosines in [-1, 1], descending.
+    """
+
+    indices: npt.NDArray[np.int64]
+    similarities: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, query: int) -> "Matches":
+        """The matches of one query, still with Q = 1 rows."""
+        row = range(len(self))[query]
+        return Matches(self.indices[row : row + 1], self.similarities[row : row + 1])
+
+    def __iter__(self) -> Iterator["Matches"]:
+        return (self[row] for row in range(len(self)))
+
+
+class PlaceMap:
+    """A prebuilt, geotagged index of references. Made by `build_place_map`, read by `PlaceMap.open`.
+
+    Attributes:
+        directory: where it lies.
+        name: what people call it.
+        created: ISO 8601 time of its making.
+        model_name: the network that described its references.
+        weights_sha256: digest of that network's weights (`weights_digest`).
+        descriptor_dim: numbers per descriptor.
+        zone: the UTM zone of all its positions.
+        datum: origin of the map frame.
+        spacing: metres, median distance from a location to the nearest other one.
+        calibration: what similarities are worth in this map.
+        descriptors: (N, D) float16 or float32, memory-mapped.
+    """
+
+    def __init__(self, directory: Path, description: dict[str, Any]) -> None:
+        """Reads an intact map; use `open`, which checks first."""
+        self.directory = directory
+        self.name: str = description["name"]
+        self.created: str = description["created"]
+        self.model_name: str = description["model"]["name"]
+        self.weights_sha256: str = description["model"]["weights_sha256"]
+        self.weights: str = description["model"]["weights"]
+        self.descriptor_dim: int = description["descriptors"]["dimension"]
+        self.zone = UtmZone.parse(description["utm_zone"])
+        self.datum = Datum(**description["datum"])
+        self.spacing: float = description["spacing"]
+        self.index_kind: str = description["index"]["kind"]
+        self.calibration = SimilarityCalibration.from_dict(description["calibration"])
+        self._references = _read_references(directory / REFERENCES_FILE)
+        self.descriptors = _map_descriptors(directory / DESCRIPTORS_FILE)
+        _check_shapes(directory, description, self._references, self.descriptors)
+        self._index: Index = FlatIndex(self.descriptors)
+
+    @classmethod
+    def open(cls, directory: str | Path, *, verify: Literal["quick", "full"] = "quick") -> "PlaceMap":
+        """Opens a map after checking it.
+
+        Args:
+            directory: the map.
+            verify: "quick" checks versions, shapes, counts and the checksums of everything a search reads, but not of
+                descriptors beyond 256 MiB; "full" checks every byte, thumbnails included.
+
+        Raises:
+            MapError: in one line, which file is wrong, what is wrong with it, what to do.
+        """
+        directory = Path(directory)
+        description = read_description(directory)
+        try:
+            digests: dict[str, str] = description["files"]
+            _check_files(directory, digests, full=verify == "full")
+            return cls(directory, description)
+        except MapError:
+            raise
+        except (KeyError, TypeError, DsformerError) as error:
+            raise MapError(f"{directory / 'map.yaml'} does not describe a map ({error}): {_AGAIN}") from error
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __repr__(self) -> str:
+        return f"PlaceMap({self.name!r}, {self.count} references, {self.model_name}, {self.directory})"
+
+    @property
+    def count(self) -> int:
+        """Number of references, N."""
+        return len(self.descriptors)
+
+    @property
+    def frame(self) -> MapFrame:
+        """The ROS `map` frame: origin at the datum, axes along UTM grid east and north."""
+        return MapFrame(self.datum, self.zone)
+
+    @cached_property
+    def utm(self) -> npt.NDArray[np.float64]:
+        """(N, 2) easting and northing, metres."""
+        return np.column_stack([self._column("easting"), self._column("northing")])
+
+    @cached_property
+    def yaw(self) -> npt.NDArray[np.float64]:
+        """(N,) radians, ENU about the grid's axes, NaN where unknown."""
+        return self._column("yaw")
+
+    @cached_property
+    def latitude(self) -> npt.NDArray[np.float64]:
+        """(N,) degrees, WGS-84."""
+        return self._column("latitude")
+
+    @cached_property
+    def longitude(self) -> npt.NDArray[np.float64]:
+        """(N,) degrees, WGS-84."""
+        return self._column("longitude")
+
+    @cached_property
+    def altitude(self) -> npt.NDArray[np.float64]:
+        """(N,) metres, NaN where unknown."""
+        return self._column("altitude")
+
+    @cached_property
+    def heading_deg(self) -> npt.NDArray[np.float64]:
+        """(N,) degrees clockwise from true north, NaN where unknown."""
+        return self._column("heading_deg")
+
+    @cached_property
+    def timestamps(self) -> npt.NDArray[np.float64]:
+        """(N,) seconds since 1970, UTC, NaN where unknown."""
+        return self._column("timestamp")
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """(N) names of the references, unique."""
+        return self._references.column("id").to_pylist()
+
+    @cached_property
+    def images(self) -> list[str]:
+        """(N) where the pictures were: paths or bag references."""
+        return self._references.column("image").to_pylist()
+
+    def thumbnail_path(self, row: int) -> Path | None:
+        """The small picture of a reference, None where the map was built without."""
+        path = self.directory / thumbnail_file(row)
+        return path if path.is_file() else None
+
+    def search(self, descriptors: npt.ArrayLike, k: int = 20) -> Matches:
+        """Finds the references whose descriptors are most similar.
+
+        Args:
+            descriptors: (Q, D) or (D,) float, unit norm.
+            k: how many per query, >= 1; a smaller map gives all it has.
+
+        Returns:
+            The matches, best first; equal similarities in the order of their rows.
+
+        Raises:
+            ValueError: `descriptors` has another shape, a number that is not finite, or `k` is below 1.
+        """
+        queries = np.atleast_2d(np.asarray(descriptors, np.float32))
+        if queries.ndim != 2 or queries.shape[1] != self.descriptor_dim:
+            raise ValueError(f"queries have shape {queries.shape}, this map needs (Q, {self.descriptor_dim})")
+        if not np.isfinite(queries).all():
+            raise ValueError("queries contain numbers that are not finite: were all pictures readable?")
+        if k < 1:
+            raise ValueError(f"k is {k}: it must be 1 or more")
+        k = min(k, self.count)
+        if not len(queries):
+            return Matches(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+        similarities, rows = self._index.search(np.ascontiguousarray(queries), k)
+        order = np.lexsort((rows, -similarities), axis=1)
+        return Matches(
+            np.take_along_axis(rows, order, 1).astype(np.int64),
+            np.clip(np.take_along_axis(similarities, order, 1), -1, 1).astype(np.float32),
+        )
+
+    def check_model(self, model_name: str, weights_sha256: str) -> None:
+        """Refuses a network other than the one that described the references.
+
+        Raises:
+            MapError: names both.
+        """
+        if model_name != self.model_name:
+            raise MapError(
+                f"{self.directory} was built with {self.model_name}, not {model_name}: "
+                "use that model, or build a map with this one"
+            )
+        if weights_sha256 != self.weights_sha256:
+            raise MapError(
+                f"{self.directory} was built with {self.model_name} weights {self.weights_sha256[:12]} ({self.weights}), "
+                f"these are {weights_sha256[:12]}: give the same weights, or build a map with these"
+            )
+
+    def _column(self, name: str) -> npt.NDArray[np.float64]:
+        return self._references.column(name).to_numpy()
+
+
+def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> None:
+    """Compares every file with the sum that `map.yaml` has of it."""
+    for name, expected in digests.items():
+        path = directory / name
+        if not path.exists():
+            raise MapError(f"{path} is missing: {_AGAIN}")
+        large = name == THUMBNAILS or (name == DESCRIPTORS_FILE and path.stat().st_size > HASHED_WHEN_OPENED)
+        if large and not full:
+            continue
+        try:
+            found = folder_digest(path) if path.is_dir() else file_digest(path)
+        except OSError as error:
+            raise MapError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
+        if found != expected:
+            raise MapError(f"{path} was altered or cut off since the map was built: {_AGAIN}")
+
+
+def _read_references(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise MapError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+    if not table.schema.equals(COLUMNS):
+        raise MapError(f"{path} does not have the columns {', '.join(COLUMNS.names)}: {_AGAIN}")
+    return table
+
+
+def _map_descriptors(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MapError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+
+
+def _check_shapes(
+    directory: Path, description: dict[str, Any], references: pa.Table, descriptors: npt.NDArray[Any]
+) -> None:
+    """What checksums cannot tell: that the files belong together."""
+    count, dimension = description["count"], description["descriptors"]["dimension"]
+    dtype = description["descriptors"]["dtype"]
+    if (
+        descriptors.shape != (count, dimension)
+        or str(descriptors.dtype) != dtype
+        or dtype not in ("float16", "float32")
+    ):
+        raise MapError(
+            f"{directory / DESCRIPTORS_FILE} holds {descriptors.dtype} {descriptors.shape}, "
+            f"map.yaml says {dtype} {(count, dimension)}: {_AGAIN}"
+        )
+    if references.num_rows != count:
+        raise MapError(f"{directory / REFERENCES_FILE} has {references.num_rows} rows, map.yaml says {count}: {_AGAIN}")
+    if count < 1 or not math.isfinite(description["spacing"]) or description["spacing"] <= 0:
+        raise MapError(
+            f"{directory / 'map.yaml'} describes {count} references {description['spacing']} m apart: {_AGAIN}"
+        )
+    if description["index"]["kind"] != FlatIndex.kind:
+        raise MapError(
+            f"{directory} has an index of the kind {description['index']['kind']!r}, this program knows: {FlatIndex.kind}"
+        )

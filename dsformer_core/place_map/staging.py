@@ -1,0 +1,79 @@
+"""A directory that is either there whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dsformer_core.errors import UsageError
+
+
+@contextmanager
+def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A folder beside `target` to build in, which takes its name when the block ends well.
+
+    Whatever else happens in the block, Ctrl-C and a full disk included, the folder is removed and `target` stays as it
+    was. What a killed process leaves behind is hidden, named ``.NAME.building-…``, and never mistaken for the target.
+
+    Args:
+        target: the directory to make.
+        overwrite: whether a place map that is already there is replaced.
+
+    Raises:
+        UsageError: something is there that must not be replaced, or the folder above does not exist.
+    """
+    target = Path(os.path.abspath(target))  # not resolved: a symbolic link is replaced, not what it points to
+    if os.path.lexists(target):
+        if not overwrite:
+            raise UsageError(f"{target} exists: choose another name, or say --overwrite")
+        if not (target / "map.yaml").is_file():
+            raise UsageError(f"{target} is not a place map, so it is not overwritten: choose another name")
+    if not target.parent.is_dir():
+        raise UsageError(f"{target.parent}: no such folder to write {target.name} into")
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
+    try:
+        yield staging
+        _sync_tree(staging)
+        # mkdtemp makes folders for their owner alone; a map is for whoever may read its neighbours.
+        umask = os.umask(0)
+        os.umask(umask)
+        staging.chmod(0o777 & ~umask)
+        if os.path.lexists(target):
+            _exchange(staging, target)
+        else:
+            staging.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchange(staging: Path, target: Path) -> None:
+    """Puts `staging` in `target`'s place; what was there is removed. Who has it open keeps reading the old files."""
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent)) / "old"
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    finally:
+        if old.is_symlink():
+            old.unlink()
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(directory) / name)
+        _sync(Path(directory))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
