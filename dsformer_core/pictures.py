@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,13 +16,14 @@ from dsformer_core.errors import DsformerError
 Picture = npt.NDArray[np.uint8]
 
 # 200 megapixels decode to 600 MB. Pillow's own guard against decompression bombs is one number per process, and would
-# refuse what is allowed here; it is replaced, and what it would print about merely large pictures is not for users.
+# refuse what is allowed here; it is replaced.
 MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# Pillow speaks of large pictures and damaged EXIF blocks on stderr; what matters of that is in a PictureError.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Not all that Pillow knows: EPS would start an interpreter, and most others never come from a camera.
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
 
 # EXIF orientation (EXIF 2.32, tag 0x0112) -> what makes the picture upright.
 _UPRIGHT = {
@@ -36,6 +39,24 @@ _UPRIGHT = {
 
 class PictureError(DsformerError):
     """A picture cannot be read. The message starts with its name."""
+
+
+@contextmanager
+def open_picture(path: str | Path) -> Iterator[Image.Image]:
+    """Opens one picture file: its header is read, its pixels are not yet.
+
+    Yields:
+        The image. What goes wrong with it while the block runs becomes a PictureError, too.
+
+    Raises:
+        PictureError: names the file and says what is wrong with it.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            raise PictureError(f"{path}: {error.strerror or error}") from error
+        yield stack.enter_context(_opened(file, str(path)))
 
 
 def read_picture(path: str | Path, *, at_least: tuple[int, int] | None = None) -> Picture:
@@ -55,11 +76,8 @@ def read_picture(path: str | Path, *, at_least: tuple[int, int] | None = None) -
     Raises:
         PictureError: names the file and says what is wrong with it.
     """
-    try:
-        with Path(path).open("rb") as file:
-            return _decode(file, str(path), at_least)
-    except OSError as error:
-        raise PictureError(f"{path}: {error.strerror or error}") from error
+    with open_picture(path) as image:
+        return _decode(image, str(path), at_least)
 
 
 def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None = None) -> Picture:
@@ -73,23 +91,18 @@ def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None =
     Raises:
         PictureError: names the picture and says what is wrong with it.
     """
-    return _decode(io.BytesIO(data), name, at_least)
+    with _opened(io.BytesIO(data), name) as image:
+        return _decode(image, name, at_least)
 
 
-def _decode(file: BinaryIO, name: str, at_least: tuple[int, int] | None) -> Picture:
+@contextmanager
+def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     try:
         with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PictureError(_too_large(name, f"{width}x{height}"))
-            if at_least is not None:
-                side = max(at_least)
-                image.draft(image.mode, (side, side))
-            image.load()
-            # Asked after loading: Pillow turns a TIFF while it loads it, and then no longer says that it should be.
-            upright = _UPRIGHT.get(_orientation(image))
-            rgb = _to_rgb(image, name)
-            return np.array(rgb if upright is None else rgb.transpose(upright))
+            yield image
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -104,6 +117,17 @@ def _decode(file: BinaryIO, name: str, at_least: tuple[int, int] | None) -> Pict
         # Pillow's decoders let many kinds escape on damaged data: OSError, SyntaxError, ValueError, struct.error, ...
         detail = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{name}: damaged or cut short ({detail})") from error
+
+
+def _decode(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> Picture:
+    if at_least is not None:
+        # The longer side for both, because the picture may yet be turned.
+        image.draft(image.mode, (max(at_least), max(at_least)))
+    image.load()
+    # Asked after loading: Pillow turns a TIFF while it loads it, and then no longer says that it should be.
+    upright = _UPRIGHT.get(_orientation(image))
+    rgb = _to_rgb(image, name)
+    return np.array(rgb if upright is None else rgb.transpose(upright))
 
 
 def _too_large(name: str, size: str) -> str:

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from dsformer_core.pictures import FORMATS, PictureError
+from dsformer_core.pictures import PictureError, open_picture
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,13 @@ def read_exif(path: Path) -> ExifTags:
     Raises:
         PictureError: the file cannot be opened as a picture.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
+    with open_picture(path) as image:
+        try:
             exif = image.getexif()
-            gps, details = exif.get_ifd(IFD.GPSInfo), exif.get_ifd(IFD.Exif)
-    except Exception as error:
-        # An empty file and a file that is no picture are told apart where pixels are read; a header that Pillow's
-        # parsers trip over can raise anything.
-        reason = "empty, 0 bytes" if path.is_file() and not path.stat().st_size else "not a picture that can be read"
-        raise PictureError(f"{path}: {getattr(error, 'strerror', None) or reason}") from error
-    return parse_exif(gps, details, exif.get(Base.DateTime))
+            gps, details, modified = exif.get_ifd(IFD.GPSInfo), exif.get_ifd(IFD.Exif), exif.get(Base.DateTime)
+        except Exception as error:  # Pillow's parser lets many kinds escape
+            raise PictureError(f"{path}: damaged EXIF block ({error})") from error
+    return parse_exif(gps, details, modified)
 
 
 def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any = None) -> ExifTags:
