@@ -70,7 +70,7 @@ setup(
         ],
         "train": ["pytorch-metric-learning>=2.0", "tensorboard>=2.12"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
-        "viz": ["folium>=0.14"],
+        "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
         "gpu": ["faiss-gpu-cu12>=1.8"],
         "dev": [
             "hypothesis",

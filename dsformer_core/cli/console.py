@@ -6,7 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 answers = Console(soft_wrap=True)
@@ -32,10 +41,32 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     Yields:
         A function that takes the number of pieces finished since its last call.
     """
+    with _bars() as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda count: bars.advance(task, count)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Like `progress`, for work in several steps, each with a bar of its own.
+
+    Yields:
+        A function that takes what is being counted, how many are finished, and the total (None where unknown).
+    """
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(description: str, done: int, total: int | None) -> None:
+            if description not in tasks:
+                tasks[description] = bars.add_task(description, total=total)
+            bars.update(tasks[description], completed=done, total=total)
+
+        yield show
+
+
+def _bars() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda count: bar.advance(task, count)
+    return Progress(*columns, console=errors, disable=not errors.is_terminal)
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,6 @@
 """From a source of geotagged pictures to a place map on disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -230,7 +230,7 @@ def _datum(pictures: list[GeotaggedPicture]) -> dict[str, float]:
 
 def _describe(
     pictures: list[GeotaggedPicture], extractor: Extractor, folder: Path | None, batch_size: int, workers: int
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """(index, descriptor or error) of each picture; thumbnails go into `folder`, numbered by index."""
 
     def load(index: int) -> Picture:
@@ -240,7 +240,7 @@ def _describe(
         return picture
 
     loaders = (partial(load, index) for index in range(len(pictures)))
-    return extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)
+    yield from extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)
 
 
 def _write_thumbnail(path: Path, picture: Picture) -> None:

@@ -1,6 +1,6 @@
 """The files of a place map: names, columns, and the sums that tell whether a byte was lost.
 
-map.yaml            what the map is, and the SHA-256 of every other file; its last line is the SHA-256 of the lines before
+map.yaml            what the map is, the SHA-256 of every other file, and last the SHA-256 of its own lines
 references.parquet  one row per reference, columns `COLUMNS`
 descriptors.npy     (N, D) float16 or float32, row i belongs to reference i
 index.faiss         only for index kinds that are more than the descriptors

@@ -20,8 +20,8 @@ class Index(Protocol):
 class FlatIndex:
     """Compares a query with every descriptor; nothing is trained, nothing is approximate.
 
-    float32 descriptors are searched where they lie, memory-mapped or not. float16 ones are copied once, as they are, into an
-    index that widens them while it compares. Where faiss-gpu is installed and sees a GPU, both go there.
+    float32 descriptors are searched where they lie, memory-mapped or not. float16 ones are copied once, as they are,
+    into an index that widens them while it compares. Where faiss-gpu is installed and sees a GPU, both go there.
 
     Args:
         descriptors: (N, D) float32 or float16, unit norm, N >= 1.
@@ -38,7 +38,7 @@ class FlatIndex:
         elif on_gpu:
             self._index = faiss.IndexFlatIP(descriptors.shape[1])
             self._index.add(np.ascontiguousarray(descriptors))
-        if on_gpu:
+        if on_gpu and self._index is not None:
             self._index = faiss.index_cpu_to_all_gpus(self._index)
 
     def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

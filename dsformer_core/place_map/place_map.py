@@ -28,7 +28,7 @@ from dsformer_core.place_map.format import (
 )
 from dsformer_core.place_map.index import FlatIndex, Index
 
-# Opening hashes descriptors up to this many bytes (a quarter of a second); those of larger maps `dsformer map verify` checks.
+# Opening hashes descriptors up to this many bytes (a quarter of a second); `dsformer map verify` hashes any.
 HASHED_WHEN_OPENED = 256 * 2**20
 
 _AGAIN = "copy the map again, or rebuild it"
@@ -226,8 +226,8 @@ class PlaceMap:
             )
         if weights_sha256 != self.weights_sha256:
             raise MapError(
-                f"{self.directory} was built with {self.model_name} weights {self.weights_sha256[:12]} ({self.weights}), "
-                f"these are {weights_sha256[:12]}: give the same weights, or build a map with these"
+                f"{self.directory} was built with {self.model_name} weights {self.weights_sha256[:12]} "
+                f"({self.weights}), these are {weights_sha256[:12]}: give the same weights, or build a map with these"
             )
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:
@@ -291,5 +291,6 @@ def _check_shapes(
         )
     if description["index"]["kind"] != FlatIndex.kind:
         raise MapError(
-            f"{directory} has an index of the kind {description['index']['kind']!r}, this program knows: {FlatIndex.kind}"
+            f"{directory} has an index of the kind {description['index']['kind']!r}, "
+            f"this program knows: {FlatIndex.kind}"
         )

@@ -24,7 +24,8 @@ def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         UsageError: something is there that must not be replaced, or the folder above does not exist.
     """
-    target = Path(os.path.abspath(target))  # not resolved: a symbolic link is replaced, not what it points to
+    # Not `resolve`: a symbolic link is replaced, not what it points to.
+    target = target.absolute()
     if os.path.lexists(target):
         if not overwrite:
             raise UsageError(f"{target} exists: choose another name, or say --overwrite")

@@ -1,0 +1,28 @@
+"""`dsformer map`: make place maps, look at them, check them."""
+
+import argparse
+from typing import Any
+
+from dsformer_core.cli.map import build, info, verify, view
+
+EXAMPLES = """\
+examples:
+  dsformer map build --images drive/ --output town.map --model gem_mobilenet_v2
+  dsformer map info town.map
+  dsformer map view town.map --output town.html
+  dsformer map verify town.map
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Adds `map` and its verbs to the command line."""
+    parser = subparsers.add_parser(
+        "map",
+        help="make place maps, look at them, check them",
+        description="Make place maps of geotagged pictures, look at them, check them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in (build, info, verify, view):
+        verb.register(verbs)

@@ -1,0 +1,101 @@
+"""`dsformer map build`: geotagged pictures in, place map out."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dsformer_core.cli.console import answers, errors, print_json, steps
+
+EXAMPLES = """\
+examples:
+  dsformer map build --images drive/ --output town.map --model gem_mobilenet_v2
+  dsformer map build --images places.csv --output town.map --model dsformer_resnet50 --weights DSFormer_ResNet50.pth
+  dsformer map build --images utm_named/ --zone 10N --output town.map --model gem_mobilenet_v2 --overwrite
+"""
+
+_STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
+
+
+def register(verbs: Any) -> None:
+    """Adds `build` to `dsformer map`."""
+    parser = verbs.add_parser(
+        "build",
+        help="make a map of geotagged pictures",
+        description="Describes every picture and writes the map: whole, or not at all.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="folder of pictures with GPS in their EXIF or '@' file names, or a .csv/.parquet manifest",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="directory to make")
+    parser.add_argument("--model", required=True, metavar="NAME", help="network that describes the pictures")
+    parser.add_argument(
+        "--weights",
+        default="auto",
+        help="file, or name of released weights; 'untrained' for random ones (default: those released for the model)",
+    )
+    parser.add_argument("--name", help="what to call the map (default: the directory's name)")
+    parser.add_argument("--zone", help="UTM zone of coordinates that come without one, e.g. 33N")
+    parser.add_argument(
+        "--storage",
+        choices=("float16", "float32"),
+        default="float16",
+        help="of descriptors; float16 halves the size and moves similarities by less than 0.001 (default: %(default)s)",
+    )
+    parser.add_argument("--no-thumbnails", action="store_true", help="keep no small pictures to look at")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, float32, bfloat16 or float16 (default: bfloat16 on CUDA, else float32)",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
+    parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
+    parser.add_argument("--overwrite", action="store_true", help="replace the map that is there")
+    parser.add_argument("--json", action="store_true", help="print what was made as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Builds the map and says what is in it and what was left out."""
+    from dsformer_core.cli.map.info import describe, print_description
+    from dsformer_core.extractor import Extractor
+    from dsformer_core.geodesy import UtmZone
+    from dsformer_core.place_map import build_place_map
+    from dsformer_core.sources import Skipped, open_source
+
+    skipped: list[Skipped] = []
+
+    def report(one: Skipped) -> None:
+        skipped.append(one)
+        errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
+
+    source = open_source(arguments.images, zone=UtmZone.parse(arguments.zone) if arguments.zone else None)
+    extractor = Extractor(arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision)
+    with steps() as show:
+        place_map = build_place_map(
+            source,
+            extractor,
+            arguments.output,
+            name=arguments.name,
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
+            storage=arguments.storage,
+            thumbnails=not arguments.no_thumbnails,
+            strict=arguments.strict,
+            overwrite=arguments.overwrite,
+            on_progress=lambda progress: show(_STEPS[progress.step], progress.done, progress.total),
+            on_skipped=report,
+        )
+    if arguments.json:
+        print_json(describe(place_map) | {"skipped": [{"image": one.image, "reason": one.reason} for one in skipped]})
+        return
+    print_description(place_map)
+    left_out = f", {len(skipped)} pictures skipped" if skipped else ""
+    answers.print(f"{arguments.output}: {place_map.count} references{left_out}", markup=False, highlight=False)

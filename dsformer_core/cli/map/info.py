@@ -1,0 +1,95 @@
+"""`dsformer map info`: what is in a map."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from dsformer_core.cli.console import answers, print_json
+
+if TYPE_CHECKING:
+    from dsformer_core.place_map import PlaceMap
+
+EXAMPLES = """\
+examples:
+  dsformer map info town.map
+  dsformer map info town.map --json | jq .count
+"""
+
+
+def register(verbs: Any) -> None:
+    """Adds `info` to `dsformer map`."""
+    parser = verbs.add_parser(
+        "info",
+        help="what is in a map",
+        description="Says what is in a map: counts, place, model, spacing, and what a similarity is worth in it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("map", type=Path, metavar="MAP", help="the map's directory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Opens the map and describes it."""
+    from dsformer_core.place_map import PlaceMap
+
+    place_map = PlaceMap.open(arguments.map)
+    if arguments.json:
+        print_json(describe(place_map))
+    else:
+        print_description(place_map)
+
+
+def describe(place_map: "PlaceMap") -> dict[str, Any]:
+    """A map in plain values; angles in degrees, lengths in metres."""
+    low, high = place_map.utm.min(axis=0), place_map.utm.max(axis=0)
+    size = sum(path.stat().st_size for path in place_map.directory.rglob("*") if path.is_file())
+    return {
+        "directory": str(place_map.directory),
+        "name": place_map.name,
+        "created": place_map.created,
+        "count": place_map.count,
+        "model": place_map.model_name,
+        "weights": place_map.weights,
+        "weights_sha256": place_map.weights_sha256,
+        "descriptor_dim": place_map.descriptor_dim,
+        "descriptor_dtype": str(place_map.descriptors.dtype),
+        "index": place_map.index_kind,
+        "utm_zone": str(place_map.zone),
+        "datum": {
+            "latitude": place_map.datum.latitude,
+            "longitude": place_map.datum.longitude,
+            "altitude": place_map.datum.altitude,
+        },
+        "extent_m": [float(side) for side in high - low],
+        "spacing_m": place_map.spacing,
+        "headings_known": int(np.isfinite(place_map.yaw).sum()),
+        "calibration": place_map.calibration.to_dict(),
+        "bytes": size,
+    }
+
+
+def print_description(place_map: "PlaceMap") -> None:
+    """The same for people."""
+    values = describe(place_map)
+    datum, extent = place_map.datum, values["extent_m"]
+    calibration = place_map.calibration
+    rows = {
+        "map": f"{place_map.name}, built {place_map.created}",
+        "references": f"{place_map.count}, {values['headings_known']} with a heading",
+        "place": f"UTM {place_map.zone}, {extent[0]:.0f} x {extent[1]:.0f} m, median spacing {place_map.spacing:.1f} m",
+        "map frame": f"origin at {datum.latitude:.7f}, {datum.longitude:.7f}, {datum.altitude:.1f} m",
+        "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
+        "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, index {place_map.index_kind}",
+        "wrong places score": f"{calibration.impostor_mean:.3f} ± {calibration.impostor_spread:.3f} in similarity, by "
+        f"{calibration.unmapped_queries} references with their surroundings taken out",
+        "on disk": f"{values['bytes'] / 1e6:.1f} MB in {place_map.directory}",
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}", value)
+    answers.print(table, highlight=False)

@@ -1,0 +1,193 @@
+"""HTML pages that stand alone: one file, readable without internet, maps included.
+
+Maps are folium's, with Leaflet's own files written into the page instead of links to them. Street tiles lie underneath
+where there is internet; without it the background stays plain.
+"""
+
+import base64
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dsformer_core.errors import DsformerError
+
+if TYPE_CHECKING:
+    import folium
+
+_MISSING = "pages need folium and XStatic-Leaflet: pip install 'dsformer_ros[viz]'"
+
+# Labels and pictures come from file names and files, so they are set as text and attributes, never as HTML.
+_POINTS = """
+{% macro script(this, kwargs) %}
+(() => {
+  const map = {{ this._parent.get_name() }};
+  const metre = 1 / 111320;
+  for (const point of {{ this.data }}) {
+    const at = [point.latitude, point.longitude];
+    if (point.heading_deg !== null) {
+      const turn = point.heading_deg * Math.PI / 180, east = metre / Math.cos(at[0] * Math.PI / 180);
+      const ahead = (metres, side) => [
+        at[0] + (metres * Math.cos(turn) - side * Math.sin(turn)) * metre,
+        at[1] + (metres * Math.sin(turn) + side * Math.cos(turn)) * east,
+      ];
+      const length = {{ this.arrow }};
+      const tip = ahead(length, 0), barbs = [ahead(0.7 * length, 0.2 * length), ahead(0.7 * length, -0.2 * length)];
+      const arrow = {color: point.colour, weight: 1.5, interactive: false};
+      L.polyline([at, tip, barbs[0], tip, barbs[1]], arrow).addTo(map);
+    }
+    const dot = {radius: {{ this.radius }}, color: point.colour, weight: 1.5, fillOpacity: 0.6};
+    L.circleMarker(at, dot).addTo(map).bindPopup(() => {
+      const box = document.createElement("div"), words = document.createElement("div");
+      words.textContent = point.label;
+      words.style.whiteSpace = "pre-line";
+      box.append(words);
+      for (const source of point.pictures) {
+        const picture = document.createElement("img");
+        picture.src = source;
+        picture.style.cssText = "width: 240px; margin-top: 4px; display: block";
+        box.append(picture);
+      }
+      return box;
+    }, {minWidth: 240});
+  }
+})();
+{% endmacro %}
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Something to show at one position.
+
+    Attributes:
+        latitude: degrees, WGS-84.
+        longitude: degrees, WGS-84.
+        label: what a click shows, plain text; lines break at newlines.
+        colour: any CSS colour.
+        heading_deg: direction of its arrow, degrees clockwise from true north; None for no arrow.
+        pictures: JPEG bytes shown below the label.
+    """
+
+    latitude: float
+    longitude: float
+    label: str
+    colour: str
+    heading_deg: float | None = None
+    pictures: tuple[bytes, ...] = ()
+
+
+def new_map(bounds: Sequence[tuple[float, float]]) -> "folium.Map":
+    """An empty map that shows the given (latitude, longitude) corners.
+
+    Raises:
+        DsformerError: the `viz` extra is not installed.
+    """
+    try:
+        import folium
+        from branca.element import Element
+    except ImportError as error:
+        raise DsformerError(_MISSING) from error
+
+    class StandaloneMap(folium.Map):
+        default_js: ClassVar[list[tuple[str, str]]] = []
+        default_css: ClassVar[list[tuple[str, str]]] = []
+
+    latitudes, longitudes = [corner[0] for corner in bounds], [corner[1] for corner in bounds]
+    corners = [[min(latitudes), min(longitudes)], [max(latitudes), max(longitudes)]]
+    middle = [sum(side) / 2 for side in zip(*corners, strict=True)]
+    page = StandaloneMap(
+        location=middle, zoom_start=17, max_zoom=22, tiles=None, prefer_canvas=True, control_scale=True
+    )
+    folium.TileLayer("OpenStreetMap", max_native_zoom=19, max_zoom=22).add_to(page)
+    page.fit_bounds(corners, padding=(30, 30), max_zoom=20)
+    figure: Any = page.get_root()
+    figure.header.add_child(Element(f"<script>{_leaflet_file('leaflet.js')}</script>"))
+    figure.header.add_child(Element(f"<style>{_leaflet_styles()}</style>"))
+    return page
+
+
+def add_points(page: "folium.Map", points: Sequence[Point], *, radius: float = 4, arrow: float = 4) -> None:
+    """Draws points as dots of `radius` pixels, those with a heading with an arrow of `arrow` metres."""
+    from folium import MacroElement
+    from folium.template import Template
+
+    layer: Any = MacroElement()
+    layer._template = Template(_POINTS)
+    layer.radius, layer.arrow = radius, arrow
+    layer.data = for_script(
+        [
+            {
+                "latitude": round(float(point.latitude), 8),
+                "longitude": round(float(point.longitude), 8),
+                "heading_deg": point.heading_deg,
+                "colour": point.colour,
+                "label": point.label,
+                "pictures": [data_uri(picture) for picture in point.pictures],
+            }
+            for point in points
+        ]
+    )
+    layer.add_to(page)
+
+
+def add_line(page: "folium.Map", line: Sequence[tuple[float, float]], *, colour: str, weight: float = 2) -> None:
+    """Draws a line through (latitude, longitude) positions."""
+    import folium
+
+    folium.PolyLine(list(line), color=colour, weight=weight, opacity=0.7).add_to(page)
+
+
+def data_uri(jpeg: bytes) -> str:
+    """A JPEG as an address that holds it whole."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def for_script(value: Any) -> str:
+    """A value as JSON that cannot end the script it stands in."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def rendered(page: "folium.Map", title: str) -> str:
+    """A map as the text of a page of its own."""
+    figure: Any = page.get_root()
+    figure.title = title
+    return str(figure.render())
+
+
+def write_page(path: Path, html: str) -> None:
+    """Writes a page whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the folder does not exist.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        staged = Path(folder) / path.name
+        staged.write_text(html, encoding="utf-8")
+        staged.replace(path)
+
+
+def _leaflet_file(name: str) -> str:
+    return _leaflet_path(name).read_text(encoding="utf-8")
+
+
+def _leaflet_styles() -> str:
+    """Leaflet's style sheet with its icons inside."""
+
+    def inline(match: re.Match[str]) -> str:
+        icon = _leaflet_path(match[1]).read_bytes()
+        return f"url(data:image/png;base64,{base64.b64encode(icon).decode()})"
+
+    return re.sub(r"url\((images/[\w.-]+\.png)\)", inline, _leaflet_file("leaflet.css"))
+
+
+def _leaflet_path(name: str) -> Path:
+    try:
+        installed = distribution("XStatic-Leaflet")
+    except PackageNotFoundError as error:
+        raise DsformerError(_MISSING) from error
+    return Path(str(installed.locate_file(f"xstatic/pkg/leaflet/data/{name}")))
