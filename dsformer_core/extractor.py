@@ -5,8 +5,8 @@ uint8: within 0.01/255 of Pillow's on average, and eight times faster.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -156,20 +156,21 @@ class Extractor:
         enough = (_DECODE_AT_LEAST * width, _DECODE_AT_LEAST * height)
         loaders = (partial(read_picture, path, at_least=enough) for path in paths)
         rows = []
-        for _, result in self.extract_pictures(loaders, batch_size=batch_size, workers=workers):
-            if isinstance(result, DsformerError):
-                if strict:
-                    raise result
-                log.warning("%s", result)
-                result = np.full(self.descriptor_dim, np.nan, np.float32)
-            rows.append(result)
-            if on_progress is not None:
-                on_progress(1)
+        with closing(self.extract_pictures(loaders, batch_size=batch_size, workers=workers)) as results:
+            for _, result in results:
+                if isinstance(result, DsformerError):
+                    if strict:
+                        raise result
+                    log.warning("%s", result)
+                    result = np.full(self.descriptor_dim, np.nan, np.float32)
+                rows.append(result)
+                if on_progress is not None:
+                    on_progress(1)
         return np.stack(rows) if rows else np.empty((0, self.descriptor_dim), np.float32)
 
     def extract_pictures(
         self, loaders: Iterable[Callable[[], Picture]], *, batch_size: int = 8, workers: int = 2
-    ) -> Iterator[tuple[int, Descriptors | DsformerError]]:
+    ) -> Generator[tuple[int, Descriptors | DsformerError], None, None]:
         """Describes a stream of pictures; decoding and resizing happen in threads, a bounded number ahead.
 
         Closing the iterator, or Ctrl-C, ends the threads after what they are decoding.
@@ -187,17 +188,14 @@ class Extractor:
         """
         _at_least_one("batch_size", batch_size)
         _at_least_one("workers", workers)
-        prepared = ordered_map(self._load, enumerate(loaders), workers=workers, ahead=2 * batch_size)
         waiting: list[tuple[int, Tensor | DsformerError]] = []
-        try:
+        with closing(ordered_map(self._load, enumerate(loaders), workers=workers, ahead=2 * batch_size)) as prepared:
             for item in prepared:
                 waiting.append(item)
                 if sum(isinstance(content, Tensor) for _, content in waiting) == batch_size:
                     yield from self._finish(waiting)
                     waiting = []
             yield from self._finish(waiting)
-        finally:
-            prepared.close()
 
     def _load(self, numbered: tuple[int, Callable[[], Picture]]) -> tuple[int, Tensor | DsformerError]:
         index, loader = numbered

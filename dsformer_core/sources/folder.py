@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -52,13 +53,14 @@ class FolderSource:
         pictures: list[GeotaggedPicture] = []
         skipped = [item for item in found if isinstance(item, Skipped)]
         paths = sorted((item for item in found if isinstance(item, Path)), key=self._natural_order)
-        for item in ordered_map(self._read, paths, workers=_HEADER_READERS, ahead=8 * _HEADER_READERS):
-            if isinstance(item, Skipped):
-                skipped.append(item)
-            else:
-                pictures.append(item)
-            if on_progress is not None:
-                on_progress(1)
+        with closing(ordered_map(self._read, paths, workers=_HEADER_READERS, ahead=8 * _HEADER_READERS)) as items:
+            for item in items:
+                if isinstance(item, Skipped):
+                    skipped.append(item)
+                else:
+                    pictures.append(item)
+                if on_progress is not None:
+                    on_progress(1)
         return pictures, skipped
 
     def _walk(self) -> Iterator[Path | Skipped]:

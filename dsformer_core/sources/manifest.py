@@ -170,7 +170,9 @@ def _choose(manifest: Path, zone: UtmZone | None, found: Sequence[str]) -> dict[
 
 def _read_csv(path: Path, choose: Callable[[Sequence[str]], dict[str, str]]) -> dict[str, list[Any]]:
     """Our columns as text, so that one odd value spoils its row and not the file."""
-    with pa_csv.open_csv(path) as reader:
+    # A row of another length must not stand before the better message about columns; reading will stumble over it.
+    lenient = pa_csv.ParseOptions(invalid_row_handler=lambda row: "skip")
+    with pa_csv.open_csv(path, parse_options=lenient) as reader:
         ours = choose(reader.schema.names)
     options = pa_csv.ConvertOptions(
         include_columns=list(ours.values()),
