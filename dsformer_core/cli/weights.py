@@ -84,13 +84,14 @@ def run_list(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(rows)
         return
-    table = Table("model", "weights", "size", "licence", "here", show_lines=True)
-    table.add_column("file and where it is from", overflow="fold")
     for row in rows:
-        size = "unknown" if row["size"] is None else f"{row['size'] / 1e6:.0f} MB"
-        here = "yes" if row["path"] else "no"
-        table.add_row(row["model"], row["weights"], size, row["licence"], here, f"{row['file']}\n{row['url']}")
-    answers.print(table)
+        size = "size unknown" if row["size"] is None else f"{row['size'] / 1e6:.0f} MB"
+        sha256 = "SHA-256 unknown" if row["sha256"] is None else f"SHA-256 {row['sha256'][:8]}…"
+        answers.print(
+            f"[bold]{row['model']}[/] {row['weights']}: {row['path'] or 'not on this machine'}", highlight=False
+        )
+        answers.print(f"  {row['file']}, {size}, {sha256}, licence: {row['licence']}", markup=False, highlight=False)
+        answers.print(f"  {row['url']}", markup=False, highlight=False)
 
 
 def run_fetch(arguments: argparse.Namespace) -> None:
@@ -130,7 +131,13 @@ def run_convert(arguments: argparse.Namespace) -> None:
 
 def run_info(arguments: argparse.Namespace) -> None:
     """`dsformer weights info`."""
-    from dsformer_core.models.checkpoint import description_path, fitting_models, load_checkpoint, read_state_dict
+    from dsformer_core.models.checkpoint import (
+        description_path,
+        fitting_models,
+        load_checkpoint,
+        read_state_dict,
+        weights_digest,
+    )
     from dsformer_core.models.fetch import file_sha256
 
     state = read_state_dict(arguments.file)
@@ -142,11 +149,10 @@ def run_info(arguments: argparse.Namespace) -> None:
         "numbers": sum(tensor.numel() for tensor in state.values()),
         "types": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
     }
-    if arguments.file.suffix == ".safetensors" and description_path(arguments.file).is_file():
+    if description_path(arguments.file).is_file() and arguments.file.suffix == ".safetensors":
         model = load_checkpoint(arguments.file)
-        size = " x ".join(map(str, model.preprocessing.size))
-        report |= {"model": model.name, "options": model.options, "picture_size": size}
-        report |= {"fits": [model.name]}
+        report |= {"model": model.name, "options": model.options, "picture_size": list(model.preprocessing.size)}
+        report |= {"weights_sha256": weights_digest(model)}
     else:
         report |= {"fits": fitting_models(state)}
     if arguments.json:
@@ -154,6 +160,6 @@ def run_info(arguments: argparse.Namespace) -> None:
         return
     table = Table(show_header=False)
     for key, value in report.items():
-        text = ", ".join(value) or "no model here" if isinstance(value, list) else str(value)
+        text = ", ".join(map(str, value)) or "no model known here" if isinstance(value, list) else str(value)
         table.add_row(key, text)
     answers.print(table)

@@ -14,6 +14,7 @@ import logging
 import pickle
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,9 @@ def read_state_dict(path: Path, called: str | None = None) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise DsformerError(
-            f"{called}: not a checkpoint: it holds more than tensors, which is never executed"
-        ) from error
+        raise DsformerError(f"{called}: not a checkpoint: it holds code or objects, which are never loaded") from error
     except (RuntimeError, ValueError, EOFError, LookupError, TypeError, safetensors.SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0][:120]
-        raise DsformerError(
-            f"{called}: not a checkpoint, or a damaged one ({reason or type(error).__name__})"
-        ) from error
+        raise DsformerError(f"{called}: not a checkpoint, or a damaged one") from error
     for wrapper in ("model_state_dict", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -205,8 +201,9 @@ def save_checkpoint(model: DescriptorModel, path: Path) -> None:
     except (OSError, safetensors.SafetensorError) as error:
         raise DsformerError(f"{path}: could not be written ({error})") from error
     finally:
-        tensors.unlink(missing_ok=True)
-        text.unlink(missing_ok=True)
+        for part in (tensors, text):
+            with suppress(OSError):
+                part.unlink()
 
 
 def description_path(path: Path) -> Path:

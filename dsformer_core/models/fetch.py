@@ -5,6 +5,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,7 +61,8 @@ def fetch_weights(
     except OSError as error:
         raise DsformerError(f"{error.filename or target}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return target
 
 

@@ -88,5 +88,5 @@ def how_to_get(model: str, weights: NamedWeights) -> str:
 
 def fetch_command(model: str, weights: NamedWeights) -> str:
     """The command that brings released weights to this machine."""
-    chosen = "" if weights is model_entry(model).weights[0] else f" --weights {weights.name}"
+    chosen = "" if weights.name == model_entry(model).weights[0].name else f" --weights {weights.name}"
     return f"dsformer weights fetch {model}{chosen}"

@@ -1,0 +1,171 @@
+import os
+import pickle
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torchvision.models import mobilenet_v2
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.models import create_model, load_checkpoint, save_checkpoint, weights_digest
+from dsformer_core.models.checkpoint import fitting_models, read_state_dict
+
+
+@pytest.fixture(scope="module")
+def torchvision_state():
+    torch.manual_seed(0)
+    return mobilenet_v2(weights=None).state_dict()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint of ours and the digest of its weights."""
+    model = create_model("gem_mobilenet_v2")
+    save_checkpoint(model, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors", weights_digest(model)
+
+
+def load(state, path: Path):
+    torch.save(state, path)
+    return create_model("gem_mobilenet_v2", weights=path)
+
+
+@pytest.mark.parametrize("wrapper", [None, "model_state_dict", "state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_wrapped_and_prefixed_files_give_the_same_model(torchvision_state, wrapper, prefix, tmp_path):
+    state = {prefix + name: tensor for name, tensor in torchvision_state.items()}
+    model = load({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "file.pth")
+    plain = load(torchvision_state, tmp_path / "plain.pth")
+    assert weights_digest(model) == weights_digest(plain)
+    assert torch.equal(model.features[0][0].weight, torchvision_state["features.0.0.weight"])
+
+
+def test_missing_extra_and_misshapen_tensors_are_listed_in_one_line(torchvision_state, tmp_path):
+    state = dict(torchvision_state)
+    del state["features.3.conv.1.0.weight"]
+    state["surplus"] = torch.zeros(1)
+    state["features.0.0.weight"] = torch.zeros(32, 4, 3, 3)
+    with pytest.raises(DsformerError) as caught:
+        load(state, tmp_path / "file.pth")
+    assert str(caught.value).endswith(
+        "file.pth: does not fit gem_mobilenet_v2: 1 missing (features.3.conv.1.0.weight); 1 too many (surplus); "
+        "1 of another shape (features.0.0.weight (32, 4, 3, 3) instead of (32, 3, 3, 3))"
+    )
+
+
+def test_a_long_list_is_cut_and_counted(torchvision_state, tmp_path):
+    state = {name: tensor for name, tensor in torchvision_state.items() if "bias" not in name}
+    with pytest.raises(DsformerError, match=r"53 missing \((\S+, ){4}\S+ and 48 more\)$"):
+        load(state, tmp_path / "file.pth")
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Bomb()}, "bomb.pth")
+    Path("bare.pth").write_bytes(pickle.dumps(Bomb()))
+    for name in ("bomb.pth", "bare.pth"):
+        with pytest.raises(DsformerError, match=rf"{name}: not a checkpoint"):
+            create_model("gem_mobilenet_v2", weights=name)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(1000), b"\x80\x02", b"PK\x03\x04" + bytes(50)])
+def test_files_that_are_no_checkpoints_are_one_line(content, suffix, tmp_path):
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(DsformerError, match=rf"file{suffix}: not a checkpoint") as caught:
+        read_state_dict(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 3}, {}, torch.zeros(3)])
+def test_harmless_content_of_another_kind_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(DsformerError, match="expected a dictionary of named tensors"):
+        read_state_dict(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("cut", [10, 0.5, -1])
+def test_truncated_files_are_refused(saved, torchvision_state, cut, tmp_path):
+    torch.save(torchvision_state, tmp_path / "file.pth")
+    for path in (saved[0], tmp_path / "file.pth"):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * cut) if isinstance(cut, float) else cut])
+        with pytest.raises(DsformerError, match="not a checkpoint, or a damaged one"):
+            create_model("gem_mobilenet_v2", weights=path)
+
+
+def test_our_checkpoint_says_what_it_is(saved):
+    path, digest = saved
+    description = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    assert description["model"] == "gem_mobilenet_v2"
+    assert description["preprocessing"]["size"] == [224, 224]
+    assert description["weights_sha256"] == digest
+    assert weights_digest(load_checkpoint(path)) == digest
+
+
+def test_an_altered_tensor_is_noticed(saved):
+    path, _ = saved
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DsformerError, match=r"its tensors are not those that model\.yaml describes"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("format: 1", "format: 2"),
+        ("model: gem_mobilenet_v2", "model: no_such_model"),
+        ("preprocessing:", "processing:"),
+        ("- 224", "- high"),
+        ("options: {}", "options: {layers: 3}"),
+        ("format: 1", "{"),
+    ],
+)
+def test_a_damaged_description_is_one_line(saved, old, new):
+    path, _ = saved
+    description = path.with_suffix(".yaml")
+    description.write_text(description.read_text().replace(old, new))
+    with pytest.raises(DsformerError) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_tensors_without_their_description_are_refused(saved):
+    path, _ = saved
+    path.with_suffix(".yaml").unlink()
+    with pytest.raises(DsformerError, match=r"model.yaml, which says what the tensors are, must lie beside it"):
+        load_checkpoint(path)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(saved):
+    path, digest = saved
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(DsformerError, match="could not be written"):
+            save_checkpoint(create_model("gem_mobilenet_v2"), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.safetensors", "model.yaml"]
+    assert weights_digest(load_checkpoint(path)) == digest
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    with pytest.raises(DsformerError, match="could not be written"):
+        save_checkpoint(create_model("gem_mobilenet_v2"), tmp_path / "absent" / "model.safetensors")
+
+
+def test_models_that_fit_a_file_are_found_by_its_tensors(torchvision_state):
+    assert fitting_models(torchvision_state) == ["gem_mobilenet_v2"]
+    assert fitting_models({"weight": torch.zeros(3)}) == []
