@@ -1,8 +1,8 @@
 """From similarity to probability: how far a map's own pictures can be told apart, fitted when the map is built.
 
-A similarity means nothing by itself: 0.8 is a near-certain match for one network and the everyday score of two unrelated
-streets for another. What it means for this network in this place the map can tell, because its references were
-taken at known poses. Each reference of a sample plays a query twice:
+A similarity means nothing by itself: 0.8 is a near-certain match for one network and the everyday score of two
+unrelated streets for another. What it means for this network in this place the map can tell, because its references
+were taken at known poses. Each reference of a sample plays a query twice:
 
 * *mapped*: without its immediate neighbourhood (nearly the same picture of the same drive), but with the rest of its
   place: does the right place win, and by what?
@@ -10,7 +10,7 @@ taken at known poses. Each reference of a sample plays a query twice:
 
 The radius of the immediate neighbourhood is drawn anew for each pseudo-query, up to most of the radius of the right
 place. References further away look less alike; that stands in, in part, for the other light, weather and season that
-real queries come with and that a map of one drive cannot show. What wrong places score does not depend on the day in that way,
+real queries come with and that a map of one drive cannot show. What wrong places score depends far less on the day,
 and so the model leans on the margin over other places and on the impostors' level, not on an absolute similarity.
 
 The model is a conditional logit over the places that a query's matches fall into and the alternative "none of these":
@@ -21,9 +21,9 @@ The model is a conditional logit over the places that a query's matches fall int
 
 with s_i the best similarity of place i and s_elsewhere that of the second best place. Both weights are non-negative, so
 P rises with similarity and with margin, equal places share alike, and something is always left for "none of these".
-The weights are the maximum of the likelihood times a prior around documented defaults (`PRIOR_WEIGHTS`): a map
-with few references, or without overlap between them, keeps the defaults. `ceiling` is the rule of succession: who has seen n
-unmapped pseudo-queries cannot promise more than 1 - 1 / (n + 2).
+The weights are the maximum of the likelihood times a prior around documented defaults (`PRIOR_WEIGHTS`): a map with
+few references, or without overlap between them, keeps the defaults. `ceiling` is the rule of succession: who has seen
+n unmapped pseudo-queries cannot promise more than 1 - 1 / (n + 2).
 
 Limits: a query far from any condition in the map scores lower than the pseudo-queries did and gets too little
 probability rather than too much; copies of a place that lie outside the map cannot be known from the map.
@@ -63,7 +63,7 @@ observations the default spread is worth."""
 
 MAX_PSEUDO_QUERIES = 1000
 CANDIDATES = 20
-CHUNK_ROWS = 16384
+CHUNK_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class SimilarityCalibration:
         wrong += ["ceiling"] if not 0 < numbers["ceiling"] < 1 else []
         if wrong:
             raise DsformerError(f"calibration: {wrong[0]} = {values[wrong[0]]} is out of range")
-        counts = {name: int(numbers.pop(name)) for name in ("mapped_queries", "unmapped_queries")}
-        return cls(**numbers, **counts)
+        mapped, unmapped = int(numbers.pop("mapped_queries")), int(numbers.pop("unmapped_queries"))
+        return cls(mapped_queries=mapped, unmapped_queries=unmapped, **numbers)
 
 
 def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, seed: int = 0) -> SimilarityCalibration:
@@ -174,7 +174,7 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
     mapped = _play_queries(descriptors, positions, yaws, sample, immediate)
     mapped = mapped.only(mapped.place_in_reach)
     unmapped = _play_queries(descriptors, positions, yaws, sample, np.full(len(sample), SURROUNDINGS_RADIUS))
-    unmapped = unmapped.only(np.isfinite(unmapped.similarities).any(axis=1))
+    unmapped = unmapped.only(np.isfinite(unmapped.similarities[:, 0]))
 
     best_impostors = unmapped.similarities[:, 0]
     impostor_mean = float(best_impostors.mean()) if len(best_impostors) else UNKNOWN_IMPOSTOR_MEAN
@@ -227,9 +227,9 @@ def _play_queries(
 ) -> _Played:
     """Searches the map for each sampled reference with everything within `removed_radius` (P,) of it removed."""
     table: Any = descriptors
-    queries = np.asarray(table[sample], dtype=np.float32).reshape(len(sample), -1)
-    best = np.full((len(sample), CANDIDATES), -np.inf)
-    rows = np.zeros((len(sample), CANDIDATES), dtype=np.int64)
+    queries = np.asarray(table[sample], dtype=np.float32)
+    best: NDArray[np.float64] = np.full((len(sample), CANDIDATES), -np.inf)
+    rows: NDArray[np.int64] = np.zeros((len(sample), CANDIDATES), dtype=np.int64)
     place_in_reach = np.zeros(len(sample), dtype=bool)
     for start in range(0, len(utm), CHUNK_ROWS):
         chunk = slice(start, min(start + CHUNK_ROWS, len(utm)))
@@ -275,9 +275,10 @@ def _as_places(
 
 def _fit_weights(samples: list[_Played], impostor_mean: float, impostor_spread: float) -> tuple[float, float, float]:
     """Maximum a posteriori bias, similarity weight and margin weight; mapped and unmapped ground count alike."""
-    samples = [played for played in samples if len(played.similarities)]
-    if not samples:
-        return tuple(PRIOR_WEIGHTS.tolist())
+    if not all(len(played.similarities) for played in samples):
+        # One side alone would only drive the bias away: it shows where places end, not how they differ.
+        bias, similarity_weight, margin_weight = PRIOR_WEIGHTS.tolist()
+        return bias, similarity_weight, margin_weight
     similarities = np.vstack([played.similarities for played in samples])
     right = np.concatenate([played.right for played in samples])
     total = len(right)
