@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from dsformer_core.errors import DsformerError
 
@@ -93,16 +93,12 @@ def new_map(bounds: Sequence[tuple[float, float]]) -> "folium.Map":
     except ImportError as error:
         raise DsformerError(_MISSING) from error
 
-    class StandaloneMap(folium.Map):
-        default_js: ClassVar[list[tuple[str, str]]] = []
-        default_css: ClassVar[list[tuple[str, str]]] = []
-
     latitudes, longitudes = [corner[0] for corner in bounds], [corner[1] for corner in bounds]
     corners = [[min(latitudes), min(longitudes)], [max(latitudes), max(longitudes)]]
     middle = [sum(side) / 2 for side in zip(*corners, strict=True)]
-    page = StandaloneMap(
-        location=middle, zoom_start=17, max_zoom=22, tiles=None, prefer_canvas=True, control_scale=True
-    )
+    page = folium.Map(location=middle, zoom_start=17, max_zoom=22, tiles=None, prefer_canvas=True, control_scale=True)
+    # Links to files that a robot in a field cannot reach.
+    page.default_js, page.default_css = [], []
     folium.TileLayer("OpenStreetMap", max_native_zoom=19, max_zoom=22).add_to(page)
     page.fit_bounds(corners, padding=(30, 30), max_zoom=20)
     figure: Any = page.get_root()

@@ -1,0 +1,144 @@
+"""`dsformer map`: what a person types and sees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dsformer_core.cli.main import main
+from dsformer_core.place_map import PlaceMap
+from tests.synthetic import write_picture, write_pictures
+
+BUILD = ["--model", "gem_mobilenet_v2", "--weights", "untrained"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive")
+    write_pictures(folder / "drive", 6)
+    assert main(["map", "build", "--images", str(folder / "drive"), "--output", str(folder / "town.map"), *BUILD]) == 0
+    return folder / "town.map"
+
+
+def test_build_says_what_it_made_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drive = write_pictures(tmp_path / "drive", 3)
+    write_picture(drive / "nowhere.jpg", latitude=None)
+    arguments = ["map", "build", "--images", str(drive), "--output", str(tmp_path / "a.map"), *BUILD]
+
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert answer["count"] == 3
+    assert answer["model"] == "gem_mobilenet_v2"
+    assert [Path(one["image"]).name for one in answer["skipped"]] == ["nowhere.jpg"]
+    assert "nowhere.jpg" in captured.err
+
+    assert main(arguments) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert "3 references, 1 pictures skipped" in capsys.readouterr().out
+
+
+def test_untrained_weights_are_announced_first(tmp_path: Path) -> None:
+    drive = write_pictures(tmp_path / "drive", 2)
+    command = [
+        Path(sys.executable).with_name("dsformer"),
+        "map",
+        "build",
+        "--images",
+        drive,
+        "--output",
+        tmp_path / "a.map",
+        *BUILD,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("UNTRAINED WEIGHTS")
+
+
+def test_info(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "info", str(built)]) == 0
+    text = capsys.readouterr().out
+    assert "gem_mobilenet_v2" in text
+    assert "UTM 33N" in text
+    assert main(["map", "info", str(built), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["count"] == answer["headings_known"] == 6
+    assert answer["spacing_m"] == pytest.approx(5, abs=0.1)
+
+
+def test_verify(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "verify", str(built)]) == 0
+    assert "intact" in capsys.readouterr().out
+    thumbnail = PlaceMap.open(built).thumbnail_path(2)
+    content = thumbnail.read_bytes()
+    thumbnail.write_bytes(content[:-1])
+    try:
+        assert main(["map", "verify", str(built)]) == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert "thumbnails was altered" in lines[0]
+    finally:
+        thumbnail.write_bytes(content)
+
+
+def test_view_is_one_page_without_links(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "town.html"
+    assert main(["map", "view", str(built), "--output", str(page)]) == 0
+    html = page.read_text()
+    assert html.count("data:image/jpeg;base64,") == 6
+    assert "003.jpg" in html
+    assert '"heading_deg": 90.0' in html
+    assert "<script src" not in html
+    assert "<link" not in html
+    assert main(["map", "view", str(built), "--output", str(tmp_path / "no/where.html")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_name_cannot_inject_a_script(tmp_path: Path) -> None:
+    drive = tmp_path / "drive"
+    write_picture(drive / "<script>alert(1)<" / "script>.jpg", latitude=50.0)
+    assert main(["map", "build", "--images", str(drive), "--output", str(tmp_path / "a.map"), *BUILD]) == 0
+    assert main(["map", "view", str(tmp_path / "a.map")]) == 0
+    assert "<script>alert" not in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["info", "nowhere.map"], 1, "no such place map"),
+        (["build", "--images", "nowhere", "--output", "a.map", *BUILD], 2, "no such file or folder"),
+        (["build", "--images", "empty", "--output", "a.map", *BUILD], 1, "no pictures"),
+        (["build", "--images", "drive", "--output", "a.map", "--model", "resnet"], 2, "no model is called 'resnet'"),
+        (["build", "--images", "drive", "--output", "a.map", *BUILD, "--zone", "99X"], 2, "not a UTM zone"),
+        (["build", "--images", "drive", "--output", "a.map", "--model", "dsformer_resnet50"], 1, "dsformer_resnet50"),
+        (["build", "--images", "drive", "--output", "a.map", *BUILD, "--device", "tpu"], 2, "no device"),
+    ],
+)
+def test_wrong_calls_get_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "drive", 1)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("DSFORMER_WEIGHTS", str(tmp_path / "weights"))
+    assert main(["map", *arguments]) == status
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert words in lines[-1]
+    assert lines[-1].startswith("dsformer: ")
+    assert not (tmp_path / "a.map").exists()
+
+
+@pytest.mark.parametrize("verb", [[], ["build"], ["info"], ["verify"], ["view"]])
+def test_help_has_examples(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["map", *verb, "--help"])
+    assert ended.value.code == 0
+    assert "examples:\n  dsformer map" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""Pictures and maps made up on the spot, for tests in which the network does not matter."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, yaw_to_heading
+from dsformer_core.place_map import PlaceMap, build_place_map
+from dsformer_core.sources import GeotaggedPicture, Skipped
+
+ZONE = UtmZone(33, True)
+ORIGIN = np.array([380_000.0, 6_170_000.0])
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def write_picture(
+    path: Path, *, latitude: float | None, longitude: float = 13.0, heading: float = 90.0, seed: int = 0
+) -> Path:
+    """A small JPEG with GPS in its EXIF; without when `latitude` is None."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
+    picture = coarse.resize((160, 120), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    if latitude is not None:
+        exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+            {
+                ExifTags.GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S",
+                ExifTags.GPS.GPSLatitude: (abs(latitude), 0.0, 0.0),
+                ExifTags.GPS.GPSLongitudeRef: "E" if longitude >= 0 else "W",
+                ExifTags.GPS.GPSLongitude: (abs(longitude), 0.0, 0.0),
+                ExifTags.GPS.GPSImgDirection: heading,
+                ExifTags.GPS.GPSImgDirectionRef: "T",
+            }
+        )
+    exif[ExifTags.Base.DateTime] = datetime(2026, 5, 1, tzinfo=timezone.utc).strftime("%Y:%m:%d %H:%M:%S")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, exif=exif, quality=90)
+    return path
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """A drive north: pictures five metres apart."""
+    for number in range(count):
+        write_picture(folder / f"{number:03d}.jpg", latitude=55.7 + number * 5 / 111_320, seed=number)
+    return folder
+
+
+class ArraySource:
+    """References at given poses; their pictures are one pixel each."""
+
+    name = "arrays"
+
+    def __init__(self, utm: np.ndarray, yaw: np.ndarray) -> None:
+        self.latitude, self.longitude = to_latlon(utm, ZONE)
+        self.heading = yaw_to_heading(yaw, grid_convergence(self.latitude, self.longitude, ZONE))
+
+    def scan(self, on_progress: Any = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
+        pixel = np.zeros((1, 1, 3), np.uint8)
+        pictures = [
+            GeotaggedPicture(
+                id=f"{row:06d}.jpg",
+                latitude=float(self.latitude[row]),
+                longitude=float(self.longitude[row]),
+                image=f"/pictures/{row:06d}.jpg",
+                load=lambda: pixel,
+                heading_deg=float(self.heading[row]),
+                timestamp=1.7e9 + row,
+            )
+            for row in range(len(self.latitude))
+        ]
+        return pictures, []
+
+
+class ArrayExtractor:
+    """Gives the descriptors it was made with, whatever the pictures."""
+
+    model_name = "gem_mobilenet_v2"
+    weights_sha256 = "0" * 64
+    weights = "made up"
+    precision = "float32"
+
+    def __init__(self, descriptors: np.ndarray) -> None:
+        self.descriptors = descriptors
+        self.descriptor_dim = descriptors.shape[1]
+
+    def extract_pictures(self, loaders: Iterable[Any], **_: Any) -> Iterator[tuple[int, np.ndarray]]:
+        for row, load in enumerate(loaders):
+            load()
+            yield row, self.descriptors[row]
+
+
+def write_map(
+    directory: Path, descriptors: np.ndarray, utm: np.ndarray, yaw: np.ndarray | None = None, **options: Any
+) -> PlaceMap:
+    """A real place map of made-up references."""
+    yaw = np.full(len(utm), np.nan) if yaw is None else yaw
+    extractor: Any = ArrayExtractor(descriptors)
+    return build_place_map(ArraySource(utm, yaw), extractor, directory, **{"thumbnails": False} | options)
