@@ -96,7 +96,7 @@ class SimilarityCalibration:
         Args:
             similarities: (H,) best cosine similarity of each place, in any order.
             elsewhere: similarity of the best reference of another place than the best one. None: the second highest of
-                `similarities`, or the impostors' mean where there is only one.
+                `similarities`; where there is only one, the impostors' mean if that is lower.
 
         Returns:
             (H,) probabilities, sum < 1; the rest belongs to "none of these".
@@ -105,7 +105,8 @@ class SimilarityCalibration:
         if similarity.size == 0:
             return np.empty(0)
         if elsewhere is None:
-            elsewhere = float(np.partition(similarity, -2)[-2]) if similarity.size > 1 else self.impostor_mean
+            lone = min(self.impostor_mean, float(similarity.max()))
+            elsewhere = float(np.partition(similarity, -2)[-2]) if similarity.size > 1 else lone
         level = (similarity - self.impostor_mean) / self.impostor_spread
         margin = (similarity - elsewhere) / self.impostor_spread
         utility = self.bias + self.similarity_weight * level + self.margin_weight * margin
