@@ -104,8 +104,14 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
     for column, value in rows[0].items():
         table.add_column(column, justify="left" if isinstance(value, str) else "right")
     for row in rows:
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*(_text(value) for value in row.values()))
     console.print(table)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1f}" if value >= 1 else f"{value:.3g}"
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -74,7 +75,9 @@ def read_state_dict(path: Path, called: str | None = None) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # about pickles of other versions; what matters is whether they load
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DsformerError(f"{called}: not a checkpoint: it holds code or objects, which are never loaded") from error
     except (RuntimeError, ValueError, EOFError, LookupError, TypeError, safetensors.SafetensorError) as error:

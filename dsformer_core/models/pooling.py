@@ -18,8 +18,9 @@ class GeM(nn.Module):
         self.eps = eps  # negative features are raised to it: a power of them would be NaN
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C)."""
-        return features.clamp(min=self.eps).pow(self.p).mean((-2, -1)).pow(1 / self.p)
+        """(B, C, H, W) -> (B, C), of the same type."""
+        p = self.p.float()  # and features too: small ones, cubed, would be lost in float16
+        return features.float().clamp(min=self.eps).pow(p).mean((-2, -1)).pow(1 / p).to(features.dtype)
 
 
 def orthogonal_projection(inputs: int, outputs: int) -> Tensor:

@@ -90,3 +90,20 @@ def test_position_embeddings_of_other_grids_keep_what_they_encode():
 def test_maps_of_other_sizes_are_taken():
     fine, coarse = small()(torch.randn(1, 64, 5, 3), torch.randn(1, 128, 3, 2))
     assert (fine.shape, coarse.shape) == ((1, 15, 64), (1, 6, 64))
+
+
+def test_it_runs_in_bfloat16():
+    former = small()
+    exact = former(*MAPS)
+    for tokens, wanted in zip(former.bfloat16()(*(m.bfloat16() for m in MAPS)), exact, strict=True):
+        assert tokens.dtype == torch.bfloat16
+        torch.testing.assert_close(tokens.float(), wanted, atol=0.1, rtol=0)
+
+
+def test_an_export_leaves_the_model_as_it_was():
+    former = small()
+    before = former(*MAPS)
+    exported = torch.export.export(former, MAPS).module()
+    for tokens, wanted, traced in zip(former(*MAPS), before, exported(*MAPS), strict=True):
+        assert torch.equal(tokens, wanted)
+        torch.testing.assert_close(traced, wanted)

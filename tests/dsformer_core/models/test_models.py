@@ -133,6 +133,11 @@ def test_gem_is_the_mean_for_p_1_and_approaches_the_maximum():
     assert GeM()(-features).isfinite().all()
 
 
+def test_gem_survives_half_precision():
+    features = torch.rand(2, 5, 3, 4) * 1e-3
+    torch.testing.assert_close(GeM().half()(features.half()).float(), GeM()(features), rtol=2e-3, atol=0)
+
+
 @pytest.mark.parametrize("inputs", [768, 1280, 2048])
 def test_projections_are_orthonormal_and_the_same_everywhere(inputs):
     projection = orthogonal_projection(inputs, DESCRIPTOR_DIM).double()
