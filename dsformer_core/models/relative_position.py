@@ -121,9 +121,10 @@ def _per_pair(per_bucket: Tensor, buckets: Tensor) -> Tensor:
 def _compiled_operator() -> ModuleType | None:
     """The CUDA operator of the iRPE authors' `rpe_index` package, where somebody has built it."""
     try:
-        return importlib.import_module("rpe_index_cpp")
+        operator = importlib.import_module("rpe_index_cpp")
     except ImportError:
         return None
+    return operator if hasattr(operator, "forward_gpu") else None  # it may have been built without CUDA
 
 
 class _CompiledLookup(torch.autograd.Function):
