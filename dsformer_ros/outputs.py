@@ -1,0 +1,91 @@
+"""The node's publishers, and what is published when."""
+
+import math
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
+from std_msgs.msg import Header, String
+from visualization_msgs.msg import MarkerArray
+
+from dsformer_core.localization import State
+from dsformer_core.place_map import PlaceMap
+from dsformer_ros import messages
+from dsformer_ros.engine import Answer
+from dsformer_ros.match_image import match_image
+from dsformer_ros.parameters import Settings
+from dsformer_ros.status import Status
+
+
+class Outputs:
+    """Every publisher under the node's name. They are silent while the node is inactive."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        # A pose is never latched: sent again to somebody who comes late, it would be an old one that looks new.
+        reliable = QoSProfile(depth=10)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._publishers: list[LifecyclePublisher] = []
+        create = self._create
+        self._pose = create(PoseWithCovarianceStamped, "~/pose", reliable)
+        self._hypotheses = create(PoseArray, "~/hypotheses", reliable)
+        self._cloud = create(PointCloud2, "~/hypotheses_cloud", reliable)
+        self._matches = create(String, "~/matches", reliable)
+        self._fix = create(NavSatFix, "~/fix", reliable)
+        self._status = create(DiagnosticStatus, "~/status", latched)
+        self._markers = create(MarkerArray, "~/markers", reliable)
+        self._match_image = create(CompressedImage, "~/match_image/compressed", QoSProfile(depth=1))
+
+    def _create(self, message_type: type, topic: str, qos: QoSProfile) -> LifecyclePublisher:
+        publisher = self._node.create_lifecycle_publisher(message_type, topic, qos)
+        self._publishers.append(publisher)
+        return publisher
+
+    def destroy(self) -> None:
+        """Takes the topics away."""
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def publish_status(self, status: Status) -> None:
+        """The state, latched."""
+        self._status.publish(status.message(self._node.get_name()))
+
+    def publish_poses(self, answer: Answer, place_map: PlaceMap, settings: Settings) -> None:
+        """What localizers wait for: hypotheses always, the pose and its fix only when they may be trusted."""
+        header, frame = _header(answer, settings), place_map.frame
+        if answer.verdict.state is State.LOCALIZED:
+            best = answer.hypotheses[0]
+            self._pose.publish(messages.pose_with_covariance(best, frame, header))
+            self._fix.publish(messages.fix(best, frame, answer.stamp, settings.base_frame))
+        self._hypotheses.publish(messages.pose_array(answer.hypotheses, frame, header))
+
+    def publish_details(self, answer: Answer, place_map: PlaceMap, settings: Settings, camera: str) -> None:
+        """What programs and people look at, as far as any are listening."""
+        header, frame = _header(answer, settings), place_map.frame
+        if self._cloud.get_subscription_count():
+            self._cloud.publish(messages.cloud(answer.hypotheses, frame, header))
+        if self._matches.get_subscription_count():
+            self._matches.publish(messages.matches(answer.matches, place_map, header, camera))
+        if self._markers.get_subscription_count():
+            self._markers.publish(messages.markers(answer.hypotheses, frame, header))
+        if self._match_image.get_subscription_count():
+            camera_header = Header(stamp=answer.stamp, frame_id=answer.frame.message.header.frame_id)
+            self._match_image.publish(match_image(answer, place_map, camera_header))
+
+
+def describe_pose(answer: Answer, place_map: PlaceMap, settings: Settings) -> str:
+    """The best hypothesis in words; '' where there is none."""
+    if not answer.hypotheses:
+        return ""
+    best = answer.hypotheses[0]
+    x, y = place_map.frame.to_local(best.utm)
+    yaw = f"yaw {math.degrees(best.yaw):.0f} deg" if math.isfinite(best.yaw) else "yaw unknown"
+    sigma = math.sqrt(max(best.covariance[0][0], best.covariance[1][1]))
+    where = f"x {x:.1f} m, y {y:.1f} m, {yaw} in {settings.map_frame}"
+    return f"{where}, sigma {sigma:.1f} m, probability {best.probability:.2f}"
+
+
+def _header(answer: Answer, settings: Settings) -> Header:
+    return Header(stamp=answer.stamp, frame_id=settings.map_frame)

@@ -1,0 +1,287 @@
+"""The node's parameters: one table, from which they are declared, described, checked and read.
+
+`config/localizer.yaml` shows the same table to users. A parameter is changed in one of three ways: LIVE ones act at
+once, CONFIGURED ones while the node is unconfigured (clean it up, set, configure again), STARTED ones only at start.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
+
+from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.localization import LocalizationConfig
+
+LIVE = "at once"
+CONFIGURED = "with the next configure"
+STARTED = "at start"
+
+_LARGEST_INTEGER = 2**31 - 1
+_LARGEST_NUMBER = 1e9
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    change: str = LIVE,
+) -> Any:
+    metadata = {
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "description": description,
+        "change": change,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values of all parameters; the fields are the table."""
+
+    map: str = _parameter(
+        "", "Directory of the place map. Empty: the installed sample map. Read on configure and by ~/reload_map."
+    )
+    model: str = _parameter("", "Name of the network. Empty: the one that the map was made with.", change=CONFIGURED)
+    weights: str = _parameter(
+        "",
+        "File or name of the network's weights. Empty: the model's released weights that are on this machine. "
+        "They must be the very weights that the map was made with.",
+        change=CONFIGURED,
+    )
+    device: str = _parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", change=CONFIGURED)
+    precision: str = _parameter(
+        "auto",
+        "Number format of the network: auto takes half precision on CUDA and float32 on a CPU.",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        change=CONFIGURED,
+    )
+    threads: int = _parameter(
+        0, "CPU threads of the network. 0: as many as PyTorch chooses.", minimum=0, maximum=1024, change=CONFIGURED
+    )
+    cameras: tuple[str, ...] = _parameter(
+        ("image/compressed",), "Image topics, one per camera, relative or absolute.", change=CONFIGURED
+    )
+    image_transport: str = _parameter(
+        "auto",
+        "Message type on the camera topics: raw (sensor_msgs/Image), compressed (sensor_msgs/CompressedImage), or "
+        "auto: what is published there, and until something is, CompressedImage where the name ends in /compressed.",
+        choices=("auto", "raw", "compressed"),
+        change=CONFIGURED,
+    )
+    camera_mounting: str = _parameter(
+        "auto",
+        "Where a camera's direction in base_frame comes from: tf (no answer until it is known), parameter "
+        "(camera_yaws_deg), or auto: tf where tf2_ros is installed and knows the picture's frame, else the parameter.",
+        choices=("auto", "tf", "parameter"),
+    )
+    camera_yaws_deg: tuple[float, ...] = _parameter(
+        (0.0,),
+        "Yaw of each camera's viewing direction in base_frame, degrees counter-clockwise: 0.0 looks ahead, 90.0 to the "
+        "left, 180.0 back. One value for all cameras or one per camera.",
+        minimum=-360.0,
+        maximum=360.0,
+    )
+    map_frame: str = _parameter(
+        "map", "Frame of the published poses: its origin is the map's datum, x is UTM grid east."
+    )
+    base_frame: str = _parameter("base_link", "Frame of the robot whose pose is published.")
+    top_k: int = _parameter(20, "References that are retrieved for a picture.", minimum=1, maximum=1000)
+    radius: float = _parameter(
+        25.0, "Metres within which references count as one place, hence one hypothesis.", minimum=1.0, maximum=1000.0
+    )
+    min_probability: float = _parameter(
+        0.5,
+        "Probability from which on the best hypothesis is published on ~/pose and ~/fix. Higher: fewer false poses, "
+        "more silence.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_rate: float = _parameter(
+        0.0,
+        "Pictures per second and camera that are localized. 0.0: as many as the network manages.",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    continuous: bool = _parameter(True, "Localize every picture. False: only when ~/localize asks.")
+    image_timeout: float = _parameter(
+        5.0, "Seconds without a picture after which a camera counts as stopped (NO_IMAGE).", minimum=0.1, maximum=3600.0
+    )
+    stale_timeout: float = _parameter(
+        10.0,
+        "Seconds without an answer, though pictures come, after which the last one is STALE.",
+        minimum=0.1,
+        maximum=3600.0,
+    )
+    localize_timeout: float = _parameter(
+        10.0, "Seconds that ~/localize waits for an answer to a new picture.", minimum=0.1, maximum=3600.0
+    )
+    max_stamp_lag: float = _parameter(
+        2.0,
+        "Seconds by which a picture's stamp may lie behind the clock before diagnostics warn.",
+        minimum=0.0,
+        maximum=3600.0,
+    )
+    publish_earth_to_map: bool = _parameter(
+        False, "Publish the static transform from earth (ECEF) to map_frame. Needs tf2_ros.", change=CONFIGURED
+    )
+    provide_reinitialize_service: bool = _parameter(
+        False,
+        "Serve reinitialize_global_localization, which Nav2's behaviour tree calls; AMCL must then not serve it.",
+        change=STARTED,
+    )
+    autostart: bool = _parameter(False, "Configure and activate without being asked.", change=STARTED)
+
+    def __post_init__(self) -> None:
+        for name, spec in SPECIFICATIONS.items():
+            _check_value(name, getattr(self, name), spec)
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise UsageError(f"cameras must be different topics, at least one: {list(self.cameras)}")
+        for topic in self.cameras:
+            try:
+                validate_topic_name(topic)
+            except InvalidTopicNameException as error:
+                raise UsageError(f"cameras: '{topic}' is not a topic name: {' '.join(str(error).split())}") from error
+        if len(self.camera_yaws_deg) not in (1, len(self.cameras)):
+            raise UsageError(
+                f"camera_yaws_deg has {len(self.camera_yaws_deg)} values for {len(self.cameras)} cameras: "
+                "give one, or one per camera"
+            )
+        for name in ("map_frame", "base_frame"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} is empty: consumers refuse poses without a frame")
+
+    def camera_yaw(self, camera: int) -> float:
+        """Yaw of a camera's viewing direction in base_frame as parameters have it, radians."""
+        yaws = self.camera_yaws_deg
+        return math.radians(yaws[camera if len(yaws) > 1 else 0])
+
+    def localization(self) -> LocalizationConfig:
+        """What the core's `localize` and `judge` are to do."""
+        return LocalizationConfig(self.top_k, self.radius, self.min_probability)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What may be said about one parameter.
+
+    Attributes:
+        default: the value without any override; a list where ROS has an array.
+        description: for people, one or two sentences.
+        minimum: smallest allowed number, None without limit.
+        maximum: largest allowed number, None without limit.
+        choices: the allowed strings, empty where any is.
+        change: LIVE, CONFIGURED or STARTED.
+    """
+
+    default: Any
+    description: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    change: str
+
+    def descriptor(self) -> ParameterDescriptor:
+        """The description that `ros2 param describe` shows and that rclpy enforces."""
+        descriptor = ParameterDescriptor(
+            description=f"{self.description} Changes act {self.change}.",
+            additional_constraints=f"one of {', '.join(self.choices)}" if self.choices else "",
+            read_only=self.change == STARTED,
+        )
+        if self.minimum is not None and isinstance(self.default, float):
+            top = _LARGEST_NUMBER if self.maximum is None else self.maximum
+            descriptor.floating_point_range = [FloatingPointRange(from_value=self.minimum, to_value=top)]
+        elif self.minimum is not None and isinstance(self.default, int):
+            top = _LARGEST_INTEGER if self.maximum is None else int(self.maximum)
+            descriptor.integer_range = [IntegerRange(from_value=int(self.minimum), to_value=int(top))]
+        return descriptor
+
+
+def _specifications() -> dict[str, Specification]:
+    table = {}
+    for item in fields(Settings):
+        assert item.default is not MISSING
+        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        table[item.name] = Specification(default=default, **item.metadata)
+    return table
+
+
+SPECIFICATIONS = _specifications()
+"""The table: parameter name -> what may be said about it, in the order of `Settings`."""
+
+
+def _check_value(name: str, value: Any, spec: Specification) -> None:
+    if spec.choices and value not in spec.choices:
+        raise UsageError(f"{name} is '{value}': it must be one of {', '.join(spec.choices)}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, str | bool):
+            continue
+        low, high = spec.minimum, spec.maximum
+        if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
+            raise UsageError(f"{name} is {number}: it must lie between {low} and {high}")
+
+
+class NodeParameters:
+    """Declares the table on a node and keeps `settings` equal to what the node's parameters say."""
+
+    def __init__(self, node: LifecycleNode, is_configured: Callable[[], bool]) -> None:
+        """Declares every parameter, with overrides from the command line and parameter files.
+
+        Args:
+            node: the node that gets the parameters.
+            is_configured: whether CONFIGURED parameters are in use, so that they cannot change.
+
+        Raises:
+            UsageError: an override has a wrong type or a value out of range.
+        """
+        self._is_configured = is_configured
+        values = {}
+        for name, spec in SPECIFICATIONS.items():
+            try:
+                values[name] = _plain(node.declare_parameter(name, spec.default, spec.descriptor()).value)
+            except Exception as error:
+                # rclpy has one exception class per kind of mistake, and they differ between distributions.
+                kind = type(spec.default).__name__
+                reason = " ".join(str(error).split())
+                raise UsageError(f"parameter {name} (default {spec.default!r}, a {kind}): {reason}") from error
+        self.settings = Settings(**values)
+        node.add_on_set_parameters_callback(self._check)
+        # Humble's rclpy has no callback after a successful change.
+        self._has_post_set = hasattr(node, "add_post_set_parameters_callback")
+        if self._has_post_set:
+            node.add_post_set_parameters_callback(self._apply)
+
+    def _check(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            self._changed(parameters)
+        except DsformerError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if not self._has_post_set:
+            self._apply(parameters)
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[Parameter]) -> None:
+        self.settings = self._changed(parameters)
+
+    def _changed(self, parameters: list[Parameter]) -> Settings:
+        ours = {parameter.name: _plain(parameter.value) for parameter in parameters if parameter.name in SPECIFICATIONS}
+        for name, value in ours.items():
+            held = SPECIFICATIONS[name].change == CONFIGURED and self._is_configured()
+            if held and value != getattr(self.settings, name):
+                raise UsageError(f"{name} is in use: deactivate and clean up the node, set it, and configure again")
+        return replace(self.settings, **ours)
+
+
+def _plain(value: Any) -> Any:
+    """ROS arrays as the tuples that `Settings` holds."""
+    return value if isinstance(value, str | bool | int | float) else tuple(value)

@@ -1,0 +1,222 @@
+"""From image message to published pose while the node is active: cameras -> queue -> worker -> publishers."""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage, Image
+
+from dsformer_core.errors import DsformerError
+from dsformer_ros.cameras import Camera
+from dsformer_ros.diagnostics import CameraStatistics, LastError
+from dsformer_ros.engine import Answer, Engine
+from dsformer_ros.frame_queue import Frame, FrameQueue
+from dsformer_ros.outputs import Outputs, describe_pose
+from dsformer_ros.parameters import Settings
+from dsformer_ros.requests import LocalizeRequests
+from dsformer_ros.status import Status, StatusBoard
+from dsformer_ros.transforms import Mounting
+
+# Stamps of one camera may come a little out of order; a clock that jumped back does more.
+JUMP_BACK = 1.0
+# Longer than any network takes for one picture; then the thread is left to end with the process.
+_LONGEST_ANSWER = 10.0
+
+
+class Pipeline:
+    """Runs between `start` and `stop`. The executor's thread only queues messages; the worker's does the work.
+
+    Attributes:
+        engine: map and network; may be replaced at any time, and counts from the next picture on.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        engine: Engine,
+        mounting: Mounting,
+        read_settings: Callable[[], Settings],
+        last_error: LastError,
+    ) -> None:
+        settings = read_settings()
+        self.engine = engine
+        self._node = node
+        self._mounting = mounting
+        self._settings = read_settings
+        self._last_error = last_error
+        self._outputs = Outputs(node)
+        self._cameras = [
+            Camera(node, topic, settings.image_transport, self._receiver(number))
+            for number, topic in enumerate(settings.cameras)
+        ]
+        topics = [camera.topic for camera in self._cameras]
+        self._statistics = [CameraStatistics(topic) for topic in topics]
+        self._board = StatusBoard(topics, time.monotonic())
+        self._requests = LocalizeRequests()
+        self._queue = FrameQueue()
+        self._worker: threading.Thread | None = None
+        self._status_lock = threading.Lock()
+        self._published: Status | None = None
+        self._last_stamps: dict[int, float] = {}
+        self._accepted: dict[int, float] = {}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether pictures are being localized."""
+        return self._worker is not None
+
+    def start(self) -> None:
+        """Starts the worker, subscribes to the cameras, and says so on `~/status`."""
+        self._published = None
+        self.forget()
+        self._queue = FrameQueue()
+        self._worker = threading.Thread(target=self._work, name="localizer", daemon=True)
+        self._worker.start()
+        for camera in self._cameras:
+            camera.open()
+        self._node.get_logger().info(f"listening to {', '.join(camera.topic for camera in self._cameras)}")
+        self._publish_status()
+
+    def stop(self, why: str) -> None:
+        """Unsubscribes, waits for the worker to finish its picture, and tells waiting callers why."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        for camera in self._cameras:
+            camera.close()
+        self._queue.close()
+        worker.join(_LONGEST_ANSWER)
+        if self._requests.abandon(why):
+            self._node.executor.wake()
+
+    def destroy(self) -> None:
+        """Takes the topics away."""
+        self._mounting.close()
+        self._outputs.destroy()
+
+    def forget(self) -> None:
+        """Drops everything that earlier pictures said."""
+        self._queue.clear()
+        self._last_stamps.clear()
+        self._accepted.clear()
+        self._board.reset(time.monotonic())
+
+    def clock_jumped_back(self, what: str, seconds: float) -> None:
+        """What was known belongs to a time that is over."""
+        why = f"{what} jumped back by {seconds:.1f} s: what earlier pictures said is forgotten"
+        self._last_error.set(why)
+        self._node.get_logger().warning(why)
+        self.forget()
+
+    def request(self) -> Future:
+        """A future `Outcome` of the next picture of every camera that is sending pictures."""
+        now = time.monotonic()
+        cameras = self._board.alive(self._settings(), now) or set(range(len(self._cameras)))
+        return self._requests.add(self._node.executor, cameras, now, self._settings().localize_timeout)
+
+    def keep_house(self) -> None:
+        """What must happen even when no pictures come; to be called a few times per second."""
+        for camera in self._cameras:
+            camera.follow_publisher()
+        self._publish_status()
+        if self._requests:
+            why = f"no answer in {self._settings().localize_timeout:.1f} s: {self._why_silent()}"
+            if self._requests.expire(time.monotonic(), why):
+                self._node.executor.wake()
+
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        """One entry per camera."""
+        settings, name = self._settings(), self._node.get_name()
+        alive = self._board.alive(settings, time.monotonic())
+        return [
+            statistics.status(name, settings, None if number in alive else camera.why_silent())
+            for number, (statistics, camera) in enumerate(zip(self._statistics, self._cameras, strict=True))
+        ]
+
+    def _receiver(self, camera: int) -> Callable[[Image | CompressedImage], None]:
+        """The subscription callback of one camera, in the executor's thread."""
+
+        def receive(message: Image | CompressedImage) -> None:
+            now = time.monotonic()
+            stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+            back = self._last_stamps.get(camera, stamp) - stamp
+            if back > JUMP_BACK:
+                self.clock_jumped_back(f"the stamps of {self._cameras[camera].topic}", back)
+            self._last_stamps[camera] = stamp
+            clock_now = self._node.get_clock().now().nanoseconds * 1e-9
+            self._statistics[camera].received(now, clock_now - stamp)
+            self._board.arrived(camera, now)
+            if not self._is_wanted(camera, now):
+                self._statistics[camera].count("skipped")
+            elif not self._queue.put(Frame(camera, message, now)):
+                self._statistics[camera].count("dropped")
+
+        return receive
+
+    def _is_wanted(self, camera: int, now: float) -> bool:
+        """Whether a picture is to be localized, by rate and by demand."""
+        settings = self._settings()
+        period = 1 / settings.max_rate if settings.max_rate else 0.0
+        due = settings.continuous and now - self._accepted.get(camera, -period) >= period
+        if due:
+            self._accepted[camera] = now
+        return due or bool(self._requests)
+
+    def _work(self) -> None:
+        """The worker's thread."""
+        while (frame := self._queue.take()) is not None:
+            try:
+                self._localize(frame)
+            except DsformerError as error:
+                self._failed(frame, str(error))
+            except Exception as error:
+                # A bug; but one picture must not end the service of all others.
+                if self.is_running and self._node.context.ok():
+                    self._node.get_logger().error(traceback.format_exc())
+                    self._failed(frame, f"{type(error).__name__}: {error}")
+
+    def _localize(self, frame: Frame) -> None:
+        settings, engine = self._settings(), self.engine
+        camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header.frame_id, settings)
+        answer = engine.answer(frame, settings, camera_yaw)
+        if not self.is_running:
+            return
+        start = time.monotonic()
+        self._outputs.publish_poses(answer, engine.place_map, settings)
+        answer.seconds["publish"] = time.monotonic() - start
+        self._finish(answer, describe_pose(answer, engine.place_map, settings))
+        self._outputs.publish_details(answer, engine.place_map, settings, self._cameras[frame.camera].topic)
+
+    def _finish(self, answer: Answer, where: str) -> None:
+        camera = answer.frame.camera
+        self._statistics[camera].answered(answer.seconds)
+        self._board.answered(camera, answer.verdict, time.monotonic())
+        self._publish_status()
+        if self._requests.answered(camera, answer.frame.arrival, answer.verdict, where):
+            self._node.executor.wake()
+
+    def _failed(self, frame: Frame, reason: str) -> None:
+        topic = self._cameras[frame.camera].topic
+        self._last_error.set(f"{topic}: {reason}")
+        self._statistics[frame.camera].count("unusable")
+        self._board.failed(frame.camera, reason)
+        self._node.get_logger().warning(f"{topic}: {reason}", throttle_duration_sec=5.0)
+
+    def _publish_status(self) -> None:
+        with self._status_lock:
+            status = self._board.current(self._settings(), time.monotonic(), self._why_silent)
+            if status is None or status == self._published:
+                return
+            if self._published is None or status.state != self._published.state:
+                self._node.get_logger().info(f"{status.state}: {status.reason}")
+            self._published = status
+            self._outputs.publish_status(status)
+
+    def _why_silent(self) -> str:
+        alive = self._board.alive(self._settings(), time.monotonic())
+        silent = [camera.why_silent() for number, camera in enumerate(self._cameras) if number not in alive]
+        return "; ".join(silent) or self._board.failure or "pictures come, but the network has not answered"
