@@ -104,10 +104,9 @@ def localize(
         weight = weights[members] / weights[members].sum()
         position = weight @ offsets[members]
         group_yaw, yaw_variance = _mean_yaw(yaw[members], weight)
-        covariance = np.zeros((3, 3))
         scatter = offsets[members] - position
-        covariance[:2, :2] = (weight[:, None] * scatter).T @ scatter + place_map.spacing**2 * np.eye(2)
-        covariance[2, 2] = yaw_variance
+        covariance = np.diag([place_map.spacing**2, place_map.spacing**2, yaw_variance])
+        covariance[:2, :2] += scatter.T @ (scatter * weight[:, None])
         altitude = place_map.altitude[rows[members]]
         known = np.isfinite(altitude)
         hypotheses.append(
@@ -128,25 +127,26 @@ def _group(
     offsets: NDArray[np.float64], yaw: NDArray[np.float64], weights: NDArray[np.float64], radius: float
 ) -> list[NDArray[np.int64]]:
     """Mode seeking: groups of row numbers, each best first, in the order of their best."""
+    # Positions as complex numbers: one array operation per step instead of one per axis.
+    points = offsets[:, 0] + 1j * offsets[:, 1]
     same_way = compatible_yaw(yaw[:, None], yaw[None, :])
-    modes = offsets
+    weighted = same_way * weights
+    modes = points
     for _ in range(_MAX_SHIFTS):
-        away = modes[:, None, :] - offsets[None, :, :]
-        pull = weights * (same_way & (np.einsum("ijk,ijk->ij", away, away) <= radius**2))
-        total = pull.sum(axis=1, keepdims=True)
-        # Without anything in reach a mode stays where it is.
-        shifted = np.where(total > 0, pull @ offsets / np.where(total > 0, total, 1.0), modes)
+        pull = weighted * (np.abs(modes[:, None] - points) <= radius)
+        total = pull.sum(axis=1)
+        # A mode with nothing in reach stays where it is.
+        shifted = np.where(total > 0, pull @ points / np.maximum(total, np.finfo(float).tiny), modes)
         moved = np.abs(shifted - modes).max()
         modes = shifted
         if moved < _SETTLED:
             break
-    away = modes[:, None, :] - modes[None, :, :]
-    together = same_way & (np.einsum("ijk,ijk->ij", away, away) <= (radius / 2) ** 2)
+    together = same_way & (np.abs(modes[:, None] - modes) <= radius / 2)
     groups = []
     free = np.ones(len(offsets), dtype=bool)
     for leader in range(len(offsets)):
         if free[leader]:
-            members = np.flatnonzero(free & (together[leader] | (np.arange(len(offsets)) == leader)))
+            members = np.flatnonzero(free & together[leader])
             free[members] = False
             groups.append(members)
     return groups

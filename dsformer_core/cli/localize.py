@@ -1,0 +1,207 @@
+"""`dsformer localize`: where pictures were taken, by a map."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsformer_core.cli.console import answers as console
+from dsformer_core.cli.console import errors, print_json, progress
+from dsformer_core.errors import DsformerError, UsageError
+
+if TYPE_CHECKING:
+    from dsformer_core.localization.queries import Answer, Score
+    from dsformer_core.place_map import PlaceMap
+
+EXAMPLES = """\
+examples:
+  dsformer localize picture.jpg --map town.map
+  dsformer localize queries/ --map town.map --html answers.html
+  dsformer localize left.jpg --map town.map --camera-yaw-deg 90 --json
+
+A picture that cannot be localized is an answer too: the table says why, and the exit status is 0. Where pictures carry
+GPS positions of their own, the table shows the errors, and the last line sums them up.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Adds `localize` to the command line."""
+    parser = subparsers.add_parser(
+        "localize",
+        help="ask a map where pictures were taken",
+        description="Finds each picture's most similar references and what pose they speak for.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture, or folder of pictures")
+    parser.add_argument("--map", type=Path, required=True, metavar="MAP", help="the map's directory")
+    parser.add_argument("--model", metavar="NAME", help="network (default: the map's)")
+    parser.add_argument(
+        "--weights",
+        default="auto",
+        help="file, or name of released weights: those the map was made with (default: those released for the model)",
+    )
+    parser.add_argument("--top-k", type=int, default=20, help="references to retrieve (default: %(default)s)")
+    parser.add_argument(
+        "--min-probability",
+        type=float,
+        default=0.5,
+        help="probability from which on the best hypothesis is an answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--camera-yaw-deg",
+        type=float,
+        default=0.0,
+        help="direction of the camera on the robot, degrees counter-clockwise from ahead (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with queries, matches and a map")
+    parser.add_argument("--json", action="store_true", help="print the answers, with all hypotheses, as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Localizes the pictures and prints what came out.
+
+    Raises:
+        DsformerError: some pictures could not be read; the answers to the others have been printed by then.
+    """
+    from dsformer_core.extractor import Extractor
+    from dsformer_core.localization import LocalizationConfig
+    from dsformer_core.localization.queries import localize_pictures, score
+    from dsformer_core.place_map import PlaceMap
+
+    if not math.isfinite(arguments.camera_yaw_deg):
+        raise UsageError(f"--camera-yaw-deg {arguments.camera_yaw_deg} is not an angle")
+    config = LocalizationConfig(top_k=arguments.top_k, min_probability=arguments.min_probability)
+    paths = _pictures(arguments.pictures)
+    place_map = PlaceMap.open(arguments.map)
+    extractor = Extractor(arguments.model or place_map.model_name, arguments.weights, device=arguments.device)
+    place_map.check_model(extractor.model_name, extractor.weights_sha256)
+
+    found: list[Answer] = []
+    failed: list[tuple[Path, DsformerError]] = []
+    with progress("localizing pictures", len(paths)) as advance:
+        camera_yaw = math.radians(arguments.camera_yaw_deg)
+        for path, result in localize_pictures(
+            paths, extractor, place_map, config, camera_yaw=camera_yaw, on_progress=advance
+        ):
+            if isinstance(result, DsformerError):
+                failed.append((path, result))
+                errors.print(str(result), style="yellow", markup=False, highlight=False)
+            else:
+                found.append(result)
+
+    summary = score(found)
+    if arguments.json:
+        unreadable = [{"picture": str(path), "reason": str(reason)} for path, reason in failed]
+        described = [_describe(answer, place_map) for answer in found]
+        print_json({"answers": described, "unreadable": unreadable, "score": vars(summary)})
+    elif found:
+        _print_table(found, place_map)
+        _print_score(summary)
+    if arguments.html and found:
+        from dsformer_core.localization.page import write_answers
+
+        write_answers(found, place_map, arguments.html)
+        errors.print(f"wrote {arguments.html}", markup=False, highlight=False)
+    if failed:
+        raise DsformerError(f"{len(failed)} of {len(paths)} pictures could not be read")
+
+
+def _pictures(arguments: list[Path]) -> list[Path]:
+    """Files as given, folders as the pictures below them."""
+    from dsformer_core.sources.folder import PICTURE_SUFFIXES
+
+    paths: list[Path] = []
+    for path in arguments:
+        if path.is_dir():
+            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+            if not below:
+                raise DsformerError(f"{path}: no pictures in this folder")
+            paths += below
+        elif path.exists():
+            paths.append(path)
+        else:
+            raise UsageError(f"{path}: no such file or folder")
+    return paths
+
+
+def _pose(answer: "Answer", place_map: "PlaceMap", number: int = 0) -> tuple[float, float, float]:
+    """Latitude, longitude and heading (NaN unknown), in degrees, of one hypothesis."""
+    from dsformer_core.geodesy import grid_convergence, to_latlon, yaw_to_heading
+
+    hypothesis = answer.hypotheses[number]
+    latitude, longitude = to_latlon(hypothesis.utm, place_map.zone)
+    convergence = grid_convergence(latitude, longitude, place_map.zone)
+    return float(latitude), float(longitude), float(yaw_to_heading(hypothesis.yaw, convergence))
+
+
+def _describe(answer: "Answer", place_map: "PlaceMap") -> dict[str, Any]:
+    hypotheses = []
+    for number, hypothesis in enumerate(answer.hypotheses):
+        latitude, longitude, heading = _pose(answer, place_map, number)
+        hypotheses.append(
+            {
+                "latitude": latitude,
+                "longitude": longitude,
+                "altitude": hypothesis.altitude,
+                "heading_deg": heading,
+                "easting": float(hypothesis.utm[0]),
+                "northing": float(hypothesis.utm[1]),
+                "yaw": hypothesis.yaw,
+                "covariance": hypothesis.covariance.tolist(),
+                "probability": hypothesis.probability,
+                "similarity": hypothesis.similarity,
+                "references": [place_map.ids[row] for row in hypothesis.references],
+            }
+        )
+    return {
+        "picture": str(answer.picture),
+        "state": answer.verdict.state.value,
+        "reason": answer.verdict.reason,
+        "utm_zone": str(place_map.zone),
+        "error_m": answer.error,
+        "hypotheses": hypotheses,
+    }
+
+
+def _print_table(found: "list[Answer]", place_map: "PlaceMap") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from dsformer_core.localization import State
+
+    known = any(math.isfinite(answer.error) for answer in found)
+    columns = ["picture", "state", "latitude", "longitude", "heading", "± m", "probability", "best reference"]
+    table = Table(*columns, *(["error m"] if known else []))
+    for answer in found:
+        best = answer.hypotheses[0]
+        latitude, longitude, heading = _pose(answer, place_map)
+        if answer.verdict.state is State.LOCALIZED:
+            direction = f"{heading:.0f}°" if math.isfinite(heading) else "unknown"
+            pose = [f"{latitude:.6f}", f"{longitude:.6f}", direction, f"{best.position_std:.0f}"]
+        else:
+            pose = ["-"] * 4
+        error = f"{answer.error:.1f}" if math.isfinite(answer.error) else "-"
+        reference = place_map.ids[best.references[0]]
+        cells = [answer.picture.name, answer.verdict.state.value, *pose, f"{best.probability:.2f}", reference]
+        # As Text: a file name may hold what looks like rich's markup.
+        table.add_row(*(Text(cell) for cell in ([*cells, error] if known else cells)))
+    console.print(table)
+    for answer in found:
+        if answer.verdict.state is not State.LOCALIZED:
+            line = f"{answer.picture.name}: {answer.verdict.state.value}, {answer.verdict.reason}"
+            console.print(line, markup=False, highlight=False)
+
+
+def _print_score(summary: "Score") -> None:
+    if not summary.known:
+        return
+    median = f", median error {summary.median_error:.1f} m" if summary.localized else ""
+    console.print(
+        f"{summary.localized} of {summary.known} pictures with known positions localized{median}, "
+        f"{summary.false_fixes} more than 25 m off; recall@1 within 25 m: {summary.recall:.2f}",
+        markup=False,
+        highlight=False,
+    )

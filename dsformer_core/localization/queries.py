@@ -1,0 +1,143 @@
+"""Picture files localized one after the other, and how far off they were where their own position is known."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.extractor import Extractor
+from dsformer_core.geodesy import to_utm
+from dsformer_core.localization.config import LocalizationConfig
+from dsformer_core.localization.hypotheses import Hypothesis, localize
+from dsformer_core.localization.verdict import State, Verdict, judge
+from dsformer_core.pictures import read_picture
+from dsformer_core.place_map import Matches, PlaceMap
+from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
+from dsformer_core.sources.at_names import parse_at_name
+from dsformer_core.sources.exif import read_exif
+from dsformer_core.sources.source import why_unusable
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What localizing one picture came to.
+
+    Attributes:
+        picture: its file.
+        matches: of this one query.
+        hypotheses: most probable first.
+        verdict: on them.
+        error: metres from the picture's own position to the best hypothesis; NaN where it has none.
+        reference_error: metres from the picture's own position to the most similar reference; NaN where it has none.
+    """
+
+    picture: Path
+    matches: Matches
+    hypotheses: list[Hypothesis]
+    verdict: Verdict
+    error: float
+    reference_error: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well pictures with known positions were localized.
+
+    Attributes:
+        known: pictures with a position of their own.
+        localized: those of them with an answer.
+        false_fixes: answers more than 25 m off.
+        median_error: metres, of the answers; NaN without any.
+        recall: share of `known` whose most similar reference lies within 25 m (recall@1); NaN without any.
+    """
+
+    known: int
+    localized: int
+    false_fixes: int
+    median_error: float
+    recall: float
+
+
+def localize_pictures(
+    paths: Sequence[Path],
+    extractor: Extractor,
+    place_map: PlaceMap,
+    config: LocalizationConfig | None = None,
+    *,
+    camera_yaw: float = 0.0,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Path, Answer | DsformerError]]:
+    """Localizes picture files.
+
+    Args:
+        paths: the files.
+        extractor: of the map's model and weights.
+        place_map: searched for each.
+        config: the defaults when None.
+        camera_yaw: yaw of the camera's optical axis in base_frame, radians.
+        on_progress: called with the number of pictures finished since its last call.
+
+    Yields:
+        In the order of `paths`, each with its answer, or with what is wrong with the file.
+
+    Raises:
+        DsformerError: the network failed.
+    """
+    config = config or LocalizationConfig()
+    loaders = (partial(read_picture, path) for path in paths)
+    with closing(extractor.extract_pictures(loaders)) as described:
+        for index, descriptor in described:
+            path = paths[index]
+            if isinstance(descriptor, DsformerError):
+                yield path, descriptor
+            else:
+                matches = place_map.search(descriptor, k=config.top_k)[0]
+                hypotheses = localize(matches, place_map, config, camera_yaw=camera_yaw)
+                truth = _own_position(path, place_map)
+                yield (
+                    path,
+                    Answer(
+                        picture=path,
+                        matches=matches,
+                        hypotheses=hypotheses,
+                        verdict=judge(hypotheses, config),
+                        error=float(np.hypot(*(hypotheses[0].utm - truth))),
+                        reference_error=float(np.hypot(*(place_map.utm[matches.indices[0, 0]] - truth))),
+                    ),
+                )
+            on_progress(1)
+
+
+def score(answers: Sequence[Answer]) -> Score:
+    """Sums up answers against the pictures' own positions."""
+    known = [answer for answer in answers if np.isfinite(answer.error)]
+    errors = np.array([answer.error for answer in known if answer.verdict.state is State.LOCALIZED])
+    found = [answer.reference_error <= RIGHT_PLACE_RADIUS for answer in known]
+    return Score(
+        known=len(known),
+        localized=len(errors),
+        false_fixes=int((errors > RIGHT_PLACE_RADIUS).sum()),
+        median_error=float(np.median(errors)) if len(errors) else float("nan"),
+        recall=float(np.mean(found)) if found else float("nan"),
+    )
+
+
+def _own_position(path: Path, place_map: PlaceMap) -> NDArray[np.float64]:
+    """(2,) UTM from the picture's name or EXIF, NaN where it carries no usable position."""
+    unknown = np.full(2, np.nan)
+    if (name := parse_at_name(path)) is not None:
+        position = name.position(place_map.zone)
+    else:
+        try:
+            exif = read_exif(path)
+        except DsformerError:
+            return unknown
+        position = exif.latitude, exif.longitude
+    if position is None or why_unusable(*position) is not None:
+        return unknown
+    return np.asarray(to_utm(*position, place_map.zone)).reshape(2)
