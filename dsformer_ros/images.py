@@ -241,7 +241,8 @@ def raw_converters() -> dict[str, RawConverter]:
     with suppress(ImportError):
         from rosbags.image import image_to_cvimage
 
-        candidates["rosbags-image"] = lambda image: image_to_cvimage(image, "rgb8")
+        to_rgb8: Callable[[Any, str], Any] = image_to_cvimage
+        candidates["rosbags-image"] = lambda image: to_rgb8(image, "rgb8")
     trial = Image(height=1, width=2, encoding="bgr8", step=6, data=[1, 2, 3, 4, 5, 6])
     return {name: convert for name, convert in candidates.items() if _passes(decode_raw, trial, convert)}
 

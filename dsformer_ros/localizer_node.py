@@ -229,7 +229,8 @@ class LocalizerNode(LifecycleNode):
         except Exception as error:
             self.get_logger().error(traceback.format_exc())
             loaded.set_result((None, f"{type(error).__name__}: {error}"))
-        self.executor.wake()
+        if self.executor is not None:
+            self.executor.wake()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     node: LocalizerNode | None = None
     try:
-        rclpy.init(args=arguments)
+        rclpy.init(args=None if arguments is None else list(arguments))
         node = LocalizerNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

@@ -23,14 +23,12 @@ from dsformer_core.place_map import Matches, PlaceMap
 UNKNOWN_VARIANCE = 1e3
 """Of axes that a picture says nothing about (z, roll, pitch): m^2 and rad^2, as much as robot_localization accepts."""
 
-_CLOUD = np.dtype(
-    [
-        *[(name, "<f4") for name in ("x", "y", "z", "yaw", "probability", "similarity")],
-        *[(f"variance_{name}", "<f4") for name in ("x", "y", "yaw")],
-        ("row", "<u4"),
-    ]
+_CLOUD_FIELDS = (
+    *((name, "<f4") for name in ("x", "y", "z", "yaw", "probability", "similarity")),
+    *((f"variance_{name}", "<f4") for name in ("x", "y", "yaw")),
+    ("row", "<u4"),
 )
-
+_CLOUD = np.dtype(list(_CLOUD_FIELDS))
 _POINT_FIELD = {"<f4": PointField.FLOAT32, "<u4": PointField.UINT32}
 
 _MARKER_LIFETIME = Duration(sec=10)
@@ -72,8 +70,8 @@ def cloud(hypotheses: Sequence[Hypothesis], frame: MapFrame, header: Header) -> 
     message = PointCloud2(header=header, height=1, width=len(points), point_step=_CLOUD.itemsize, is_dense=True)
     message.row_step = message.point_step * message.width
     message.fields = [
-        PointField(name=name, offset=_CLOUD.fields[name][1], datatype=_POINT_FIELD[_CLOUD[name].str], count=1)
-        for name in _CLOUD.names
+        PointField(name=name, offset=4 * number, datatype=_POINT_FIELD[kind], count=1)
+        for number, (name, kind) in enumerate(_CLOUD_FIELDS)
     ]
     message.data = points.tobytes()
     return message

@@ -1,7 +1,7 @@
 """The node's parameters: one table, from which they are declared, described, checked and read.
 
-`config/localizer.yaml` shows the same table to users. A parameter is changed in one of three ways: LIVE ones act at
-once, CONFIGURED ones while the node is unconfigured (clean it up, set, configure again), STARTED ones only at start.
+`config/localizer.yaml` shows the same table to users. LIVE parameters act at once, RELOADED ones when the map is
+loaded, CONFIGURED ones can only be changed while the node is unconfigured, STARTED ones only on the command line.
 """
 
 import math
@@ -19,6 +19,7 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.localization import LocalizationConfig
 
 LIVE = "at once"
+RELOADED = "with ~/reload_map and the next configure"
 CONFIGURED = "with the next configure"
 STARTED = "at start"
 
@@ -50,7 +51,7 @@ class Settings:
     """Values of all parameters; the fields are the table."""
 
     map: str = _parameter(
-        "", "Directory of the place map. Empty: the installed sample map. Read on configure and by ~/reload_map."
+        "", "Directory of the place map. Empty: the sample map that is installed with the node.", change=RELOADED
     )
     model: str = _parameter("", "Name of the network. Empty: the one that the map was made with.", change=CONFIGURED)
     weights: str = _parameter(
@@ -84,6 +85,7 @@ class Settings:
         "Where a camera's direction in base_frame comes from: tf (no answer until it is known), parameter "
         "(camera_yaws_deg), or auto: tf where tf2_ros is installed and knows the picture's frame, else the parameter.",
         choices=("auto", "tf", "parameter"),
+        change=CONFIGURED,
     )
     camera_yaws_deg: tuple[float, ...] = _parameter(
         (0.0,),
@@ -181,7 +183,7 @@ class Specification:
         minimum: smallest allowed number, None without limit.
         maximum: largest allowed number, None without limit.
         choices: the allowed strings, empty where any is.
-        change: LIVE, CONFIGURED or STARTED.
+        change: LIVE, RELOADED, CONFIGURED or STARTED.
     """
 
     default: Any

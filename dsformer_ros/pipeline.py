@@ -91,7 +91,7 @@ class Pipeline:
         self._queue.close()
         worker.join(_LONGEST_ANSWER)
         if self._requests.abandon(why):
-            self._node.executor.wake()
+            self._wake()
 
     def destroy(self) -> None:
         """Takes the topics away."""
@@ -126,7 +126,7 @@ class Pipeline:
         if self._requests:
             why = f"no answer in {self._settings().localize_timeout:.1f} s: {self._why_silent()}"
             if self._requests.expire(time.monotonic(), why):
-                self._node.executor.wake()
+                self._wake()
 
     def diagnostics(self) -> list[DiagnosticStatus]:
         """One entry per camera."""
@@ -197,7 +197,7 @@ class Pipeline:
         self._board.answered(camera, answer.verdict, time.monotonic())
         self._publish_status()
         if self._requests.answered(camera, answer.frame.arrival, answer.verdict, where):
-            self._node.executor.wake()
+            self._wake()
 
     def _failed(self, frame: Frame, reason: str) -> None:
         topic = self._cameras[frame.camera].topic
@@ -215,6 +215,11 @@ class Pipeline:
                 self._node.get_logger().info(f"{status.state}: {status.reason}")
             self._published = status
             self._outputs.publish_status(status)
+
+    def _wake(self) -> None:
+        """Makes the executor look after coroutines whose future has its result."""
+        if self._node.executor is not None:
+            self._node.executor.wake()
 
     def _why_silent(self) -> str:
         alive = self._board.alive(self._settings(), time.monotonic())

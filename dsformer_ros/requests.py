@@ -39,7 +39,7 @@ class LocalizeRequests:
     def __bool__(self) -> bool:
         return bool(self._requests)
 
-    def add(self, executor: Executor, cameras: set[int], now: float, timeout: float) -> Future:
+    def add(self, executor: Executor | None, cameras: set[int], now: float, timeout: float) -> Future:
         """Registers a caller.
 
         Args:
