@@ -49,6 +49,8 @@ class _Layout:
     even_width: bool = False
 
 
+_TRIAL_SIDE = 8
+
 # What compressed transports send; image_transport's own are JPEG, PNG and TIFF.
 _FILE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP")
 
@@ -92,10 +94,9 @@ def decode(message: Image | CompressedImage) -> Picture:
     Raises:
         ImageMessageError: the message contradicts itself or is of a kind that is not read.
     """
-    raw, compressed = _converters()
     if isinstance(message, CompressedImage):
-        return decode_compressed(message, compressed)
-    return decode_raw(message, raw)
+        return decode_compressed(message, _compressed_converter()[1])
+    return decode_raw(message)
 
 
 def libraries() -> str:
@@ -104,21 +105,27 @@ def libraries() -> str:
     Raises:
         DsformerError: nothing here can decode image messages.
     """
-    _converters()
-    return f"Image with {next(iter(raw_converters()))}, CompressedImage with {next(iter(compressed_converters()))}"
+    return f"Image with {_raw_converter('rgb8')[0]}, CompressedImage with {_compressed_converter()[0]}"
 
 
 @cache
-def _converters() -> tuple["RawConverter", "CompressedConverter"]:
-    found = raw_converters(), compressed_converters()
-    if not all(found):
-        raise DsformerError("nothing here can decode image messages: pip install rosbags-image")
-    return next(iter(found[0].values())), next(iter(found[1].values()))
+def _raw_converter(encoding: str) -> tuple[str, "RawConverter"]:
+    for name, convert in raw_converters(encoding).items():
+        return name, convert
+    raise DsformerError(f"nothing here can decode {encoding} images: pip install rosbags-image")
 
 
-def decode_raw(message: Image, convert: "RawConverter") -> Picture:
-    """`decode` for an Image, with a library of the caller's choice (one of `raw_converters`)."""
+@cache
+def _compressed_converter() -> tuple[str, "CompressedConverter"]:
+    for name, convert in compressed_converters().items():
+        return name, convert
+    raise DsformerError("nothing here can decode compressed images: pip install rosbags-image")
+
+
+def decode_raw(message: Image, convert: "RawConverter | None" = None) -> Picture:
+    """`decode` for an Image, on request with a library of the caller's choice (one of `raw_converters`)."""
     layout = _check_raw(message)
+    convert = convert or _raw_converter(message.encoding)[1]
     try:
         return _rgb8(convert(_tight(message, layout)))
     except Exception as error:
@@ -230,8 +237,8 @@ def _rgb8_of_opencv(picture: Any) -> Picture:
     return _rgb8(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGB))
 
 
-def raw_converters() -> dict[str, RawConverter]:
-    """Every library on this machine that passes a trial with an Image, the preferred one first."""
+def raw_converters(encoding: str) -> dict[str, RawConverter]:
+    """Every library on this machine that passes a trial with Images of one encoding, the preferred one first."""
     candidates: dict[str, RawConverter] = {}
     with suppress(Exception):  # cv_bridge built against another numpy fails with more than ImportError.
         from cv_bridge import CvBridge
@@ -243,8 +250,19 @@ def raw_converters() -> dict[str, RawConverter]:
 
         to_rgb8: Callable[[Any, str], Any] = image_to_cvimage
         candidates["rosbags-image"] = lambda image: to_rgb8(image, "rgb8")
-    trial = Image(height=1, width=2, encoding="bgr8", step=6, data=[1, 2, 3, 4, 5, 6])
-    return {name: convert for name, convert in candidates.items() if _passes(decode_raw, trial, convert)}
+    return {name: convert for name, convert in candidates.items() if _converts_grey(encoding, convert)}
+
+
+def _converts_grey(encoding: str, convert: RawConverter) -> bool:
+    """Whether samples of half the range become middle grey; ports of cv_bridge know 8 bits but not always 16."""
+    layout = _ENCODINGS[encoding]
+    row = _TRIAL_SIDE * layout.channels * layout.sample_bytes
+    data = np.full(row * _TRIAL_SIDE, 128, np.uint8).tobytes()
+    trial = Image(height=_TRIAL_SIDE, width=_TRIAL_SIDE, encoding=encoding, step=row, data=data)
+    with suppress(ImageMessageError):
+        # YUV is stretched from its limited range, to 130.
+        return bool(np.all(np.abs(decode_raw(trial, convert).astype(int) - 128) <= 3))
+    return False
 
 
 def compressed_converters() -> dict[str, CompressedConverter]:
@@ -260,12 +278,12 @@ def compressed_converters() -> dict[str, CompressedConverter]:
         candidates["rosbags-image"] = compressed_image_to_cvimage
     png = cv2.imencode(".png", np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))[1]
     trial = CompressedImage(format="png", data=png.tobytes())
-    return {name: convert for name, convert in candidates.items() if _passes(decode_compressed, trial, convert)}
+    return {name: convert for name, convert in candidates.items() if _converts_colours(trial, convert)}
 
 
-def _passes(decode_with: Callable[[Any, Any], Picture], trial: Any, convert: Any) -> bool:
+def _converts_colours(trial: CompressedImage, convert: CompressedConverter) -> bool:
     with suppress(ImageMessageError):
-        return decode_with(trial, convert).tolist() == [[[3, 2, 1], [6, 5, 4]]]
+        return decode_compressed(trial, convert).tolist() == [[[3, 2, 1], [6, 5, 4]]]
     return False
 
 
