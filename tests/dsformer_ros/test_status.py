@@ -1,0 +1,77 @@
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from dsformer_core.localization import State, Verdict
+from dsformer_ros.parameters import Settings
+from dsformer_ros.status import StatusBoard
+
+SETTINGS = Settings(cameras=("/front", "/rear"), image_timeout=2.0, stale_timeout=4.0)
+LOCALIZED = Verdict(State.LOCALIZED, "sure")
+NO_MATCH = Verdict(State.NO_MATCH, "unlike")
+
+
+def state(board: StatusBoard, now: float) -> str | None:
+    status = board.current(SETTINGS, now, lambda: "nobody publishes")
+    return status and status.state
+
+
+def test_before_any_picture_there_is_no_image() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    status = board.current(SETTINGS, 0, lambda: "nobody publishes")
+    assert status is not None and (status.state, status.reason) == ("NO_IMAGE", "nobody publishes")
+
+
+def test_while_the_first_answer_is_computed_nothing_is_claimed() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    board.arrived(0, 1)
+    assert state(board, 1) is None
+
+
+def test_the_best_fresh_verdict_counts() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    for camera, verdict in ((0, LOCALIZED), (1, NO_MATCH)):
+        board.arrived(camera, 1)
+        board.answered(camera, verdict, 1)
+    assert state(board, 1.5) == "LOCALIZED"
+    board.answered(0, NO_MATCH, 2)
+    assert state(board, 2) == "NO_MATCH"
+
+
+def test_a_camera_that_stops_ends_what_was_known() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    board.arrived(0, 1)
+    board.answered(0, LOCALIZED, 1)
+    assert state(board, 2.9) == "LOCALIZED"
+    assert state(board, 3.1) == "NO_IMAGE"
+
+
+def test_pictures_without_answers_make_the_last_one_stale() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    board.answered(0, LOCALIZED, 1)
+    board.arrived(0, 6)
+    board.failed(0, "not a picture")
+    status = board.current(SETTINGS, 6, lambda: "")
+    assert status is not None and status.state == "STALE"
+    assert "5 s old" in status.reason and "/front: not a picture" in status.reason
+
+
+def test_reset_forgets() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    board.arrived(0, 1)
+    board.answered(0, LOCALIZED, 1)
+    board.reset(1)
+    assert state(board, 1.5) is None
+
+
+def test_the_message_says_state_and_reason() -> None:
+    board = StatusBoard(SETTINGS.cameras, 0)
+    board.arrived(1, 1)
+    board.answered(1, NO_MATCH, 1)
+    status = board.current(SETTINGS, 1, lambda: "")
+    assert status is not None
+    message = status.message("node")
+    assert (message.level, message.message) == (DiagnosticStatus.WARN, "NO_MATCH: unlike")
+    assert {value.key: value.value for value in message.values} == {
+        "state": "NO_MATCH",
+        "reason": "unlike",
+        "camera": "/rear",
+    }
