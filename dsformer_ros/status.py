@@ -103,13 +103,14 @@ class StatusBoard:
             now: seconds.
             why_silent: says what is known about cameras that send nothing.
         """
-        if not self.alive(settings, now):
+        alive = self.alive(settings, now)
+        if not alive:
             return Status(NO_IMAGE, why_silent())
         with self._lock:
             fresh = [
                 (_BEST_FIRST.index(verdict.state), -when, camera, verdict)
                 for camera, (when, verdict) in self._verdicts.items()
-                if now - when <= settings.stale_timeout
+                if camera in alive and now - when <= settings.stale_timeout
             ]
             if fresh:
                 _, _, camera, verdict = min(fresh, key=lambda entry: entry[:3])

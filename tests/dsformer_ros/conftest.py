@@ -1,48 +1,19 @@
-"""Running nodes for the tests: each set of processes in a ROS domain of its own, on this machine alone."""
+"""What the tests of the node share: a small drive and its map."""
 
-import itertools
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import pytest
-import rclpy
 from PIL import Image as PillowImage
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 
 from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import build_place_map
 from dsformer_core.sources import open_source
 
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_LOCALHOST_ONLY"] = "1"
+# pytest's importlib mode leaves helper modules beside the tests out of sight.
+sys.path.insert(0, str(Path(__file__).parent))
 
-_domains = itertools.count(os.getpid() % 100)
-
-
-def next_domain() -> int:
-    return 1 + next(_domains) % 100
-
-
-def street(seed: int, size: tuple[int, int] = (240, 320)) -> np.ndarray:
-    """An invented view, different for every seed: coloured blocks of many sizes under a sky."""
-    rng = np.random.default_rng(seed)
-    height, width = size
-    picture = np.full((height, width, 3), rng.integers(120, 255, 3), np.uint8)
-    for _ in range(60):
-        x, y = int(rng.integers(0, width)), int(rng.integers(height // 4, height))
-        corner = (x + int(rng.integers(5, 80)), y + int(rng.integers(5, 80)))
-        cv2.rectangle(picture, (x, y), corner, tuple(int(value) for value in rng.integers(0, 255, 3)), -1)
-    return picture
+from ros_processes import street
 
 
 @pytest.fixture(scope="session")
@@ -63,95 +34,3 @@ def place_map_directory(drive: Path, tmp_path_factory: pytest.TempPathFactory) -
     directory = tmp_path_factory.mktemp("maps") / "drive.map"
     build_place_map(open_source(drive / "drive.csv"), Extractor("gem_mobilenet_v2"), directory, name="drive")
     return directory
-
-
-class Listener:
-    """A node in this process that records what arrives, and spins only when it is asked to."""
-
-    def __init__(self, domain: int) -> None:
-        self._context = Context()
-        rclpy.init(context=self._context, domain_id=domain)
-        self.node = rclpy.create_node("listener", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-
-    def record(self, message_type: type, topic: str, qos: Any = 10) -> list[Any]:
-        messages: list[Any] = []
-        self.node.create_subscription(message_type, topic, messages.append, qos)
-        return messages
-
-    def spin_until(self, done: Callable[[], Any], timeout: float = 20.0) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (value := done()) and time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.05)
-        return value
-
-    def spin_for(self, seconds: float) -> None:
-        self.spin_until(lambda: False, seconds)
-
-    def call_async(self, service_type: type, name: str, request: Any = None) -> Any:
-        client = self.node.create_client(service_type, name)
-        assert self.spin_until(client.service_is_ready), f"{name} is not served"
-        return client.call_async(request or service_type.Request())
-
-    def call(self, service_type: type, name: str, request: Any = None, timeout: float = 30.0) -> Any:
-        future = self.call_async(service_type, name, request)
-        assert self.spin_until(future.done, timeout), f"{name} did not answer"
-        return future.result()
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self.node.destroy_node()
-        self._context.try_shutdown()
-
-
-@contextmanager
-def listener(domain: int) -> Iterator[Listener]:
-    instance = Listener(domain)
-    try:
-        yield instance
-    finally:
-        instance.close()
-
-
-class NodeProcess:
-    """The localizer, or another program of the package, as a process."""
-
-    def __init__(self, module: str, domain: int, *arguments: str, log: Path) -> None:
-        environment = os.environ | {
-            "ROS_DOMAIN_ID": str(domain),
-            "PYTHONUNBUFFERED": "1",
-            "ROS_LOG_DIR": str(log.parent),
-        }
-        self._log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"dsformer_ros.{module}", *arguments],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text()
-
-    def end(self, how: signal.Signals = signal.SIGINT, timeout: float = 20.0) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        try:
-            return self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-
-
-@contextmanager
-def running(module: str, domain: int, *arguments: str, log: Path) -> Iterator[NodeProcess]:
-    process = NodeProcess(module, domain, *arguments, log=log)
-    try:
-        yield process
-    finally:
-        process.end()
