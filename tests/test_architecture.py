@@ -1,0 +1,65 @@
+"""The rules of docs/architecture.md that a program can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROS = {"rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "dsformer_ros"}
+
+# A module may import those of its own layer and of the layers after it.
+LAYERS = [
+    {"cli"},
+    {"localization"},
+    {"place_map"},
+    {"extractor", "sources", "sample_world", "pages"},
+    {"models", "pictures", "geodesy", "ordered_map", "errors"},
+]
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+def layer(part: str) -> int:
+    return next(depth for depth, parts in enumerate(LAYERS) if part in parts)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "dsformer_core").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_core_imports_no_ros_and_nothing_above_itself(path: Path) -> None:
+    imported = imports(path)
+    assert not {name.split(".")[0] for name in imported} & ROS
+    own = path.relative_to(ROOT / "dsformer_core").with_suffix("").parts[0]
+    if own != "__init__":
+        parts = {name.split(".")[1] for name in imported if name.startswith("dsformer_core.")}
+        upward = {part for part in parts if layer(part) < layer(own)}
+        assert not upward, f"{own} imports {upward}, which lie above it"
+
+
+def test_the_core_works_where_there_is_no_ros() -> None:
+    """Not only does no file name it: nothing that is imported brings it in."""
+    script = (
+        "import sys, dsformer_core.cli.map, dsformer_core.cli.localize, dsformer_core.localization;"
+        "sys.exit(any(name.split('.')[0] == 'rclpy' for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_versions_agree() -> None:
+    import re
+    from importlib.metadata import version
+
+    in_package_xml = re.search(r"<version>(.*)</version>", (ROOT / "package.xml").read_text())
+    assert in_package_xml
+    assert in_package_xml[1] == version("dsformer_ros")
