@@ -23,6 +23,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_processes import Listener, NodeProcess, listener, next_domain, running, street
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, NavSatFix, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import Empty, Trigger
@@ -130,6 +131,8 @@ def robot(place_map_directory: Path, tmp_path_factory: pytest.TempPathFactory) -
         assert ears.spin_until(lambda: robot.state == "NO_IMAGE", 60), process.output
         assert ears.spin_until(lambda: robot.front.get_subscription_count() and robot.rear.get_subscription_count())
         yield robot
+        assert process.end(signal.SIGTERM) == 0, process.output
+        assert "Traceback" not in process.output
 
 
 def test_before_any_picture_the_status_says_where_it_listens(robot: Robot) -> None:
@@ -389,6 +392,21 @@ def test_a_wrong_call_ends_with_one_line(given: list[str], word: str, tmp_path: 
     process = NodeProcess("localizer_node", next_domain(), *given, log=tmp_path / "log")
     assert process.process.wait(60) == 2
     assert word in process.output and "Traceback" not in process.output
+
+
+def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tmp_path: Path) -> None:
+    domain = next_domain()
+    given = arguments(map=str(place_map_directory), cameras=[FRONT], autostart=True, use_sim_time=True, threads=1)
+    with running("localizer_node", domain, *given, log=tmp_path / "log") as process, listener(domain) as ears:
+        robot = Robot(process, ears)
+        clock = ears.node.create_publisher(Clock, "/clock", 10)
+        assert ears.spin_until(lambda: robot.state == "NO_IMAGE" and robot.front.get_subscription_count(), 60)
+        ears.spin_for(0.5)
+        for second in (100, 101, 50):
+            clock.publish(Clock(clock=Time(sec=second)))
+            assert robot.answer(robot.show(street(2), Time(sec=second, nanosec=1))).poses
+        assert "the clock jumped back by 51.0 s" in process.output
+        assert ears.spin_until(lambda: robot.received["diagnostics"][-1].header.stamp.sec == 50)
 
 
 def test_a_qos_mismatch_is_named(place_map_directory: Path, tmp_path: Path) -> None:
