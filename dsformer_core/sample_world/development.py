@@ -1,0 +1,45 @@
+"""From light to a picture: haze, glow, exposure, white balance, tone curve, noise."""
+
+import cv2
+import numpy as np
+
+from dsformer_core.sample_world.camera import Camera, CameraPose
+from dsformer_core.sample_world.canvas import Canvas
+from dsformer_core.sample_world.lighting import DECODED
+from dsformer_core.sample_world.scene import Scene
+from dsformer_core.sample_world.seeding import generator
+
+
+def develop(canvas: Canvas, scene: Scene, pose: CameraPose, camera: Camera) -> np.ndarray:
+    """Turns encoded light into the picture that a camera would store.
+
+    Args:
+        canvas: light and depth, oversampled.
+        scene: the drive.
+        pose: of the camera; with the seed it decides the noise.
+        camera: size of the picture.
+
+    Returns:
+        (camera.height, camera.width, 3) uint8 RGB.
+    """
+    size = (camera.width, camera.height)
+    light = DECODED[cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA)]
+    near = cv2.resize(canvas.inverse_depth, size, interpolation=cv2.INTER_AREA)
+    light_of = scene.light
+    clear = np.where(near > 0, np.exp(-light_of.haze_per_m / np.maximum(near, 1e-4)), 1.0).astype(np.float32)[..., None]
+    light = light * clear + light_of.haze.astype(np.float32) * (1 - clear)
+    light = _glow(light)
+    light *= (light_of.exposure * light_of.white_balance).astype(np.float32)
+    grey = 255 * (1 - np.exp(-1.5 * light)) ** np.float32(1 / 2.2)
+    random = generator(scene.town.seed, scene.seed, "noise", *(round(v * 100) for v in (pose.easting, pose.northing, pose.yaw)))
+    grey += light_of.noise * random.standard_normal((*size[::-1], 1), np.float32)
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def _glow(light: np.ndarray) -> np.ndarray:
+    """Light that scatters in the lens around what is very bright."""
+    height, width = light.shape[:2]
+    small = cv2.resize(light, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
+    small = np.maximum(small - 1.0, 0)
+    halo = cv2.GaussianBlur(small, (0, 0), max(width / 320, 0.5)) + 0.6 * cv2.GaussianBlur(small, (0, 0), max(width / 90, 0.5))
+    return light + 0.35 * cv2.resize(halo, (width, height), interpolation=cv2.INTER_LINEAR)

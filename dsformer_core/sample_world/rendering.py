@@ -1,0 +1,127 @@
+"""One picture: sky, ground, houses, what stands and moves on the streets, then the air and the camera."""
+
+import cv2
+import numpy as np
+
+from dsformer_core.sample_world.camera import Camera, CameraPose, projection
+from dsformer_core.sample_world.canvas import Canvas, Texture
+from dsformer_core.sample_world.conditions import Condition
+from dsformer_core.sample_world.development import develop
+from dsformer_core.sample_world.ground import Raster
+from dsformer_core.sample_world.scene import CLOSE_SCALE, Scene, scene_of
+from dsformer_core.sample_world.sky import draw_sky
+from dsformer_core.sample_world.surfaces import Surface
+from dsformer_core.sample_world.town import Town
+from dsformer_core.sample_world.vegetation import KINDS, paint_tree
+
+OVERSAMPLING = 1.5
+RANGE_M = 130.0
+EAST, SOUTH = np.array([1.0, 0, 0]), np.array([0.0, -1, 0])
+
+
+def render(town: Town, pose: CameraPose, condition: Condition, camera: Camera = Camera(), seed: int = 0) -> np.ndarray:  # noqa: B008 - frozen
+    """Renders one picture.
+
+    Args:
+        town: the town.
+        pose: of the camera, in UTM.
+        condition: light, weather, season, traffic.
+        camera: intrinsics.
+        seed: of the drive: sun, clouds, exposure, parked and moving vehicles, lit windows. Equal arguments give equal
+            pictures, in whatever order they are rendered.
+
+    Returns:
+        (camera.height, camera.width, 3) uint8 RGB.
+    """
+    scene = scene_of(town, condition, seed)
+    large = camera.scaled(OVERSAMPLING)
+    zoom = np.diag([large.width / camera.width, large.height / camera.height, 1.0])
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    intrinsics = np.linalg.inv(half) @ zoom @ half
+    canvas = Canvas(large.width, large.height, intrinsics @ projection(camera, pose, town.origin))
+    position = np.array([*(pose.utm - town.origin), pose.height])
+    canvas.colour[:] = draw_sky(scene.sky, intrinsics @ camera.matrix, pose.rotation, (large.width, large.height))
+    _draw_ground(canvas, scene.ground(position[:2]), position)
+    _draw_houses(canvas, scene, position)
+    return develop(canvas, scene, pose, camera)
+
+
+def _draw_ground(canvas: Canvas, rasters: list[Raster], position: np.ndarray) -> None:
+    """Blends rasters row by row: the scale that suits a row's distance, mixed with the next coarser one."""
+    homography = canvas.homography(np.zeros(3), EAST, np.array([0.0, 1, 0]))
+    inverse = np.linalg.inv(homography)
+    height, width = canvas.inverse_depth.shape
+    depth = canvas.plane(inverse[2], 0, 0, width, height)
+    rows = np.flatnonzero(depth.max(axis=1) > 1e-4)
+    if not len(rows):
+        return
+    first = int(rows[0])
+    middle = depth[first:, width // 2].clip(1e-4)
+    focal = abs(np.linalg.norm(canvas.projection[0, :3]))
+    density = focal * middle * np.sqrt(np.clip(position[2] * middle, 1e-4, 1))
+    wanted = np.clip(np.log2(CLOSE_SCALE / density) - 0.4, 0, len(rasters) - 1)
+    picture = np.zeros((height - first, width, 3), np.float32)
+    for level, raster in enumerate(rasters):
+        weight = np.clip(1 - np.abs(wanted - level), 0, 1).astype(np.float32)
+        used = np.flatnonzero(weight > 0)
+        if not len(used):
+            continue
+        begin, end = int(used[0]), int(used[-1]) + 1
+        to_raster = np.array(
+            [[raster.scale, 0, -raster.west * raster.scale - 0.5], [0, -raster.scale, raster.north * raster.scale - 0.5], [0, 0, 1]]
+        )
+        shift = np.array([[1, 0, 0], [0, 1, first + begin], [0, 0, 1]])
+        warped = cv2.warpPerspective(
+            raster.pixels, to_raster @ inverse @ shift, (width, end - begin),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        picture[begin:end] += warped * weight[begin:end, None, None]
+    seen = depth[first:] > 1e-4
+    np.copyto(canvas.colour[first:], picture.astype(np.uint8), where=seen[..., None])
+    np.copyto(canvas.inverse_depth[first:], depth[first:], where=seen)
+
+
+def _draw_houses(canvas: Canvas, scene: Scene, position: np.ndarray) -> None:
+    """Walls near to far, so that the depth buffer spares what is hidden; then what one can see through, far to near."""
+    middle = scene.corners.mean(axis=1)
+    away = np.linalg.norm(middle - position, axis=1)
+    facing = np.einsum("sk,sk->s", scene.normals, position - scene.corners[:, 0])
+    clip = scene.corners @ canvas.projection[:, :3].T + canvas.projection[:, 3]
+    height, width = canvas.inverse_depth.shape
+    ahead = clip[..., 2].max(axis=1) > 0.2
+    inside = ahead & (clip[..., 0].max(axis=1) > 0) & ((clip[..., 0] - width * clip[..., 2]).min(axis=1) < 0)
+    seen = np.flatnonzero(inside & ((facing > 0) | scene.two_sided) & (away < RANGE_M))
+    through: list[tuple[float, Texture, np.ndarray, np.ndarray]] = []
+    for index in seen[np.argsort(away[seen])]:
+        surface = scene.surfaces[index]
+        homography = canvas.homography(surface.origin, surface.right, surface.down)
+        if not canvas.shows(homography, surface.polygon):
+            continue
+        texture = scene.texture(surface)
+        if texture.pixels.shape[2] == 4:
+            through.append((away[index], texture, homography, surface.polygon))
+        else:
+            canvas.draw(texture, homography, surface.polygon)
+    through += _sprites(canvas, scene, position)
+    for _, texture, homography, polygon in sorted(through, key=lambda item: -item[0]):
+        canvas.draw(texture, homography, polygon)
+
+
+def _sprites(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[tuple[float, Texture, np.ndarray, np.ndarray]]:
+    """Upright pictures that turn towards the camera."""
+    drawn = []
+    for fixture in scene.town.fixtures:
+        offset = fixture.position - position[:2]
+        away = float(np.linalg.norm(offset))
+        if fixture.kind != "tree" or not 1.5 < away < RANGE_M:
+            continue
+        kind = fixture.key % KINDS
+        light = scene.light_at(np.array([*fixture.position, fixture.height * 0.6]))
+        texture = scene.sprite((fixture, "tree"), paint_tree(kind, scene.condition.season), light)
+        right = np.array([offset[1], -offset[0], 0.0]) / away
+        size = fixture.height
+        origin = np.array([*fixture.position, size]) - right * size / 2
+        stretched = Texture(texture.pixels, size, size, texture._smaller)
+        homography = canvas.homography(origin, right, np.array([0.0, 0, -1]))
+        drawn.append((away, stretched, homography, np.array([[0, 0], [size, 0], [size, size], [0, size]])))
+    return drawn
