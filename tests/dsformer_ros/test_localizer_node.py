@@ -406,7 +406,7 @@ def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tm
             clock.publish(Clock(clock=Time(sec=second)))
             assert robot.answer(robot.show(street(2), Time(sec=second, nanosec=1))).poses
         assert "the clock jumped back by 51.0 s" in process.output
-        assert ears.spin_until(lambda: robot.received["diagnostics"][-1].header.stamp.sec == 50)
+        assert ears.spin_until(lambda: any(m.header.stamp.sec == 50 for m in robot.received["diagnostics"]))
 
 
 def test_a_qos_mismatch_is_named(place_map_directory: Path, tmp_path: Path) -> None:

@@ -1,0 +1,228 @@
+"""The managed node `dsformer_localizer`: lifecycle, services, diagnostics."""
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
+from std_srvs.srv import Empty, Trigger
+
+from dsformer_core.errors import DsformerError
+from dsformer_ros.diagnostics import LastError, node_status
+from dsformer_ros.engine import Engine, map_directory
+from dsformer_ros.images import libraries
+from dsformer_ros.log_forwarder import LogForwarder
+from dsformer_ros.parameters import NodeParameters
+from dsformer_ros.pipeline import JUMP_BACK, Pipeline
+from dsformer_ros.requests import Outcome
+from dsformer_ros.transforms import Mounting, broadcast_earth_to_map
+
+NAME = "dsformer_localizer"
+
+_HOUSEKEEPING_PERIOD = 0.2
+_DIAGNOSTICS_PERIOD = 1.0
+
+# Attributes of this class must not be named like any of rclpy's, which differ between distributions.
+
+
+class LocalizerNode(LifecycleNode):
+    """Configured, it holds map, network and publishers; active, it listens to the cameras and answers."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Creates the node, unconfigured.
+
+        Raises:
+            UsageError: a parameter override is wrong.
+        """
+        super().__init__(NAME, **node_options)
+        self._pipeline: Pipeline | None = None
+        self._last_error = LastError()
+        self._node_parameters = NodeParameters(self, lambda: self._pipeline is not None)
+        logging.getLogger("dsformer_core").addHandler(LogForwarder(self.get_logger()))
+        self._offer_services()
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady: simulated time may stand still, and then somebody wants to know.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
+        self.create_timer(_HOUSEKEEPING_PERIOD, self._keep_house, clock=steady)
+        if self._node_parameters.settings.autostart:
+            self._autostart_timer = self.create_timer(0.0, self._start_by_itself, clock=steady)
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(seconds=-JUMP_BACK), on_clock_change=False),
+            post_callback=self._on_clock_jump,
+        )
+
+    def _offer_services(self) -> None:
+        # Callers wait in coroutines; a group that excludes would hold up everything else meanwhile.
+        waiting = ReentrantCallbackGroup()
+        self.create_service(Trigger, "~/localize", self._on_localize, callback_group=waiting)
+        self.create_service(Trigger, "~/reload_map", self._on_reload_map, callback_group=waiting)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        if self._node_parameters.settings.provide_reinitialize_service:
+            name = "reinitialize_global_localization"
+            self.create_service(Empty, name, self._on_reinitialize, callback_group=waiting)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads map and network; FAILURE and one line where that does not work."""
+        return self._attempt("configure", self._load, super().on_configure, state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribes to the cameras and starts to answer."""
+        # Publishers first: they drop what is published before.
+        return self._attempt("activate", lambda: super(LocalizerNode, self).on_activate(state), self._listen, state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops listening."""
+        self._stop("the node was deactivated")
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees map and network."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops whatever runs."""
+        self._stop("the node is shutting down")
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Returns to unconfigured, so that a person can mend the cause and configure again."""
+        self._stop("the node failed")
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stops listening, whatever state the node is in."""
+        self._stop("the node is shutting down")
+
+    def _attempt(
+        self,
+        what: str,
+        first: Callable[[], Any],
+        then: Callable[[LifecycleState], TransitionCallbackReturn],
+        state: LifecycleState,
+    ) -> TransitionCallbackReturn:
+        """Two steps of a transition; a user's mistake makes it fail, a bug makes it an error."""
+        try:
+            first()
+            return then(state)
+        except DsformerError as error:
+            reason, result = str(error), TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            # rclpy drops exceptions of transition callbacks without a word.
+            self.get_logger().error(traceback.format_exc())
+            reason, result = f"{type(error).__name__}: {error}", TransitionCallbackReturn.ERROR
+        self._last_error.set(reason)
+        self.get_logger().error(f"cannot {what}: {reason}")
+        return result
+
+    def _load(self) -> None:
+        settings = self._node_parameters.settings
+        engine = Engine.load(settings)
+        mounting = Mounting(self, settings)
+        place_map, extractor = engine.place_map, engine.extractor
+        if settings.publish_earth_to_map:
+            self._earth_broadcaster = broadcast_earth_to_map(self, place_map.frame, settings.map_frame)
+        self._pipeline = Pipeline(self, engine, mounting, lambda: self._node_parameters.settings, self._last_error)
+        self.get_logger().info(
+            f"map {place_map.name} ({place_map.directory}): {place_map.count} references; {extractor.model_name} "
+            f"with weights {extractor.weights} on {extractor.device}; {libraries()}"
+        )
+
+    def _listen(self, _: LifecycleState) -> TransitionCallbackReturn:
+        assert self._pipeline is not None
+        self._pipeline.start()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _start_by_itself(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _stop(self, why: str) -> None:
+        if self._pipeline is not None:
+            self._pipeline.stop(why)
+
+    def _release(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.destroy()
+            self._pipeline = None
+
+    def _on_clock_jump(self, jump: TimeJump) -> None:
+        if self._pipeline is not None:
+            self._pipeline.clock_jumped_back("the clock", -jump.delta.nanoseconds * 1e-9)
+
+    def _keep_house(self) -> None:
+        if self._pipeline is not None and self._pipeline.is_running:
+            self._pipeline.keep_house()
+
+    def _publish_diagnostics(self) -> None:
+        pipeline = self._pipeline
+        state = self._state_machine.current_state[1]
+        entries = [node_status(self.get_name(), state, pipeline.engine if pipeline else None, self._last_error)]
+        if pipeline is not None and pipeline.is_running:
+            entries += pipeline.diagnostics()
+        array = DiagnosticArray(status=entries)
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics_publisher.publish(array)
+
+    async def _on_localize(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = await self._localize_now()
+        return response
+
+    async def _on_reinitialize(self, _: Empty.Request, response: Empty.Response) -> Empty.Response:
+        outcome = await self._localize_now()
+        self.get_logger().info(f"reinitialize_global_localization: {outcome.message}")
+        return response
+
+    async def _localize_now(self) -> Outcome:
+        if self._pipeline is None or not self._pipeline.is_running:
+            return Outcome(False, "the node is not active: configure and activate it first")
+        return await self._pipeline.request()
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._pipeline is not None:
+            self._pipeline.forget()
+        response.success, response.message = True, "what earlier pictures said is forgotten"
+        return response
+
+    async def _on_reload_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        pipeline = self._pipeline
+        if pipeline is None:
+            response.message = "no map is loaded yet: configure the node"
+            return response
+        loaded = Future(executor=self.executor)
+        threading.Thread(target=self._load_aside, args=(pipeline.engine, loaded), name="map", daemon=True).start()
+        engine, problem = await loaded
+        if engine is None or self._pipeline is not pipeline:
+            response.message = f"the old map stays: {problem or 'the node was reconfigured meanwhile'}"
+            self._last_error.set(response.message)
+            self.get_logger().error(response.message)
+            return response
+        pipeline.engine = engine
+        pipeline.forget()
+        response.success = True
+        response.message = f"map {engine.place_map.name} is loaded: {engine.place_map.count} references"
+        self.get_logger().info(response.message)
+        return response
+
+    def _load_aside(self, engine: Engine, loaded: Future) -> None:
+        """In a thread of its own: services answer and the old map serves meanwhile."""
+        try:
+            loaded.set_result((engine.with_map(map_directory(self._node_parameters.settings)), ""))
+        except DsformerError as error:
+            loaded.set_result((None, str(error)))
+        except Exception as error:
+            self.get_logger().error(traceback.format_exc())
+            loaded.set_result((None, f"{type(error).__name__}: {error}"))
+        if self.executor is not None:
+            self.executor.wake()
