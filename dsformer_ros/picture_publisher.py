@@ -54,7 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="for a subscriber before the first (default: %(default)s)",
+        help="for subscribers before the first picture (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--subscribers", type=int, default=1, help="how many of them to wait for (default: %(default)s)"
     )
     return parser
 
@@ -113,7 +116,7 @@ def publish(files: Sequence[Path], options: argparse.Namespace) -> None:
     message_type = Image if options.raw else CompressedImage
     topic = options.topic or ("image" if options.raw else "image/compressed")
     publisher = node.create_publisher(message_type, topic, QoSProfile(depth=10))
-    _wait_for_subscriber(node, publisher, options.wait)
+    _wait_for_subscribers(node, publisher, options.subscribers, options.wait)
     due = time.monotonic()
     while rclpy.ok():
         for path in files:
@@ -153,11 +156,12 @@ def raw_message(path: Path) -> Image:
     return Image(height=height, width=width, encoding="rgb8", step=width * channels, data=picture.tobytes())
 
 
-def _wait_for_subscriber(node: Node, publisher: Publisher, seconds: float) -> None:
+def _wait_for_subscribers(node: Node, publisher: Publisher, wanted: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not publisher.get_subscription_count():
+    while (found := publisher.get_subscription_count()) < wanted:
         if time.monotonic() > deadline:
-            node.get_logger().warning(f"nobody listens to {publisher.topic_name}; publishing all the same")
+            who = f"only {found} listen" if found else "nobody listens"
+            node.get_logger().warning(f"{who} to {publisher.topic_name}; publishing all the same")
             return
         rclpy.spin_once(node, timeout_sec=0.05)
     # Discovery has two ends: a best-effort subscriber that does not know this publisher yet would miss the first one.

@@ -47,7 +47,9 @@ def drive(map_directory: Path, pictures: Path) -> list[Answer]:
             if node.poll() is not None:
                 raise DsformerError(f"the localizer ended early with status {node.returncode}; its words stand above")
             with (
-                _process("picture_publisher", str(pictures), "--topic", CAMERA, "--rate", str(RATE)) as camera,
+                _process(
+                    "picture_publisher", str(pictures), "--topic", CAMERA, "--rate", str(RATE), "--subscribers", "2"
+                ) as camera,
                 progress(f"driving {pictures.name}", len(paths)) as advance,
             ):
                 shown = 0

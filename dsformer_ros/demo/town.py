@@ -12,6 +12,9 @@ from dsformer_core.sources import open_source
 # light; the last one goes through a town that the map does not know, where the only right answer is silence.
 QUERY_CONDITIONS = ("traffic", "dusk", "night")
 ELSEWHERE = "elsewhere"
+# How much of the town's round is driven, and how far right of the street's middle on the later drives.
+ROUTE_M = 800
+QUERY_LANE_M = 0.5
 
 
 def render_drives(folder: Path, *, town_seed: int) -> dict[str, Path]:
@@ -21,10 +24,11 @@ def render_drives(folder: Path, *, town_seed: int) -> dict[str, Path]:
         The folder of each query drive by its name.
     """
     town, other_town = make_town(town_seed), make_town(town_seed + 1000)
-    drives = {"map_drive": (town, "daylight", town.drive(seed=0, spacing=4.0))}
+    drives = {"map_drive": (town, "daylight", town.drive(seed=0, spacing=4.0, count=ROUTE_M // 4))}
     for seed, condition in enumerate(QUERY_CONDITIONS, start=1):
-        drives[condition] = (town, condition, town.drive(seed=seed, spacing=20.0, lateral_offset=1.5))
-    drives[ELSEWHERE] = (other_town, "daylight", other_town.drive(seed=9, spacing=40.0))
+        later = town.drive(seed=seed, spacing=20.0, count=ROUTE_M // 20, lateral_offset=QUERY_LANE_M, start=2.0)
+        drives[condition] = (town, condition, later)
+    drives[ELSEWHERE] = (other_town, "daylight", other_town.drive(seed=9, spacing=40.0, count=ROUTE_M // 40))
     with progress("rendering pictures", sum(len(poses) for _, _, poses in drives.values())) as advance:
         for seed, (name, (place, condition, poses)) in enumerate(drives.items()):
             write_drive(place, poses, folder / name, CONDITIONS[condition], seed=seed, on_progress=advance)
