@@ -1,5 +1,6 @@
 """Draws textured planes with a depth buffer: one homography per plane, evaluated by OpenCV."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -56,16 +57,11 @@ class Canvas:
         rotation = self.projection[:, :3]
         return np.column_stack([rotation @ right, rotation @ down, rotation @ origin + self.projection[:, 3]])
 
-    def shows(self, homography: np.ndarray, polygon: np.ndarray) -> bool:
-        """Whether any pixel of a plane's polygon would be drawn."""
-        region = self._visible(homography, polygon)
-        return region is not None
-
-    def draw(self, texture: Texture, homography: np.ndarray, polygon: np.ndarray) -> None:
+    def draw(self, texture: Callable[[], Texture], homography: np.ndarray, polygon: np.ndarray) -> None:
         """Draws what is visible of a textured plane; opaque parts hide what is behind them.
 
         Args:
-            texture: what is painted on it.
+            texture: makes what is painted on it; called only if any of it is visible.
             homography: from `homography`.
             polygon: (K, 2) convex outline on the plane, metres.
         """
@@ -74,7 +70,7 @@ class Canvas:
             return
         (x, y, wide, high), visible, depth, inverse = region
         whole = (slice(y, y + high), slice(x, x + wide))
-        warped = self._warp(texture, homography, inverse, (x, y, wide, high))
+        warped = self._warp(texture(), homography, inverse, (x, y, wide, high))
         colour, behind = self.colour[whole], self.inverse_depth[whole]
         if warped.shape[2] == 4:
             opacity = warped[..., 3] & visible

@@ -10,6 +10,11 @@ from dsformer_core.sample_world.scene import Scene
 from dsformer_core.sample_world.seeding import generator
 
 
+CURVE_STEPS = 1024.0
+TONE_CURVE = (255 * (1 - np.exp(-1.5 * (np.arange(4096) / CURVE_STEPS) ** 2)) ** (1 / 2.2)).astype(np.float32)
+"""Grey level of the root of light, `CURVE_STEPS` entries per unit."""
+
+
 def develop(canvas: Canvas, scene: Scene, pose: CameraPose, camera: Camera) -> np.ndarray:
     """Turns encoded light into the picture that a camera would store.
 
@@ -23,14 +28,14 @@ def develop(canvas: Canvas, scene: Scene, pose: CameraPose, camera: Camera) -> n
         (camera.height, camera.width, 3) uint8 RGB.
     """
     size = (camera.width, camera.height)
-    light = DECODED[cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA)]
+    light = cv2.LUT(cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA), DECODED)
     near = cv2.resize(canvas.inverse_depth, size, interpolation=cv2.INTER_AREA)
     light_of = scene.light
     clear = np.where(near > 0, np.exp(-light_of.haze_per_m / np.maximum(near, 1e-4)), 1.0).astype(np.float32)[..., None]
     light = light * clear + light_of.haze.astype(np.float32) * (1 - clear)
     light = _glow(light)
     light *= (light_of.exposure * light_of.white_balance).astype(np.float32)
-    grey = 255 * (1 - np.exp(-1.5 * light)) ** np.float32(1 / 2.2)
+    grey = TONE_CURVE[np.minimum(np.sqrt(light) * np.float32(CURVE_STEPS), len(TONE_CURVE) - 1).astype(np.uint16)]
     random = generator(scene.town.seed, scene.seed, "noise", *(round(v * 100) for v in (pose.easting, pose.northing, pose.yaw)))
     grey += light_of.noise * random.standard_normal((*size[::-1], 1), np.float32)
     return np.clip(grey, 0, 255).astype(np.uint8)

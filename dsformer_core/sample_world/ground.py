@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from dsformer_core.sample_world.conditions import Condition
+from dsformer_core.sample_world.lighting import ALBEDO_ROOT
 from dsformer_core.sample_world.seeding import generator, smooth_noise
 from dsformer_core.sample_world.street_network import Street, StreetNetwork
 
@@ -70,7 +71,7 @@ class GroundPainter:
             scale: pixels per metre.
 
         Returns:
-            (N, N, 3) uint8 RGB albedo.
+            (N, N, 3) uint8: roots of the albedo, see `lighting.ALBEDO_ROOT`.
         """
         size = round(side * scale)
         kinds = np.full((size, size), GRASS, np.uint8)
@@ -116,21 +117,21 @@ class GroundPainter:
                     pencil.patch(street, t, t + 3.0, across, across + 0.5, PAINT)
 
     def _colour(self, kinds: np.ndarray, scale: float) -> np.ndarray:
-        detail = self._detail(scale)
-        repeats = -(-kinds.shape[0] // detail.shape[1])
-        colour = np.empty((*kinds.shape, 3), np.uint8)
-        tiled = [np.tile(layer, (repeats, repeats, 1))[: kinds.shape[0], : kinds.shape[1]] for layer in detail]
-        for kind, layer in enumerate(tiled):
-            np.copyto(colour, layer, where=(kinds == kind)[..., None])
-        return colour
-
-    def _detail(self, scale: float) -> np.ndarray:
-        """(8, n, n, 3) uint8: a repeating piece of every kind of ground."""
         if scale not in self._details:
             self._details[scale] = self._make_detail(scale)
-        return self._details[scale]
+        detail = self._details[scale]
+        period = round(PERIOD_M * scale)
+        offset = np.arange(period * period, dtype=np.int32).reshape(period, period)
+        colour = np.empty((*kinds.shape, 4), np.uint8)
+        packed = colour.view(np.uint32)[..., 0]
+        for top in range(0, kinds.shape[0], period):
+            for left in range(0, kinds.shape[1], period):
+                piece = kinds[top : top + period, left : left + period]
+                np.take(detail, piece * np.int32(period * period) + offset, out=packed[top : top + period, left : left + period])
+        return np.ascontiguousarray(colour[..., :3])
 
     def _make_detail(self, scale: float) -> np.ndarray:
+        """(8 * n * n,) uint32: a repeating piece of every kind of ground, three bytes of colour per pixel."""
         fine = 24.0
         size = round(PERIOD_M * fine)
         layers = []
@@ -146,7 +147,9 @@ class GroundPainter:
             layer = self._season(kind, layer, random, size, fine)
             layers.append(np.clip(layer, 0, 255).astype(np.uint8))
         small = round(PERIOD_M * scale)
-        return np.stack([cv2.resize(layer, (small, small), interpolation=cv2.INTER_AREA) for layer in layers])
+        shrunk = [cv2.resize(layer, (small, small), interpolation=cv2.INTER_AREA) for layer in layers]
+        roots = ALBEDO_ROOT[np.stack(shrunk)].round().astype(np.uint8)
+        return np.concatenate([roots, np.zeros_like(roots[..., :1])], axis=-1).view(np.uint32).ravel()
 
     def _season(self, kind: int, layer: np.ndarray, random: np.random.Generator, size: int, scale: float) -> np.ndarray:
         if self.condition.season == "autumn":

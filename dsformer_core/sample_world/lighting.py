@@ -98,6 +98,10 @@ _COLOURS = {
 }  # fmt: skip
 
 
+ALBEDO_ROOT = np.sqrt(ALBEDO / BRIGHTEST) * 255
+"""What `encode` makes of a surface with an sRGB value under unit light; scales with the root of the light."""
+
+
 def encode(light: np.ndarray) -> np.ndarray:
     """Stores linear light in 8 bits, with fine steps in the dark: the square root of light up to `BRIGHTEST`."""
     return (np.sqrt(np.clip(light, 0, BRIGHTEST) * np.float32(1 / BRIGHTEST)) * 255 + 0.5).astype(np.uint8)

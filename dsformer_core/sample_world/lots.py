@@ -51,6 +51,12 @@ class _Yard:
         self.ends = np.array([street.end for street in network.streets])
         self.clear = np.array([street.half_width for street in network.streets])
         self.buildings: list[Building] = []
+        self.footprints = np.zeros((0, 4, 2))
+
+    def add(self, building: Building) -> None:
+        """Takes up its ground."""
+        self.buildings.append(building)
+        self.footprints = np.concatenate([self.footprints, building.footprint[None]])
 
     def off_the_streets(self, points: np.ndarray) -> bool:
         """Whether (P, 2) points all lie outside every street and pavement."""
@@ -66,11 +72,8 @@ class _Yard:
         edges = [corners[i] + (corners[(i + 1) % 4] - corners[i]) * t for i in range(4) for t in (0, 0.25, 0.5, 0.75)]
         if not self.off_the_streets(np.array(edges)):
             return False
-        centre = corners.mean(axis=0)
-        return not any(
-            np.linalg.norm(other.footprint.mean(axis=0) - centre) < 30 and _overlap(corners, other.footprint)
-            for other in self.buildings
-        )
+        close = np.linalg.norm(self.footprints.mean(axis=1) - corners.mean(axis=0), axis=1) < 30
+        return not any(_overlap(corners, other) for other in self.footprints[close])
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> bool:
@@ -104,7 +107,7 @@ def _line_side(seed: int, street: Street, side: int, yard: _Yard, repeated: floa
             continue
         if gap_start is not None:
             fences += _close_gap(gap_start, t, begin + inward * (street.half_width + 0.05), along, manner, yard, random)
-        yard.buildings.append(building)
+        yard.add(building)
         t += building.design.width
         gap_start = t
         t += (

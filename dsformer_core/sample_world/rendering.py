@@ -1,5 +1,8 @@
 """One picture: sky, ground, houses, what stands and moves on the streets, then the air and the camera."""
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -15,8 +18,11 @@ from dsformer_core.sample_world.town import Town
 from dsformer_core.sample_world.vegetation import KINDS, paint_tree
 
 OVERSAMPLING = 1.5
+BLOCK = 16
 RANGE_M = 130.0
-EAST, SOUTH = np.array([1.0, 0, 0]), np.array([0.0, -1, 0])
+EAST, NORTH = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])
+Drawing = tuple[float, Callable[[], Texture], np.ndarray, np.ndarray]
+"""Distance, texture, homography and polygon of something to be drawn."""
 
 
 def render(town: Town, pose: CameraPose, condition: Condition, camera: Camera = Camera(), seed: int = 0) -> np.ndarray:  # noqa: B008 - frozen
@@ -48,7 +54,7 @@ def render(town: Town, pose: CameraPose, condition: Condition, camera: Camera = 
 
 def _draw_ground(canvas: Canvas, rasters: list[Raster], position: np.ndarray) -> None:
     """Blends rasters row by row: the scale that suits a row's distance, mixed with the next coarser one."""
-    homography = canvas.homography(np.zeros(3), EAST, np.array([0.0, 1, 0]))
+    homography = canvas.homography(np.zeros(3), EAST, NORTH)
     inverse = np.linalg.inv(homography)
     height, width = canvas.inverse_depth.shape
     depth = canvas.plane(inverse[2], 0, 0, width, height)
@@ -90,24 +96,49 @@ def _draw_houses(canvas: Canvas, scene: Scene, position: np.ndarray) -> None:
     height, width = canvas.inverse_depth.shape
     ahead = clip[..., 2].max(axis=1) > 0.2
     inside = ahead & (clip[..., 0].max(axis=1) > 0) & ((clip[..., 0] - width * clip[..., 2]).min(axis=1) < 0)
+    nearest = 1 / np.maximum(clip[..., 2].min(axis=1), 0.2)
     seen = np.flatnonzero(inside & ((facing > 0) | scene.two_sided) & (away < RANGE_M))
-    through: list[tuple[float, Texture, np.ndarray, np.ndarray]] = []
-    for index in seen[np.argsort(away[seen])]:
+    seen = seen[np.argsort(away[seen])]
+    boxes = _coarse_boxes(clip[seen], width, height)
+    through: list[Drawing] = []
+    hidden = None
+    for rank, (index, box) in enumerate(zip(seen, boxes)):
+        if rank in (40, 100, 200):
+            hidden = _block_minimum(canvas.inverse_depth)
+        if hidden is not None and hidden[box[1] : box[3], box[0] : box[2]].min(initial=np.inf) > nearest[index]:
+            continue
         surface = scene.surfaces[index]
         homography = canvas.homography(surface.origin, surface.right, surface.down)
-        if not canvas.shows(homography, surface.polygon):
-            continue
-        texture = scene.texture(surface)
-        if texture.pixels.shape[2] == 4:
-            through.append((away[index], texture, homography, surface.polygon))
+        if scene.two_sided[index]:
+            through.append((away[index], partial(scene.texture, surface), homography, surface.polygon))
         else:
-            canvas.draw(texture, homography, surface.polygon)
+            canvas.draw(partial(scene.texture, surface), homography, surface.polygon)
     through += _sprites(canvas, scene, position)
     for _, texture, homography, polygon in sorted(through, key=lambda item: -item[0]):
         canvas.draw(texture, homography, polygon)
 
 
-def _sprites(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[tuple[float, Texture, np.ndarray, np.ndarray]]:
+def _coarse_boxes(clip: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(S, 4) boxes x0, y0, x1, y1 in blocks of pixels around (S, 4, 3) homogeneous corners; the whole picture where
+    a corner lies behind the camera.
+    """
+    depth = clip[..., 2:]
+    pixels = clip[..., :2] / np.maximum(depth, 0.2)
+    limits = np.array([-(-width // BLOCK), -(-height // BLOCK)])
+    low = np.where((depth > 0.2).all(axis=1), np.floor(pixels.min(axis=1) / BLOCK), 0)
+    high = np.where((depth > 0.2).all(axis=1), np.ceil(pixels.max(axis=1) / BLOCK) + 1, limits)
+    return np.hstack([np.clip(low, 0, limits), np.clip(high, 0, limits)]).astype(int)
+
+
+def _block_minimum(inverse_depth: np.ndarray) -> np.ndarray:
+    """1/depth of the farthest pixel of every block."""
+    height, width = inverse_depth.shape
+    padded = np.pad(inverse_depth, ((0, -height % BLOCK), (0, -width % BLOCK)), mode="edge")
+    rows = padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1).min(axis=1)
+    return rows.reshape(rows.shape[0], -1, BLOCK).min(axis=2)
+
+
+def _sprites(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[Drawing]:
     """Upright pictures that turn towards the camera."""
     drawn = []
     for fixture in scene.town.fixtures:
@@ -117,11 +148,15 @@ def _sprites(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[tuple[f
             continue
         kind = fixture.key % KINDS
         light = scene.light_at(np.array([*fixture.position, fixture.height * 0.6]))
-        texture = scene.sprite((fixture, "tree"), paint_tree(kind, scene.condition.season), light)
+        texture = scene.sprite(paint_tree(kind, scene.condition.season), light)
         right = np.array([offset[1], -offset[0], 0.0]) / away
         size = fixture.height
         origin = np.array([*fixture.position, size]) - right * size / 2
         stretched = Texture(texture.pixels, size, size, texture._smaller)
         homography = canvas.homography(origin, right, np.array([0.0, 0, -1]))
-        drawn.append((away, stretched, homography, np.array([[0, 0], [size, 0], [size, size], [0, size]])))
+        drawn.append((away, partial(_same, stretched), homography, np.array([[0, 0], [size, 0], [size, size], [0, size]])))
     return drawn
+
+
+def _same(texture: Texture) -> Texture:
+    return texture

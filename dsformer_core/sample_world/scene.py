@@ -11,7 +11,7 @@ from dsformer_core.sample_world.canvas import Texture
 from dsformer_core.sample_world.conditions import Condition
 from dsformer_core.sample_world.facade_texture import Paint
 from dsformer_core.sample_world.ground import PERIOD_M, GroundPainter, Raster
-from dsformer_core.sample_world.lighting import ALBEDO, Light, encode, make_light
+from dsformer_core.sample_world.lighting import ALBEDO, ALBEDO_ROOT, DECODED, Light, encode, make_light
 from dsformer_core.sample_world.seeding import generator, smooth_noise
 from dsformer_core.sample_world.shade import Shade
 from dsformer_core.sample_world.sky import paint_sky
@@ -60,8 +60,10 @@ class Scene:
         """The lit texture of a surface."""
         return self._kept(surface, lambda: self._light_up(surface))
 
-    def sprite(self, key: object, paint: Paint, light: np.ndarray) -> Texture:
-        """The lit texture of something that is lit evenly: (3,) light times the paint's albedo."""
+    def sprite(self, paint: Paint, light: np.ndarray) -> Texture:
+        """The texture of a paint under even (3,) light, which is rounded so that neighbours share one."""
+        steps = tuple(np.round(8 * np.log2(np.maximum(light, 1e-3))).astype(int).tolist())
+        light = 2 ** (np.array(steps) / 8)
 
         def make() -> Texture:
             rgb = ALBEDO[paint.albedo[..., :3]] * light.astype(np.float32)
@@ -71,7 +73,7 @@ class Scene:
             pixels = encoded if paint.albedo.shape[2] == 3 else np.dstack([encoded, paint.albedo[..., 3]])
             return Texture(pixels, pixels.shape[1] / paint.scale, pixels.shape[0] / paint.scale)
 
-        return self._kept(key, make)
+        return self._kept((id(paint), steps), make)
 
     def _kept(self, key: object, make: Callable[[], Texture]) -> Texture:
         if key in self._textures:
@@ -94,23 +96,19 @@ class Scene:
 
     def _light_up(self, surface: Surface) -> Texture:
         paint = surface.paint()
-        rows, columns = paint.albedo.shape[:2]
-        colour = ALBEDO[self._with_snow(surface, paint)[..., :3]]
+        albedo = self._with_snow(surface, paint)
         spots = self._grid(surface)
         normal = surface.normal
         facing = float(normal @ self.light.sun_direction)
-        if surface.two_sided:
-            facing = abs(facing)
-        sun = max(facing, 0.0) * self.shade.in_sun(spots + normal * 0.6)
+        sun = max(abs(facing) if surface.two_sided else facing, 0.0) * self.shade.in_sun(spots + normal * 0.6)
         sky = (0.55 + 0.45 * normal[2]) * (0.62 + 0.38 * np.clip(spots[..., 2] / 9, 0, 1))
-        light = sky[..., None] * self.light.sky + sun[..., None] * self.light.sun + self._lamps_on(spots, normal)[..., None] * LAMP_COLOUR
-        light = cv2.resize(light.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)
-        lit = colour * light
+        lamps = self._lamps_on(spots, normal)
+        light = sky[..., None] * self.light.sky + sun[..., None] * self.light.sun + lamps[..., None] * LAMP_COLOUR
+        pixels = _under_light(cv2.LUT(albedo[..., :3], ALBEDO_ROOT), light)
         if self.light.lit_windows and paint.glass is not None:
-            self._light_windows(lit, paint, surface)
-        pixels = encode(lit)
-        if paint.albedo.shape[2] == 4:
-            pixels = np.dstack([pixels, paint.albedo[..., 3]])
+            self._light_windows(pixels, paint, surface)
+        if albedo.shape[2] == 4:
+            pixels = np.dstack([pixels, albedo[..., 3]])
         return Texture(pixels, surface.width, surface.height)
 
     def _grid(self, surface: Surface) -> np.ndarray:
@@ -143,7 +141,7 @@ class Scene:
             albedo[max(0, y0) : y1, max(0, x0) : x1, :3] = SNOW
         return albedo
 
-    def _light_windows(self, lit: np.ndarray, paint: Paint, surface: Surface) -> None:
+    def _light_windows(self, pixels: np.ndarray, paint: Paint, surface: Surface) -> None:
         """Switches on some rooms; which ones depends on the house, the wall and the drive."""
         place = (round(float(v) * 10) for v in surface.origin)
         random = generator(self.town.seed, self.seed, "windows", *place)
@@ -160,23 +158,22 @@ class Scene:
             albedo = ALBEDO[paint.albedo[y0:y1, x0:x1]].mean(axis=2)
             goods = np.clip(0.45 + 1.6 * albedo, 0, 1.3) * room
             clear = (paint.glass[y0:y1, x0:x1] > 0)[..., None]
-            lit[y0:y1, x0:x1] += clear * goods[..., None] * colour.astype(np.float32)
+            room_light = clear * goods[..., None] * colour.astype(np.float32)
+            pixels[y0:y1, x0:x1] = encode(DECODED[pixels[y0:y1, x0:x1]] + room_light)
         if paint.glow is not None and random.random() < 0.7:
-            lit += (paint.glow.astype(np.float32) / 255)[..., None] * np.array([1.1, 0.9, 0.6], np.float32)
+            letters = paint.glow > 40
+            pixels[letters] = encode(DECODED[pixels[letters]] + np.array([1.1, 0.9, 0.6], np.float32))
 
     def _lit_ground(self, west: float, north: float, side: float, scale: float, levels: int) -> list[Raster]:
-        albedo = ALBEDO[self._painter.paint(west, north, side, scale)]
         coarse = 4.0
-        size = albedo.shape[0]
         openness = self.shade.openness.cut(west, north, side, coarse)
         tops = self.shade.tops.cut(west, north, side, coarse)
         sun = np.clip(0.7 - tops, 0, 1) * max(float(self.light.sun_direction[2]), 0)
         light = openness[..., None] * self.light.sky + sun[..., None] * self.light.sun
         if self.light.lamps:
             light = light + (self.shade.lamplight.cut(west, north, side, coarse) * self.light.lamps * 0.30)[..., None] * LAMP_COLOUR
-        if self.condition.weather == "rain":
-            albedo = albedo * np.float32(0.55)
-        lit = encode(albedo * cv2.resize(light.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR))
+        wet = 0.55 if self.condition.weather == "rain" else 1.0
+        lit = _under_light(self._painter.paint(west, north, side, scale), wet * light)
         rasters = [Raster(lit, west, north, scale)]
         for _ in range(levels - 1):
             previous = rasters[-1]
@@ -192,6 +189,13 @@ class Scene:
         if self._close_ground is None or self._close_ground[0] != (west, north):
             self._close_ground = ((west, north), self._lit_ground(west, north, CLOSE_SIDE_M, CLOSE_SCALE, levels=2))
         return self._close_ground[1] + self._distant_ground
+
+
+def _under_light(albedo_root: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Encoded light of (H, W, 3) roots of albedo (see `ALBEDO_ROOT`) under an (h, w, 3) coarse grid of light."""
+    size = albedo_root.shape[1::-1]
+    strength = cv2.resize(np.sqrt(light).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return cv2.multiply(albedo_root, strength, dtype=cv2.CV_8U)
 
 
 @lru_cache(maxsize=4)
