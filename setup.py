@@ -1,6 +1,5 @@
 """One tree, two installs: an ament_python package for colcon, and an ordinary package for pip."""
 
-from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -31,7 +30,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{PACKAGE}/launch", sorted(path.as_posix() for path in Path("launch").glob("*.launch.py"))),
         *share_tree("config"),
         *share_tree("maps"),
     ],
@@ -73,6 +72,7 @@ setup(
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
         "gpu": ["faiss-gpu-cu12>=1.8"],
         "dev": [
+            "cv-bridge==1.13.0.post0",
             "hypothesis",
             "mypy",
             "pre-commit",
