@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
-from dsformer_core.geodesy import Datum, UtmZone, check_latlon, grid_convergence, heading_to_yaw, to_utm
+from dsformer_core.geodesy import UtmZone, check_latlon, grid_convergence, heading_to_yaw, to_latlon, to_utm
 from dsformer_core.pictures import Picture
 from dsformer_core.place_map.calibration import fit_calibration
 from dsformer_core.place_map.format import (
@@ -38,8 +38,9 @@ from dsformer_core.place_map.staging import staged_directory
 from dsformer_core.sources import GeotaggedPicture, Skipped, Source
 
 THUMBNAIL_SIDE = 240
-# Beyond this the grid's scale is off by more than 0.3 %, and no robot drives from one end to the other.
+# Beyond this from the middle the grid's scale is off by more than 0.3 %, and no robot drives there.
 LARGEST_EXTENT = 500e3
+EARTH_RADIUS = 6371e3
 # What the spacing is taken to be where every reference was taken at one spot.
 LONE_SPACING = 10.0
 
@@ -160,7 +161,7 @@ def build_place_map(
             "descriptors": {"dimension": extractor.descriptor_dim, "dtype": storage},
             "count": len(kept),
             "utm_zone": str(placement.zone),
-            "datum": _datum([pictures[index] for index in kept]),
+            "datum": _datum(placement, [pictures[index].altitude for index in kept]),
             "spacing": spacing(placement.utm),
             "index": {"kind": FlatIndex.kind},
             "calibration": fit_calibration(descriptors, placement.utm, placement.yaw).to_dict(),
@@ -197,35 +198,36 @@ class _Placement:
 
 
 def _place(pictures: list[GeotaggedPicture]) -> _Placement:
-    """One zone for all: that of the median position. Pictures beyond its border are forced into it."""
+    """One zone for all: that of the middle. Pictures beyond its border are forced into it."""
     latitude = np.array([picture.latitude for picture in pictures])
     longitude = np.array([picture.longitude for picture in pictures])
     check_latlon(latitude, longitude)
-    zone = UtmZone.of(float(np.median(latitude)), float(np.median(longitude)))
-    try:
-        utm = to_utm(latitude, longitude, zone)
-    except UsageError:
-        utm = np.full((len(pictures), 2), np.inf)
-    away = np.linalg.norm(utm - np.median(utm, axis=0), axis=1)
-    if not (away <= LARGEST_EXTENT).all():
-        far = int(np.argmax(np.abs(latitude - np.median(latitude)) + np.abs(longitude - np.median(longitude))))
+    # On the sphere, because between longitudes 179 and -179 there is one degree of sea, and not the whole world.
+    north, east = np.radians(latitude), np.radians(longitude)
+    sphere = np.column_stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+    x, y, z = np.median(sphere, axis=0)
+    away = EARTH_RADIUS * np.linalg.norm(sphere - (x, y, z), axis=1)
+    far = int(np.argmax(away))
+    if away[far] > LARGEST_EXTENT:
         raise UsageError(
             f"{pictures[far].image} lies at {latitude[far]:.5f}, {longitude[far]:.5f}, more than "
             f"{LARGEST_EXTENT / 1e3:.0f} km from the others: correct its position, or make several maps"
         )
+    zone = UtmZone.of(float(np.degrees(np.arctan2(z, np.hypot(x, y)))), float(np.degrees(np.arctan2(y, x))))
+    utm = to_utm(latitude, longitude, zone)
     heading = np.array([picture.heading_deg for picture in pictures])
     return _Placement(zone, utm, heading_to_yaw(heading, grid_convergence(latitude, longitude, zone)))
 
 
-def _datum(pictures: list[GeotaggedPicture]) -> dict[str, float]:
+def _datum(placement: _Placement, altitudes: list[float]) -> dict[str, float]:
     """The middle of the map, to a centimetre: medians of what is known."""
-    altitude = [picture.altitude for picture in pictures if np.isfinite(picture.altitude)]
-    datum = Datum(
-        latitude=round(float(np.median([picture.latitude for picture in pictures])), 7),
-        longitude=round(float(np.median([picture.longitude for picture in pictures])), 7),
-        altitude=round(float(np.median(altitude)), 2) if altitude else 0.0,
-    )
-    return {"latitude": datum.latitude, "longitude": datum.longitude, "altitude": datum.altitude}
+    latitude, longitude = to_latlon(np.median(placement.utm, axis=0), placement.zone)
+    known = [altitude for altitude in altitudes if np.isfinite(altitude)]
+    return {
+        "latitude": round(float(latitude), 7),
+        "longitude": round(float(longitude), 7),
+        "altitude": round(float(np.median(known)), 2) if known else 0.0,
+    }
 
 
 def _describe(

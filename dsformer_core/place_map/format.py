@@ -42,6 +42,22 @@ COLUMNS = pa.schema(
 
 _CHECKSUM_LINE = "checksum: "
 
+# What `map.yaml` must hold, and of which kind. `model.precision` and keys that later versions add are not needed here.
+_KEYS: dict[str, Any] = {
+    "format": int,
+    "name": str,
+    "created": str,
+    "model": {"name": str, "weights_sha256": str, "weights": str},
+    "descriptors": {"dimension": int, "dtype": str},
+    "count": int,
+    "utm_zone": str,
+    "datum": {"latitude": float, "longitude": float, "altitude": float},
+    "spacing": float,
+    "index": {"kind": str},
+    "calibration": {},
+    "files": {REFERENCES_FILE: str, DESCRIPTORS_FILE: str},
+}
+
 
 class MapError(DsformerError):
     """A place map cannot be used. The message names the file, what is wrong with it, and what to do."""
@@ -94,7 +110,7 @@ def read_description(directory: Path) -> dict[str, Any]:
     intact = bool(found) and checksum == hashlib.sha256(head.encode()).hexdigest() + "\n"
     try:
         description = yaml.safe_load(head if found else text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         description = None
     version = description.get("format") if isinstance(description, dict) else None
     if isinstance(version, int) and version != FORMAT_VERSION:
@@ -104,4 +120,21 @@ def read_description(directory: Path) -> dict[str, Any]:
         )
     if not intact or not isinstance(description, dict):
         raise MapError(f"{path} was altered or cut off since the map was built: copy the map again, or rebuild it")
+    if (fault := _fault(description, _KEYS, "")) is not None:
+        raise MapError(f"{path} does not describe a map ({fault}): copy the map again, or rebuild it")
     return description
+
+
+def _fault(found: Any, expected: Any, key: str) -> str | None:
+    """The first key of `found` that is missing or of another kind than `expected` says, in words."""
+    if isinstance(expected, dict):
+        if not isinstance(found, dict):
+            return f"{key} is {found!r}, not a mapping"
+        for name, kind in expected.items():
+            inner = f"{key}.{name}" if key else name
+            fault = _fault(found[name], kind, inner) if name in found else f"{inner} is missing"
+            if fault is not None:
+                return fault
+        return None
+    fits = isinstance(found, (int, float) if expected is float else expected) and not isinstance(found, bool)
+    return None if fits else f"{key} is {found!r}, not of type {expected.__name__}"

@@ -20,8 +20,9 @@ class Index(Protocol):
 class FlatIndex:
     """Compares a query with every descriptor; nothing is trained, nothing is approximate.
 
-    float32 descriptors are searched where they lie, memory-mapped or not. float16 ones are copied once, as they are,
-    into an index that widens them while it compares. Where faiss-gpu is installed and sees a GPU, both go there.
+    float32 descriptors are searched where they lie, memory-mapped or not. float16 ones are copied into memory once, as
+    they are, for an index that widens them while it compares. Where faiss-gpu is installed and sees a GPU, both go
+    there.
 
     Args:
         descriptors: (N, D) float32 or float16, unit norm, N >= 1.

@@ -72,7 +72,7 @@ class PlaceMap:
         datum: origin of the map frame.
         spacing: metres, median distance from a location to the nearest other one.
         calibration: what similarities are worth in this map.
-        descriptors: (N, D) float16 or float32, memory-mapped.
+        descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `FlatIndex`).
     """
 
     def __init__(self, directory: Path, description: dict[str, Any]) -> None:
@@ -92,7 +92,6 @@ class PlaceMap:
         self._references = _read_references(directory / REFERENCES_FILE)
         self.descriptors = _map_descriptors(directory / DESCRIPTORS_FILE)
         _check_shapes(directory, description, self._references, self.descriptors)
-        self._index: Index = FlatIndex(self.descriptors)
 
     @classmethod
     def open(cls, directory: str | Path, *, verify: Literal["quick", "full"] = "quick") -> "PlaceMap":
@@ -109,12 +108,11 @@ class PlaceMap:
         directory = Path(directory)
         description = read_description(directory)
         try:
-            digests: dict[str, str] = description["files"]
-            _check_files(directory, digests, full=verify == "full")
+            _check_files(directory, description["files"], full=verify == "full")
             return cls(directory, description)
         except MapError:
             raise
-        except (KeyError, TypeError, DsformerError) as error:
+        except (TypeError, DsformerError) as error:
             raise MapError(f"{directory / 'map.yaml'} does not describe a map ({error}): {_AGAIN}") from error
 
     def __len__(self) -> int:
@@ -230,6 +228,10 @@ class PlaceMap:
                 f"({self.weights}), these are {weights_sha256[:12]}: give the same weights, or build a map with these"
             )
 
+    @cached_property
+    def _index(self) -> Index:
+        return FlatIndex(self.descriptors)
+
     def _column(self, name: str) -> npt.NDArray[np.float64]:
         return self._references.column(name).to_numpy()
 
@@ -292,5 +294,5 @@ def _check_shapes(
     if description["index"]["kind"] != FlatIndex.kind:
         raise MapError(
             f"{directory} has an index of the kind {description['index']['kind']!r}, "
-            f"this program knows: {FlatIndex.kind}"
+            f"this program knows {FlatIndex.kind!r}: update dsformer, or build the map again"
         )

@@ -1,13 +1,16 @@
 """A directory that is either there whole or not at all."""
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dsformer_core.errors import UsageError
+from dsformer_core.errors import DsformerError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -23,6 +26,7 @@ def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Raises:
         UsageError: something is there that must not be replaced, or the folder above does not exist.
+        DsformerError: the disk is full.
     """
     # Not `resolve`: a symbolic link is replaced, not what it points to.
     target = target.absolute()
@@ -46,23 +50,31 @@ def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
         else:
             staging.rename(target)
         _sync(target.parent)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DsformerError(
+            f"{target} was not written: {os.strerror(error.errno)}; free some space, or write it elsewhere"
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _exchange(staging: Path, target: Path) -> None:
     """Puts `staging` in `target`'s place; what was there is removed. Who has it open keeps reading the old files."""
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent)) / "old"
-    target.rename(old)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
+    old = aside / "old"
     try:
+        target.rename(old)
         staging.rename(target)
     except BaseException:
-        old.rename(target)
+        if os.path.lexists(old) and not os.path.lexists(target):
+            old.rename(target)
+        # Empty now, unless the old map could not be put back: then it stays where it is.
+        with suppress(OSError):
+            aside.rmdir()
         raise
-    finally:
-        if old.is_symlink():
-            old.unlink()
-        shutil.rmtree(old.parent, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -98,6 +98,17 @@ def test_two_zones_make_one_map(tmp_path: Path, extractor: Extractor) -> None:
     np.testing.assert_allclose(np.linalg.norm(np.diff(built.utm, axis=0), axis=1), [35.8, 71.7], atol=0.5)
 
 
+def test_a_map_may_straddle_the_antimeridian(tmp_path: Path, extractor: Extractor) -> None:
+    drive = tmp_path / "drive"
+    for number, longitude in enumerate((179.9995, -179.9995, 179.9985, -179.9985)):
+        write_picture(drive / f"{number}.jpg", latitude=-17.0, longitude=longitude, seed=number)
+    built = build_place_map(open_source(drive), extractor, tmp_path / "a.map")
+    assert abs(built.datum.longitude) == pytest.approx(180, abs=1e-6)
+    # A degree of longitude at 17 south is 106.5 km; the scale of the grid at its zone's edge is 1.0005.
+    east = built.frame.to_local(built.utm)[:, 0]
+    np.testing.assert_allclose(np.sort(east), [-159.8, -53.3, 53.3, 159.8], atol=0.2)
+
+
 def test_a_picture_on_another_continent_is_named(tmp_path: Path, extractor: Extractor) -> None:
     drive = write_pictures(tmp_path / "drive", 3)
     write_picture(drive / "typo.jpg", latitude=-33.9, longitude=18.4)
@@ -125,6 +136,24 @@ def test_what_is_there_is_replaced_only_when_asked_and_only_if_it_is_a_map(tmp_p
     with pytest.raises(UsageError, match="not a place map"):
         write_map(tmp_path / "precious", unit(np.ones((3, 512))), ORIGIN + np.zeros((3, 2)), overwrite=True)
     assert (tmp_path / "precious/thesis.txt").exists()
+    assert not leftovers(tmp_path)
+
+
+def test_the_old_map_returns_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_map(tmp_path / "a.map", unit(np.ones((2, 512))), ORIGIN + np.zeros((2, 2)))
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if "building" in path.name:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_map(tmp_path / "a.map", unit(np.ones((3, 512))), ORIGIN + np.zeros((3, 2)), overwrite=True)
+    assert PlaceMap.open(tmp_path / "a.map", verify="full").count == 2
     assert not leftovers(tmp_path)
 
 
@@ -193,7 +222,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, limit: int) 
     _, words = process.communicate(timeout=60)
     assert process.returncode == 1, words
     assert "Traceback" not in words
-    assert "File too large" in words
+    assert "a.map was not written: File too large; free some space" in words
+    assert len(words.strip().splitlines()) == 2, "the announcement of untrained weights and one line"
     assert [path.name for path in tmp_path.iterdir()] == ["drive"]
 
 
@@ -214,7 +244,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         process = build_process(write_pictures(tmp_path / "drive", 60), disk / "a.map")
         _, words = process.communicate(timeout=60)
         assert process.returncode == 1, words
-        assert "No space left on device" in words
+        assert "a.map was not written: No space left on device; free some space" in words
         assert "Traceback" not in words
         assert not list(disk.iterdir())
     finally:

@@ -1,6 +1,8 @@
 """What comes back out of a map, and that a damaged one is refused."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +105,39 @@ def test_another_model_or_other_weights_are_refused(place_map: PlaceMap) -> None
         place_map.check_model("gem_mobilenet_v2", "f" * 64)
 
 
-def test_descriptors_stay_on_disk(place_map: PlaceMap) -> None:
-    assert isinstance(place_map.descriptors, np.memmap)
+_MEMORY = """
+import re, sys
+from pathlib import Path
+from dsformer_core.place_map import PlaceMap
+import numpy as np
+
+def own_kilobytes():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+# The libraries' own memory is no question of the map's size.
+PlaceMap.open(sys.argv[1])
+before = own_kilobytes()
+place_map = PlaceMap.open(sys.argv[1], verify="full")
+opened = own_kilobytes()
+place_map.search(np.full((1, 512), 512**-0.5, np.float32))
+print(opened - before, own_kilobytes() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell what memory a process owns")
+@pytest.mark.parametrize(("storage", "while_searching"), [("float32", 12), ("float16", 16 + 12)])
+def test_descriptors_stay_on_disk(tmp_path: Path, storage: str, while_searching: int) -> None:
+    count = 16_384
+    descriptors = unit(np.random.default_rng(0).standard_normal((count, 512), np.float32))
+    utm = ORIGIN + np.column_stack([np.arange(count) * 3.0, np.zeros(count)])
+    write_map(tmp_path / "a.map", descriptors, utm, storage=storage)
+
+    done = subprocess.run([sys.executable, "-c", _MEMORY, tmp_path / "a.map"], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    opened, searched = (int(kilobytes) / 1024 for kilobytes in done.stdout.split())
+    assert opened < 12, "opening read the descriptors into memory"
+    assert searched < while_searching
 
 
 def copy(place_map: PlaceMap, folder: Path) -> Path:
@@ -171,6 +204,13 @@ def rewrite(directory: Path, **changes: object) -> None:
         ({"datum": {"latitude": 200.0, "longitude": 0.0, "altitude": 0.0}}, "does not describe a map"),
         ({"calibration": {}}, "does not describe a map"),
         ({"utm_zone": "99N"}, "does not describe a map"),
+        ({"utm_zone": 33}, r"utm_zone is 33, not of type str"),
+        ({"format": "1"}, r"format is '1', not of type int"),
+        ({"datum": {"latitude": "north", "longitude": 0, "altitude": 0}}, r"datum\.latitude is 'north'"),
+        ({"datum": {"latitude": 0.0, "longitude": 0.0}}, r"datum\.altitude is missing"),
+        ({"spacing": True}, r"spacing is True"),
+        ({"files": []}, r"files is \[\], not a mapping"),
+        ({"files": {}}, r"files\.references\.parquet is missing"),
     ],
 )
 def test_a_map_that_makes_no_sense_is_refused(place_map: PlaceMap, tmp_path: Path, changes: dict, message: str) -> None:
