@@ -27,6 +27,10 @@ class Texture:
     height: float
     _smaller: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
+    def stretched(self, width: float, height: float) -> "Texture":
+        """The same picture, smaller copies included, on a surface of another size."""
+        return Texture(self.pixels, width, height, self._smaller)
+
     def level(self, across: int, down: int) -> np.ndarray:
         """The picture shrunk by 2**across horizontally and 2**down vertically."""
         if (across, down) == (0, 0):

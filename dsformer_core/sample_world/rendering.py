@@ -1,28 +1,23 @@
 """One picture: sky, ground, houses, what stands and moves on the streets, then the air and the camera."""
 
-from collections.abc import Callable
 from functools import partial
 
 import cv2
 import numpy as np
 
 from dsformer_core.sample_world.camera import Camera, CameraPose, projection
-from dsformer_core.sample_world.canvas import Canvas, Texture
+from dsformer_core.sample_world.canvas import Canvas
 from dsformer_core.sample_world.conditions import Condition
 from dsformer_core.sample_world.development import develop
 from dsformer_core.sample_world.ground import Raster
 from dsformer_core.sample_world.scene import CLOSE_SCALE, Scene, scene_of
 from dsformer_core.sample_world.sky import draw_sky
-from dsformer_core.sample_world.surfaces import Surface
+from dsformer_core.sample_world.street_life import RANGE_M, Drawing, StreetLife
 from dsformer_core.sample_world.town import Town
-from dsformer_core.sample_world.vegetation import KINDS, paint_tree
 
 OVERSAMPLING = 1.5
 BLOCK = 16
-RANGE_M = 130.0
 EAST, NORTH = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])
-Drawing = tuple[float, Callable[[], Texture], np.ndarray, np.ndarray]
-"""Distance, texture, homography and polygon of something to be drawn."""
 
 
 def render(town: Town, pose: CameraPose, condition: Condition, camera: Camera = Camera(), seed: int = 0) -> np.ndarray:  # noqa: B008 - frozen
@@ -47,20 +42,28 @@ def render(town: Town, pose: CameraPose, condition: Condition, camera: Camera = 
     canvas = Canvas(large.width, large.height, intrinsics @ projection(camera, pose, town.origin))
     position = np.array([*(pose.utm - town.origin), pose.height])
     canvas.colour[:] = draw_sky(scene.sky, intrinsics @ camera.matrix, pose.rotation, (large.width, large.height))
-    _draw_ground(canvas, scene.ground(position[:2]), position)
-    _draw_houses(canvas, scene, position)
-    return develop(canvas, scene, pose, camera)
+    ground_depth = _draw_ground(canvas, scene.ground(position[:2]), position)
+    drawings = _draw_houses(canvas, scene, position)
+    drawings += StreetLife(canvas, scene, position, pose.timestamp).drawings
+    for drawing in sorted(drawings, key=lambda drawing: -drawing.distance):
+        canvas.draw(drawing.texture, drawing.homography, drawing.polygon)
+    ground = (canvas.inverse_depth == ground_depth) & (ground_depth > 0)
+    return develop(canvas, ground, scene, pose, camera)
 
 
-def _draw_ground(canvas: Canvas, rasters: list[Raster], position: np.ndarray) -> None:
-    """Blends rasters row by row: the scale that suits a row's distance, mixed with the next coarser one."""
+def _draw_ground(canvas: Canvas, rasters: list[Raster], position: np.ndarray) -> np.ndarray:
+    """Blends rasters row by row: the scale that suits a row's distance, mixed with the next coarser one.
+
+    Returns:
+        (H, W) float32 1/depth of the ground.
+    """
     homography = canvas.homography(np.zeros(3), EAST, NORTH)
     inverse = np.linalg.inv(homography)
     height, width = canvas.inverse_depth.shape
     depth = canvas.plane(inverse[2], 0, 0, width, height)
     rows = np.flatnonzero(depth.max(axis=1) > 1e-4)
     if not len(rows):
-        return
+        return depth
     first = int(rows[0])
     middle = depth[first:, width // 2].clip(1e-4)
     focal = abs(np.linalg.norm(canvas.projection[0, :3]))
@@ -85,10 +88,15 @@ def _draw_ground(canvas: Canvas, rasters: list[Raster], position: np.ndarray) ->
     seen = depth[first:] > 1e-4
     np.copyto(canvas.colour[first:], picture.astype(np.uint8), where=seen[..., None])
     np.copyto(canvas.inverse_depth[first:], depth[first:], where=seen)
+    return depth
 
 
-def _draw_houses(canvas: Canvas, scene: Scene, position: np.ndarray) -> None:
-    """Walls near to far, so that the depth buffer spares what is hidden; then what one can see through, far to near."""
+def _draw_houses(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[Drawing]:
+    """Draws walls and roofs near to far, so that the depth buffer spares what is hidden.
+
+    Returns:
+        What one can see through (railings, awnings), still to be drawn.
+    """
     middle = scene.corners.mean(axis=1)
     away = np.linalg.norm(middle - position, axis=1)
     facing = np.einsum("sk,sk->s", scene.normals, position - scene.corners[:, 0])
@@ -110,12 +118,10 @@ def _draw_houses(canvas: Canvas, scene: Scene, position: np.ndarray) -> None:
         surface = scene.surfaces[index]
         homography = canvas.homography(surface.origin, surface.right, surface.down)
         if scene.two_sided[index]:
-            through.append((away[index], partial(scene.texture, surface), homography, surface.polygon))
+            through.append(Drawing(float(away[index]), partial(scene.texture, surface), homography, surface.polygon))
         else:
             canvas.draw(partial(scene.texture, surface), homography, surface.polygon)
-    through += _sprites(canvas, scene, position)
-    for _, texture, homography, polygon in sorted(through, key=lambda item: -item[0]):
-        canvas.draw(texture, homography, polygon)
+    return through
 
 
 def _coarse_boxes(clip: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -136,27 +142,3 @@ def _block_minimum(inverse_depth: np.ndarray) -> np.ndarray:
     padded = np.pad(inverse_depth, ((0, -height % BLOCK), (0, -width % BLOCK)), mode="edge")
     rows = padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1).min(axis=1)
     return rows.reshape(rows.shape[0], -1, BLOCK).min(axis=2)
-
-
-def _sprites(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[Drawing]:
-    """Upright pictures that turn towards the camera."""
-    drawn = []
-    for fixture in scene.town.fixtures:
-        offset = fixture.position - position[:2]
-        away = float(np.linalg.norm(offset))
-        if fixture.kind != "tree" or not 1.5 < away < RANGE_M:
-            continue
-        kind = fixture.key % KINDS
-        light = scene.light_at(np.array([*fixture.position, fixture.height * 0.6]))
-        texture = scene.sprite(paint_tree(kind, scene.condition.season), light)
-        right = np.array([offset[1], -offset[0], 0.0]) / away
-        size = fixture.height
-        origin = np.array([*fixture.position, size]) - right * size / 2
-        stretched = Texture(texture.pixels, size, size, texture._smaller)
-        homography = canvas.homography(origin, right, np.array([0.0, 0, -1]))
-        drawn.append((away, partial(_same, stretched), homography, np.array([[0, 0], [size, 0], [size, size], [0, size]])))
-    return drawn
-
-
-def _same(texture: Texture) -> Texture:
-    return texture

@@ -17,6 +17,7 @@ from dsformer_core.sample_world.shade import Shade
 from dsformer_core.sample_world.sky import paint_sky
 from dsformer_core.sample_world.surfaces import Surface
 from dsformer_core.sample_world.town import Town
+from dsformer_core.sample_world.traffic import parked_vehicles
 
 CACHE_BYTES = 220_000_000
 LAMP_COLOUR = np.array([1.0, 0.72, 0.40])
@@ -36,6 +37,8 @@ class Scene:
         light: its light.
         shade: shadows and lamplight.
         sky: panorama, encoded light.
+        parked: cars along the kerbs.
+        surfaces: every house's surfaces and the fences.
         corners: (S, 4, 3) corners of every house's surface, metres.
         normals: (S, 3) their normals.
     """
@@ -45,6 +48,7 @@ class Scene:
         self.light: Light = make_light(condition, seed)
         self.shade = Shade(town, self.light, tree_cover=0.0 if condition.season == "winter" else 1.0)
         self.sky = paint_sky(town.seed, self.light, seed)
+        self.parked = parked_vehicles(town.seed, seed, town.network)
         self.surfaces = town.surfaces
         self.corners = np.array([s.at(np.array([[0, 0], [s.width, 0], [s.width, s.height], [0, s.height]])) for s in self.surfaces])
         self.normals = np.array([surface.normal for surface in self.surfaces])
@@ -68,7 +72,7 @@ class Scene:
         def make() -> Texture:
             rgb = ALBEDO[paint.albedo[..., :3]] * light.astype(np.float32)
             if paint.glow is not None:
-                rgb += (paint.glow > 0)[..., None] * ALBEDO[paint.albedo[..., :3]] * 3.0
+                rgb += (paint.glow > 0)[..., None] * ALBEDO[paint.albedo[..., :3]] * np.float32(3.5 * self.light.lamps)
             encoded = encode(rgb)
             pixels = encoded if paint.albedo.shape[2] == 3 else np.dstack([encoded, paint.albedo[..., 3]])
             return Texture(pixels, pixels.shape[1] / paint.scale, pixels.shape[0] / paint.scale)

@@ -1,0 +1,99 @@
+"""Who is on the streets during a drive: parked cars, moving vehicles, people on the pavements."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsformer_core.sample_world.conditions import Condition
+from dsformer_core.sample_world.seeding import generator
+from dsformer_core.sample_world.street_network import Street, StreetNetwork
+from dsformer_core.sample_world.vehicles import BODY_COLOURS, Vehicle
+
+BAY_M = 5.9
+LANE_M = 1.6
+EVERYDAY = (("hatchback", 0.36), ("saloon", 0.22), ("estate", 0.16), ("suv", 0.16), ("van", 0.10))
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Somebody on a pavement.
+
+    Attributes:
+        looks: seed of body and clothes.
+        x: metres east in the town frame.
+        y: metres north.
+        height: metres.
+    """
+
+    looks: int
+    x: float
+    y: float
+    height: float
+
+
+def parked_vehicles(town_seed: int, drive_seed: int, network: StreetNetwork) -> list[Vehicle]:
+    """The cars along the kerbs; they stay for a whole drive and are others in the next."""
+    vehicles = []
+    for street in (street for street in network.streets if street.parking):
+        for side in (1, -1):
+            random = generator(town_seed, drive_seed, "parked", *street.nodes, side)
+            full = random.uniform(0.25, 0.9)
+            for t in np.arange(15.5, street.length - 15.5, BAY_M):
+                vehicle = _choose(random, EVERYDAY[:-1] if random.random() < 0.9 else EVERYDAY)
+                aside = street.half_road - 1.03 + random.normal(0, 0.06)
+                along, turn = t + random.normal(0, 0.25), random.normal(0, 0.015)
+                if random.random() < full:
+                    vehicles.append(_on_street(street, vehicle, along, side * aside, turn + (np.pi if side > 0 else 0.0)))
+    return vehicles
+
+
+def moving_vehicles(
+    town_seed: int, drive_seed: int, network: StreetNetwork, condition: Condition, timestamp: float
+) -> list[Vehicle]:
+    """The vehicles under way at an instant; each drives its street end to end again and again."""
+    vehicles = []
+    for street in network.streets:
+        for side in (1, -1):
+            random = generator(town_seed, drive_seed, "moving", *street.nodes, side)
+            speed = random.uniform(5, 11)
+            phases = np.sort(random.uniform(0, street.length, random.poisson(condition.traffic * street.length / 26)))
+            for phase in phases:
+                kinds = (*EVERYDAY, ("bus", 0.06))
+                vehicle = _choose(random, kinds)
+                travelled = (phase + speed * timestamp) % street.length
+                along = street.length - travelled if side > 0 else travelled
+                vehicles.append(_on_street(street, vehicle, along, side * LANE_M, np.pi if side > 0 else 0.0))
+    return vehicles
+
+
+def walkers(
+    town_seed: int, drive_seed: int, network: StreetNetwork, condition: Condition, timestamp: float
+) -> list[Walker]:
+    """The people on the pavements at an instant."""
+    people = []
+    for street in network.streets:
+        random = generator(town_seed, drive_seed, "walkers", *street.nodes)
+        share = (0.15 + condition.traffic) * (0.35 if condition.light == "night" or condition.weather == "rain" else 1.0)
+        for _ in range(random.poisson(share * street.length / 14)):
+            side, speed = random.choice((-1, 1)), random.uniform(-1.5, 1.5)
+            along = (random.uniform(0, street.length) + speed * timestamp) % street.length
+            aside = side * (street.half_road + random.uniform(0.5, max(0.6, street.pavement - 0.4)))
+            point = street.start + street.direction * along + _left(street) * aside
+            people.append(Walker(int(random.integers(24)), float(point[0]), float(point[1]), float(random.uniform(1.55, 1.9))))
+    return people
+
+
+def _choose(random: np.random.Generator, kinds: tuple[tuple[str, float], ...]) -> tuple[str, int]:
+    names, weights = zip(*kinds)
+    share = np.array(weights) / sum(weights)
+    return str(random.choice(names, p=share)), int(random.integers(len(BODY_COLOURS)))
+
+
+def _left(street: Street) -> np.ndarray:
+    return np.array([-street.direction[1], street.direction[0]])
+
+
+def _on_street(street: Street, vehicle: tuple[str, int], along: float, aside: float, turn: float) -> Vehicle:
+    point = street.start + street.direction * along + _left(street) * aside
+    yaw = float(np.arctan2(street.direction[1], street.direction[0]) + turn)
+    return Vehicle(vehicle[0], vehicle[1], float(point[0]), float(point[1]), yaw)
