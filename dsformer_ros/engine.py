@@ -67,8 +67,9 @@ class Engine:
             threads=settings.threads or None,
         )
         place_map.check_model(extractor.model_name, extractor.weights_sha256)
-        extractor.extract([np.zeros((*extractor.preprocessing.size, 3), np.uint8)])
-        return cls(place_map, extractor)
+        engine = cls(place_map, extractor)
+        engine._warm_up()
+        return engine
 
     def with_map(self, directory: Path) -> "Engine":
         """The same network over another map, every byte of which is checked first.
@@ -78,7 +79,14 @@ class Engine:
         """
         place_map = PlaceMap.open(directory, verify="full")
         place_map.check_model(self.extractor.model_name, self.extractor.weights_sha256)
-        return Engine(place_map, self.extractor)
+        engine = Engine(place_map, self.extractor)
+        engine._warm_up()
+        return engine
+
+    def _warm_up(self) -> None:
+        """Describes and searches for a black picture: both are slower the first time."""
+        black = np.zeros((*self.extractor.preprocessing.size, 3), np.uint8)
+        self.place_map.search(self.extractor.extract([black]), k=1)
 
     def answer(self, frame: Frame, settings: Settings, camera_yaw: float) -> Answer:
         """Localizes one frame.
