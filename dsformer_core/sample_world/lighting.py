@@ -73,7 +73,7 @@ def make_light(condition: Condition, seed: int) -> Light:
         sky = np.full(3, sky.mean()) * np.array([0.98, 1.0, 1.04]) * 1.35 * brightness
         horizon = np.full(3, horizon.mean()) * np.array([0.97, 1.0, 1.03]) * brightness
         zenith = horizon * 0.75
-    haze = {"clear": 0.0016, "overcast": 0.0035, "rain": 0.0085}[condition.weather] * random.uniform(0.7, 1.4)
+    haze = {"clear": 0.0016, "overcast": 0.0035, "rain": 0.0045}[condition.weather] * random.uniform(0.7, 1.4)
     return Light(
         sun_direction=direction,
         sun=sun * random.uniform(0.85, 1.15),
@@ -92,9 +92,9 @@ def make_light(condition: Condition, seed: int) -> Light:
 
 
 _COLOURS = {
-    "day": tuple(map(np.array, ([1.55, 1.40, 1.15], [0.52, 0.60, 0.72], [0.16, 0.34, 0.75], [0.72, 0.83, 0.95]))),
-    "dusk": tuple(map(np.array, ([0.75, 0.38, 0.16], [0.26, 0.25, 0.36], [0.10, 0.14, 0.34], [0.95, 0.52, 0.28]))),
-    "night": tuple(map(np.array, ([0.006, 0.008, 0.012], [0.022, 0.026, 0.040], [0.004, 0.006, 0.014], [0.030, 0.028, 0.034]))),
+    "day": tuple(map(np.array, ([2.1, 1.88, 1.52], [0.72, 0.80, 0.92], [0.16, 0.34, 0.75], [0.72, 0.83, 0.95]))),
+    "dusk": tuple(map(np.array, ([1.2, 0.62, 0.28], [0.34, 0.33, 0.44], [0.10, 0.14, 0.34], [0.95, 0.52, 0.28]))),
+    "night": tuple(map(np.array, ([0.006, 0.008, 0.012], [0.030, 0.034, 0.050], [0.004, 0.006, 0.014], [0.030, 0.028, 0.034]))),
 }  # fmt: skip
 
 

@@ -1,15 +1,18 @@
 """Puts houses, garden walls and trees along the streets."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from dsformer_core.sample_world.buildings import Building
+from dsformer_core.sample_world.buildings import Building, paint_plain
 from dsformer_core.sample_world.facade_design import FacadeDesign, make_design
 from dsformer_core.sample_world.seeding import generator
 from dsformer_core.sample_world.street_network import Street, StreetNetwork
+from dsformer_core.sample_world.surfaces import Surface, upright
 
 SHARED_DESIGNS = 5
+FENCE_SCALE = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +25,13 @@ class Fence:
     material: str
     colour: tuple[int, ...]
     key: int
+
+    @property
+    def surface(self) -> Surface:
+        """The fence as it is drawn; hedges and walls hold snow on top, which nobody of eye height sees."""
+        size = round(float(np.linalg.norm(self.right - self.left)), 2), round(self.height, 2)
+        paint = partial(paint_plain, self.material, self.colour, *size, self.key, FENCE_SCALE)
+        return upright(self.left, self.right, 0.0, self.height, paint)
 
 
 def build_up(seed: int, network: StreetNetwork, repeated: float) -> tuple[tuple[Building, ...], tuple[Fence, ...]]:

@@ -22,6 +22,8 @@ from dsformer_core.sample_world.traffic import parked_vehicles
 CACHE_BYTES = 220_000_000
 LAMP_COLOUR = np.array([1.0, 0.72, 0.40])
 SNOW = np.array([224, 229, 236], np.float32)
+BOUNCE = 0.06
+"""Share of the sun's light that the ground throws back at a wall."""
 BASE_SCALE = 6.0
 CLOSE_SCALE = 24.0
 CLOSE_SIDE_M = 64.0
@@ -107,7 +109,8 @@ class Scene:
         sun = max(abs(facing) if surface.two_sided else facing, 0.0) * self.shade.in_sun(spots + normal * 0.6)
         sky = (0.55 + 0.45 * normal[2]) * (0.62 + 0.38 * np.clip(spots[..., 2] / 9, 0, 1))
         lamps = self._lamps_on(spots, normal)
-        light = sky[..., None] * self.light.sky + sun[..., None] * self.light.sun + lamps[..., None] * LAMP_COLOUR
+        bounce = BOUNCE * (1 - normal[2]) * max(float(self.light.sun_direction[2]), 0.0)
+        light = sky[..., None] * self.light.sky + (sun[..., None] + bounce) * self.light.sun + lamps[..., None] * LAMP_COLOUR
         pixels = _under_light(cv2.LUT(albedo[..., :3], ALBEDO_ROOT), light)
         if self.light.lit_windows and paint.glass is not None:
             self._light_windows(pixels, paint, surface)
@@ -130,7 +133,7 @@ class Scene:
             if np.linalg.norm(lamp - middle[:2]) < 28:
                 towards = np.array([*lamp, 5.2]) - spots
                 distance = np.linalg.norm(towards, axis=-1)
-                total += np.maximum(towards @ normal / distance, 0.12) * 3.0 / (3 + distance**2)
+                total += np.maximum(towards @ normal / distance, 0.12) * 5.0 / (3 + distance**2)
         return total * self.light.lamps
 
     def _with_snow(self, surface: Surface, paint: Paint) -> np.ndarray:
@@ -151,7 +154,7 @@ class Scene:
         random = generator(self.town.seed, self.seed, "windows", *place)
         for pane in paint.panes:
             warm = random.uniform(0, 1)
-            bright = random.uniform(0.35, 1.5)
+            bright = random.uniform(0.25, 0.95)
             on = random.random() < (0.8 if pane.shop else self.light.lit_windows)
             x0, y0, x1, y1 = pane.box
             if not on or x1 <= x0 or y1 <= y0:
@@ -160,7 +163,7 @@ class Scene:
             room = 0.55 + 0.45 * random.random((3, 3))
             room = cv2.resize(room.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC)
             albedo = ALBEDO[paint.albedo[y0:y1, x0:x1]].mean(axis=2)
-            goods = np.clip(0.45 + 1.6 * albedo, 0, 1.3) * room
+            goods = np.clip(0.25 + 2.2 * albedo, 0, 1.4) * room
             clear = (paint.glass[y0:y1, x0:x1] > 0)[..., None]
             room_light = clear * goods[..., None] * colour.astype(np.float32)
             pixels[y0:y1, x0:x1] = encode(DECODED[pixels[y0:y1, x0:x1]] + room_light)
@@ -175,9 +178,10 @@ class Scene:
         sun = np.clip(0.7 - tops, 0, 1) * max(float(self.light.sun_direction[2]), 0)
         light = openness[..., None] * self.light.sky + sun[..., None] * self.light.sun
         if self.light.lamps:
-            light = light + (self.shade.lamplight.cut(west, north, side, coarse) * self.light.lamps * 0.30)[..., None] * LAMP_COLOUR
+            light = light + (self.shade.lamplight.cut(west, north, side, coarse) * self.light.lamps * 0.75)[..., None] * LAMP_COLOUR
         wet = 0.55 if self.condition.weather == "rain" else 1.0
         lit = _under_light(self._painter.paint(west, north, side, scale), wet * light)
+        lit = cv2.GaussianBlur(lit, (0, 0), 0.7)
         rasters = [Raster(lit, west, north, scale)]
         for _ in range(levels - 1):
             previous = rasters[-1]

@@ -53,8 +53,9 @@ class Town:
 
     @cached_property
     def surfaces(self) -> tuple[Surface, ...]:
-        """Every house's surfaces."""
-        return tuple(surface for building in self.buildings for surface in building_surfaces(building))
+        """The surfaces of every house and fence."""
+        houses = (surface for building in self.buildings for surface in building_surfaces(building))
+        return (*houses, *(fence.surface for fence in self.fences))
 
     def drive(
         self,

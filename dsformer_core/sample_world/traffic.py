@@ -11,6 +11,7 @@ from dsformer_core.sample_world.vehicles import BODY_COLOURS, Vehicle
 
 BAY_M = 5.9
 LANE_M = 1.6
+QUEUE_M = 14.0
 EVERYDAY = (("hatchback", 0.36), ("saloon", 0.22), ("estate", 0.16), ("suv", 0.16), ("van", 0.10))
 
 
@@ -56,8 +57,9 @@ def moving_vehicles(
         for side in (1, -1):
             random = generator(town_seed, drive_seed, "moving", *street.nodes, side)
             speed = random.uniform(5, 11)
-            phases = np.sort(random.uniform(0, street.length, random.poisson(condition.traffic * street.length / 26)))
-            for phase in phases:
+            slots = max(1, int(street.length / QUEUE_M))
+            phases = (np.arange(slots) + random.uniform(0, 0.1, slots)) * street.length / slots
+            for phase in phases[random.random(slots) < 0.6 * condition.traffic]:
                 kinds = (*EVERYDAY, ("bus", 0.06))
                 vehicle = _choose(random, kinds)
                 travelled = (phase + speed * timestamp) % street.length

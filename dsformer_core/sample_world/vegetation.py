@@ -87,7 +87,7 @@ def _conifer(random: np.random.Generator, paint: np.ndarray, season: str) -> Non
             shade = random.uniform(0.55, 1.2) * (1 - 0.4 * abs(x) / reach)
             tone = np.clip(colour * shade, 0, 255)
             if season == "winter" and random.random() < 0.3:
-                tone = np.array([214, 220, 228]) * min(shade + 0.2, 1)
+                tone = np.array([214.0, 220.0, 228.0]) * min(shade + 0.2, 1.0)
             top = (int((0.5 + x) * SIZE), int((y - 0.015) * SIZE))
             foot = (int((0.5 + x * 1.15) * SIZE), int((y + 0.03 + 0.03 * abs(x) / reach) * SIZE))
             cv2.line(paint, top, foot, (*tone, 255), 3, cv2.LINE_AA)
