@@ -28,24 +28,46 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     )
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--output", type=Path, metavar="DIR", help="folder for the pictures")
-    target.add_argument("--contact-sheet", type=Path, metavar="FILE", help="write one page with every condition instead")
+    target.add_argument(
+        "--contact-sheet", type=Path, metavar="FILE", help="write one page with every condition instead"
+    )
     parser.add_argument("--town", type=int, default=1, metavar="SEED", help="which town (default: %(default)s)")
-    parser.add_argument("--size-m", type=float, default=330.0, metavar="M", help="side of the town (default: %(default)s)")
+    parser.add_argument(
+        "--size-m", type=float, default=330.0, metavar="M", help="side of the town (default: %(default)s)"
+    )
     parser.add_argument(
         "--condition", default="daylight", metavar="NAME[+NAME]",
         help="daylight, overcast, dusk, night, rain, traffic, autumn, winter, or several joined by + "
         "(default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the drive: sun, clouds, traffic, jitter (default: %(default)s)")
-    parser.add_argument("--spacing", type=float, default=5.0, metavar="M", help="between pictures (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the drive: sun, clouds, traffic, jitter (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--spacing", type=float, default=5.0, metavar="M", help="between pictures (default: %(default)s)"
+    )
     parser.add_argument("--count", type=int, metavar="N", help="number of pictures (default: the whole loop)")
     parser.add_argument("--start", type=float, default=0.0, metavar="M", help="along the loop (default: %(default)s)")
-    parser.add_argument("--lateral-offset", type=float, default=0.0, metavar="M", help="to the right of the lane's middle (default: %(default)s)")
+    parser.add_argument(
+        "--lateral-offset",
+        type=float,
+        default=0.0,
+        metavar="M",
+        help="to the right of the lane's middle (default: %(default)s)",
+    )
     parser.add_argument("--reverse", action="store_true", help="drive the loop the other way round")
     parser.add_argument("--width", type=int, default=640, metavar="PX", help="(default: %(default)s)")
     parser.add_argument("--height", type=int, default=480, metavar="PX", help="(default: %(default)s)")
-    parser.add_argument("--fov-deg", type=float, default=75.0, metavar="DEG", help="horizontal field of view (default: %(default)s)")
-    parser.add_argument("--gps-noise", type=float, default=0.0, metavar="M", help="standard deviation of the written position (default: the exact truth)")
+    parser.add_argument(
+        "--fov-deg", type=float, default=75.0, metavar="DEG", help="horizontal field of view (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--gps-noise",
+        type=float,
+        default=0.0,
+        metavar="M",
+        help="standard deviation of the written position (default: the exact truth)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
@@ -79,7 +101,9 @@ def run(arguments: argparse.Namespace) -> None:
             camera=camera, gps_noise=arguments.gps_noise, workers=arguments.workers, on_progress=advance,
         )  # fmt: skip
     if arguments.json:
-        print_json({"directory": str(arguments.output), "pictures": [path.name for path in paths], "zone": str(town.zone)})
+        print_json(
+            {"directory": str(arguments.output), "pictures": [path.name for path in paths], "zone": str(town.zone)}
+        )
     else:
         errors.print(f"wrote {len(paths)} pictures to {arguments.output}", highlight=False)
 

@@ -60,7 +60,9 @@ def parse_condition(text: str) -> Condition:
     condition = CONDITIONS["daylight"]
     for name in text.split("+"):
         if name not in CONDITIONS:
-            raise UsageError(f"condition {name!r} is unknown; choose from {', '.join(CONDITIONS)}, or join some with '+'")
+            raise UsageError(
+                f"condition {name!r} is unknown; choose from {', '.join(CONDITIONS)}, or join some with '+'"
+            )
         changes = {key: value for key, value in vars(CONDITIONS[name]).items() if value != getattr(Condition(), key)}
         condition = replace(condition, **changes)
     return condition

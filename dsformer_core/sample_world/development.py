@@ -10,7 +10,6 @@ from dsformer_core.sample_world.scene import Scene
 from dsformer_core.sample_world.seeding import generator
 from dsformer_core.sample_world.weather import drops_on_lens, falling_rain, wet_ground
 
-
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 SATURATION = np.float32(1.15)
 CURVE_STEPS = 1024.0
@@ -35,13 +34,17 @@ def develop(canvas: Canvas, ground: np.ndarray, scene: Scene, pose: CameraPose, 
     light = cv2.LUT(cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA), DECODED)
     near = cv2.resize(canvas.inverse_depth, size, interpolation=cv2.INTER_AREA)
     light_of = scene.light
-    random = generator(scene.town.seed, scene.seed, "picture", *(round(v * 100) for v in (pose.easting, pose.northing, pose.yaw)))
+    random = generator(
+        scene.town.seed, scene.seed, "picture", *(round(v * 100) for v in (pose.easting, pose.northing, pose.yaw))
+    )
     if scene.condition.light == "night":
         light = light * _headlights(near, camera)
     raining = scene.condition.weather == "rain"
     if raining:
         horizon = (camera.height - 1) / 2 + camera.focal_length * np.tan(pose.pitch)
-        light = wet_ground(light, cv2.resize(ground.astype(np.float32), size, interpolation=cv2.INTER_AREA), horizon, random)
+        light = wet_ground(
+            light, cv2.resize(ground.astype(np.float32), size, interpolation=cv2.INTER_AREA), horizon, random
+        )
     clear = np.where(near > 0, np.exp(-light_of.haze_per_m / np.maximum(near, 1e-4)), 1.0).astype(np.float32)[..., None]
     light = light * clear + light_of.haze.astype(np.float32) * (1 - clear)
     if raining:
@@ -69,5 +72,7 @@ def _glow(light: np.ndarray) -> np.ndarray:
     height, width = light.shape[:2]
     small = cv2.resize(light, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
     small = np.maximum(small - 1.0, 0)
-    halo = cv2.GaussianBlur(small, (0, 0), max(width / 320, 0.5)) + 0.6 * cv2.GaussianBlur(small, (0, 0), max(width / 90, 0.5))
+    halo = cv2.GaussianBlur(small, (0, 0), max(width / 320, 0.5)) + 0.6 * cv2.GaussianBlur(
+        small, (0, 0), max(width / 90, 0.5)
+    )
     return light + 0.35 * cv2.resize(halo, (width, height), interpolation=cv2.INTER_LINEAR)

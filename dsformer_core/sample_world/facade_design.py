@@ -192,7 +192,11 @@ _STYLE_SHARES = (
 
 
 def _shop_name(random: np.random.Generator) -> str:
-    onsets, vowels, codas = "B BR C D F G GR H K L M N P PL R S ST T TR V".split(), "AEIOU", " N R L S T".split(" ")
+    onsets, vowels, codas = (
+        ["B", "BR", "C", "D", "F", "G", "GR", "H", "K", "L", "M", "N", "P", "PL", "R", "S", "ST", "T", "TR", "V"],
+        "AEIOU",
+        ["", "N", "R", "L", "S", "T"],
+    )
     syllables = [
         str(random.choice(onsets)) + str(random.choice(list(vowels))) + str(random.choice(codas))
         for _ in range(random.integers(2, 4))

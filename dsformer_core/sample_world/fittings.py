@@ -51,7 +51,16 @@ def paint_sign(look: int) -> Paint:
     if kind == 0:
         cv2.circle(paint, (middle, middle), middle - 1, red, -1, cv2.LINE_AA)
         cv2.circle(paint, (middle, middle), middle - 7, white, -1, cv2.LINE_AA)
-        cv2.putText(paint, str(random.choice(("30", "50", "20"))), (8, middle + 6), cv2.FONT_HERSHEY_DUPLEX, 0.65, (20, 20, 22, 255), 2, cv2.LINE_AA)
+        cv2.putText(
+            paint,
+            str(random.choice(("30", "50", "20"))),
+            (8, middle + 6),
+            cv2.FONT_HERSHEY_DUPLEX,
+            0.65,
+            (20, 20, 22, 255),
+            2,
+            cv2.LINE_AA,
+        )
     elif kind == 1:
         cv2.fillConvexPoly(paint, np.array([[1, 3], [size - 2, 3], [middle, size - 3]]), red, cv2.LINE_AA)
         cv2.fillConvexPoly(paint, np.array([[9, 8], [size - 10, 8], [middle, size - 14]]), white, cv2.LINE_AA)
@@ -98,7 +107,9 @@ def paint_walker(look: int) -> Paint:
 
     def limb(points: list[tuple[float, float]], colour: np.ndarray | tuple[int, ...], thick: float) -> None:
         for (a, b), (c, d) in zip(points, points[1:]):
-            cv2.line(paint, (int(a), int(b)), (int(c), int(d)), (*(int(v) for v in colour), 255), int(thick), cv2.LINE_AA)
+            cv2.line(
+                paint, (int(a), int(b)), (int(c), int(d)), (*(int(v) for v in colour), 255), int(thick), cv2.LINE_AA
+            )
 
     hip, shoulder = 1.08 * scale, 0.52 * scale
     limb([(x, hip), (x - stride * 0.5, 1.5 * scale), (x - stride, 1.92 * scale)], trousers * 0.8, 0.13 * scale)
@@ -106,11 +117,46 @@ def paint_walker(look: int) -> Paint:
     limb([(x - stride - 2, 1.95 * scale), (x - stride + 7, 1.95 * scale)], (26, 24, 24), 5)
     limb([(x + stride - 2, 1.96 * scale), (x + stride + 8, 1.96 * scale)], (26, 24, 24), 5)
     long_coat = random.uniform(0.0, 0.3) * scale
-    torso = np.array([[x - 0.2 * scale, shoulder], [x + 0.2 * scale, shoulder], [x + 0.16 * scale, hip + long_coat], [x - 0.17 * scale, hip + long_coat]])
+    torso = np.array(
+        [
+            [x - 0.2 * scale, shoulder],
+            [x + 0.2 * scale, shoulder],
+            [x + 0.16 * scale, hip + long_coat],
+            [x - 0.17 * scale, hip + long_coat],
+        ]
+    )
     cv2.fillConvexPoly(paint, torso.astype(np.int32), (*(int(c) for c in coat), 255), cv2.LINE_AA)
-    limb([(x - 0.18 * scale, shoulder + 4), (x - 0.26 * scale, 0.82 * scale), (x - 0.2 * scale, 1.08 * scale)], coat * 0.75, 0.10 * scale)
-    limb([(x + 0.18 * scale, shoulder + 4), (x + 0.27 * scale, 0.82 * scale), (x + 0.24 * scale, 1.08 * scale)], coat * 0.9, 0.10 * scale)
-    cv2.ellipse(paint, (int(x), int(0.3 * scale)), (int(0.10 * scale), int(0.135 * scale)), 0, 0, 360, (*skin, 255), -1, cv2.LINE_AA)
-    cv2.ellipse(paint, (int(x - 2), int(0.255 * scale)), (int(0.115 * scale), int(0.10 * scale)), 0, 150, 390, (*hair, 255), -1, cv2.LINE_AA)
+    limb(
+        [(x - 0.18 * scale, shoulder + 4), (x - 0.26 * scale, 0.82 * scale), (x - 0.2 * scale, 1.08 * scale)],
+        coat * 0.75,
+        0.10 * scale,
+    )
+    limb(
+        [(x + 0.18 * scale, shoulder + 4), (x + 0.27 * scale, 0.82 * scale), (x + 0.24 * scale, 1.08 * scale)],
+        coat * 0.9,
+        0.10 * scale,
+    )
+    cv2.ellipse(
+        paint,
+        (int(x), int(0.3 * scale)),
+        (int(0.10 * scale), int(0.135 * scale)),
+        0,
+        0,
+        360,
+        (*skin, 255),
+        -1,
+        cv2.LINE_AA,
+    )
+    cv2.ellipse(
+        paint,
+        (int(x - 2), int(0.255 * scale)),
+        (int(0.115 * scale), int(0.10 * scale)),
+        0,
+        150,
+        390,
+        (*hair, 255),
+        -1,
+        cv2.LINE_AA,
+    )
     cv2.line(paint, (int(x), int(0.42 * scale)), (int(x), int(0.52 * scale)), (*skin, 255), 7)
     return Paint(paint, scale)

@@ -95,7 +95,9 @@ class GroundPainter:
                 pencil.disc(self.network.nodes[node], half_road + extra, ASPHALT if kind is None else kind)
             for street in near:
                 surface = SETTS if street.cobbled else ASPHALT
-                pencil.band(street, -street.half_road - extra, street.half_road + extra, surface if kind is None else kind)
+                pencil.band(
+                    street, -street.half_road - extra, street.half_road + extra, surface if kind is None else kind
+                )
         for street in near:
             if not street.cobbled:
                 self._markings(pencil, street)
@@ -127,7 +129,11 @@ class GroundPainter:
         for top in range(0, kinds.shape[0], period):
             for left in range(0, kinds.shape[1], period):
                 piece = kinds[top : top + period, left : left + period]
-                np.take(detail, piece * np.int32(period * period) + offset, out=packed[top : top + period, left : left + period])
+                np.take(
+                    detail,
+                    piece * np.int32(period * period) + offset,
+                    out=packed[top : top + period, left : left + period],
+                )
         return np.ascontiguousarray(colour[..., :3])
 
     def _make_detail(self, scale: float) -> np.ndarray:
@@ -139,7 +145,9 @@ class GroundPainter:
             random = generator(self.seed, "ground", kind)
             coarse = np.roll(smooth_noise(random, (size, size), 3.5 * fine), size // 2, 0)
             speckle = random.standard_normal((size, size), np.float32)
-            strength = {GRASS: (0.10, 0.16), COURT: (0.08, 0.07), ASPHALT: (0.07, 0.075), SETTS: (0.06, 0.05)}.get(kind, (0.05, 0.035))
+            strength = {GRASS: (0.10, 0.16), COURT: (0.08, 0.07), ASPHALT: (0.07, 0.075), SETTS: (0.06, 0.05)}.get(
+                kind, (0.05, 0.035)
+            )
             shade = 1 + strength[0] * coarse + strength[1] * cv2.GaussianBlur(speckle, (0, 0), 0.7) * 1.6
             if kind == SETTS:
                 shade *= _setts(random, size, fine)
@@ -153,7 +161,9 @@ class GroundPainter:
 
     def _season(self, kind: int, layer: np.ndarray, random: np.random.Generator, size: int, scale: float) -> np.ndarray:
         if self.condition.season == "autumn":
-            drifts = smooth_noise(random, (size, size), 2.5 * scale) + 1.1 * smooth_noise(random, (size, size), 0.12 * scale, 1)
+            drifts = smooth_noise(random, (size, size), 2.5 * scale) + 1.1 * smooth_noise(
+                random, (size, size), 0.12 * scale, 1
+            )
             fallen = drifts > {GRASS: 0.45, COURT: 0.8, PAVEMENT: 0.85, JOINT: 0.85, KERB: 0.6}.get(kind, 1.2)
             leaves = np.array([168, 106, 38]) * random.uniform(0.6, 1.2, (size, size, 1))
             return np.where(fallen[..., None], leaves, layer)
@@ -177,7 +187,9 @@ class _Pencil:
         """A rectangle in street coordinates: metres along from the start, metres to the left of the middle."""
         along = street.direction
         left = np.array([-along[1], along[0]])
-        corners = [street.start + along * t + left * a for t, a in ((t0, across0), (t1, across0), (t1, across1), (t0, across1))]
+        corners = [
+            street.start + along * t + left * a for t, a in ((t0, across0), (t1, across0), (t1, across1), (t0, across1))
+        ]
         cv2.fillConvexPoly(self.kinds, self._pixels(np.array(corners)), kind, cv2.LINE_8, 4)
 
     def band(self, street: Street, across0: float, across1: float, kind: int) -> None:

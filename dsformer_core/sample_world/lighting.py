@@ -61,9 +61,7 @@ def make_light(condition: Condition, seed: int) -> Light:
     azimuth = random.uniform(0, 2 * np.pi)
     low_sun = {"day": (0.5, 1.0), "dusk": (0.05, 0.16), "night": (0.6, 0.9)}[condition.light]
     elevation = random.uniform(*low_sun) * (0.55 if condition.season == "winter" and condition.light == "day" else 1.0)
-    direction = np.array(
-        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
-    )
+    direction = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
     sun, sky, zenith, horizon = _COLOURS[condition.light]
     clouds = {"clear": random.uniform(0.1, 0.55), "overcast": 1.0, "rain": 1.0}[condition.weather]
     grey = condition.weather != "clear"

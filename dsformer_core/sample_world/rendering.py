@@ -77,7 +77,11 @@ def _draw_ground(canvas: Canvas, rasters: list[Raster], position: np.ndarray) ->
             continue
         begin, end = int(used[0]), int(used[-1]) + 1
         to_raster = np.array(
-            [[raster.scale, 0, -raster.west * raster.scale - 0.5], [0, -raster.scale, raster.north * raster.scale - 0.5], [0, 0, 1]]
+            [
+                [raster.scale, 0, -raster.west * raster.scale - 0.5],
+                [0, -raster.scale, raster.north * raster.scale - 0.5],
+                [0, 0, 1],
+            ]
         )
         shift = np.array([[1, 0, 0], [0, 1, first + begin], [0, 0, 1]])
         warped = cv2.warpPerspective(

@@ -48,12 +48,15 @@ class Scene:
     def __init__(self, town: Town, condition: Condition, seed: int) -> None:
         self.town, self.condition, self.seed = town, condition, seed
         self.light: Light = make_light(condition, seed)
-        self.shade = Shade(town, self.light, tree_cover=0.0 if condition.season == "winter" else 1.0)
+        self.shade = Shade(town, self.light, leafy=condition.season != "winter")
         self.sky = paint_sky(town.seed, self.light, seed)
         self.parked = parked_vehicles(town.seed, seed, town.network)
         self.surfaces = town.surfaces
-        self.corners = np.array([s.at(np.array([[0, 0], [s.width, 0], [s.width, s.height], [0, s.height]])) for s in self.surfaces])
-        self.normals = np.array([surface.normal for surface in self.surfaces])
+        self.corners = np.array(
+            [s.at(np.array([[0, 0], [s.width, 0], [s.width, s.height], [0, s.height]])) for s in self.surfaces]
+        )
+        rights, downs = (np.array([getattr(s, axis) for s in self.surfaces]) for axis in ("right", "down"))
+        self.normals = np.cross(downs, rights)
         self.two_sided = np.array([surface.two_sided for surface in self.surfaces])
         self._textures: OrderedDict[object, Texture] = OrderedDict()
         self._bytes = 0
@@ -110,7 +113,11 @@ class Scene:
         sky = (0.55 + 0.45 * normal[2]) * (0.62 + 0.38 * np.clip(spots[..., 2] / 9, 0, 1))
         lamps = self._lamps_on(spots, normal)
         bounce = BOUNCE * (1 - normal[2]) * max(float(self.light.sun_direction[2]), 0.0)
-        light = sky[..., None] * self.light.sky + (sun[..., None] + bounce) * self.light.sun + lamps[..., None] * LAMP_COLOUR
+        light = (
+            sky[..., None] * self.light.sky
+            + (sun[..., None] + bounce) * self.light.sun
+            + lamps[..., None] * LAMP_COLOUR
+        )
         pixels = _under_light(cv2.LUT(albedo[..., :3], ALBEDO_ROOT), light)
         if self.light.lit_windows and paint.glass is not None:
             self._light_windows(pixels, paint, surface)
@@ -172,15 +179,17 @@ class Scene:
             pixels[letters] = encode(DECODED[pixels[letters]] + np.array([1.1, 0.9, 0.6], np.float32))
 
     def _lit_ground(self, west: float, north: float, side: float, scale: float, levels: int) -> list[Raster]:
-        coarse = 4.0
+        coarse = 3.0
         openness = self.shade.openness.cut(west, north, side, coarse)
         tops = self.shade.tops.cut(west, north, side, coarse)
-        sun = np.clip(0.7 - tops, 0, 1) * max(float(self.light.sun_direction[2]), 0)
-        light = openness[..., None] * self.light.sky + sun[..., None] * self.light.sun
+        sun = np.clip(0.7 - tops, 0, 1) * np.float32(max(self.light.sun_direction[2], 0))
+        sky_colour, sun_colour = self.light.sky.astype(np.float32), self.light.sun.astype(np.float32)
+        light = openness[..., None] * sky_colour + sun[..., None] * sun_colour
         if self.light.lamps:
-            light = light + (self.shade.lamplight.cut(west, north, side, coarse) * self.light.lamps * 0.75)[..., None] * LAMP_COLOUR
+            lamps = self.shade.lamplight.cut(west, north, side, coarse) * np.float32(0.75 * self.light.lamps)
+            light = light + lamps[..., None] * LAMP_COLOUR.astype(np.float32)
         wet = 0.55 if self.condition.weather == "rain" else 1.0
-        lit = _under_light(self._painter.paint(west, north, side, scale), wet * light)
+        lit = _under_light(self._painter.paint(west, north, side, scale), np.float32(wet) * light)
         lit = cv2.GaussianBlur(lit, (0, 0), 0.7)
         rasters = [Raster(lit, west, north, scale)]
         for _ in range(levels - 1):

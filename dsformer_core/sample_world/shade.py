@@ -20,7 +20,7 @@ class Shade:
         lamplight: raster of the light that lamps throw on the ground.
     """
 
-    def __init__(self, town: Town, light: Light, tree_cover: float) -> None:
+    def __init__(self, town: Town, light: Light, leafy: bool) -> None:
         reach = max(float(np.abs(building.footprint).max()) for building in town.buildings) + 25
         size = int(2 * reach * SCALE)
         self.west, self.north = -reach, reach
@@ -35,11 +35,13 @@ class Shade:
             casters.append((building.footprint, height))
         ring = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], axis=1)
         for fixture in town.fixtures:
-            if fixture.kind == "tree" and tree_cover > 0.5:
+            if fixture.kind == "conifer" or (fixture.kind == "tree" and leafy):
                 casters.append((fixture.position + ring * fixture.height * 0.28, fixture.height * 0.85))
         longest = min(60.0, 22 / fall)
         shifts = np.arange(longest, 0, -STEP_M)
-        drawn = [(height - s * fall, outline + away * s) for outline, height in casters for s in shifts if height > s * fall]
+        drawn = [
+            (height - s * fall, outline + away * s) for outline, height in casters for s in shifts if height > s * fall
+        ]
         for height, outline in sorted(drawn, key=lambda item: item[0]):
             cv2.fillConvexPoly(tops, self._pixels(outline), float(height))
         self.tops = self._raster(cv2.GaussianBlur(tops, (0, 0), 0.8))

@@ -32,7 +32,11 @@ def paint_sky(town_seed: int, light: Light, seed: int) -> np.ndarray:
     towards_sun = np.cos(elevation) * np.cos(light_elevation(light)) * np.cos(azimuth - sun_azimuth) + np.sin(
         elevation
     ) * np.sin(light_elevation(light))
-    glow = 0.35 * np.clip(towards_sun, 0, 1) ** 12 + 1.2 * np.clip(towards_sun, 0, 1) ** 160 + 30.0 * (towards_sun > 0.99985)
+    glow = (
+        0.35 * np.clip(towards_sun, 0, 1) ** 12
+        + 1.2 * np.clip(towards_sun, 0, 1) ** 160
+        + 30.0 * (towards_sun > 0.99985)
+    )
     sky = sky + glow[..., None] * light.sun * (1 - 0.9 * (light.clouds >= 1))
     cover, shading = _clouds(generator(seed, "clouds"), light.clouds)
     bright = (light.horizon * 0.55 + light.sky * 0.75 + light.sun * 0.25) * shading[..., None]
@@ -62,7 +66,9 @@ def _clouds(random: np.random.Generator, amount: float) -> tuple[np.ndarray, np.
 def _skyline(random: np.random.Generator, sky: np.ndarray, elevation: np.ndarray, light: Light) -> None:
     """Hills, towers and trees far away, in the colour of the haze."""
     azimuth = np.arange(WIDTH) / WIDTH * 2 * np.pi
-    hills = sum(random.uniform(0.004, 0.018) * (1 + np.sin(k * azimuth + random.uniform(0, 6.3))) for k in (1, 2, 3, 5, 9))
+    hills = sum(
+        random.uniform(0.004, 0.018) * (1 + np.sin(k * azimuth + random.uniform(0, 6.3))) for k in (1, 2, 3, 5, 9)
+    )
     trees = np.abs(smooth_noise(random, (1, WIDTH), 9.0, 3)[0]) * 0.008
     outline = hills + trees
     for _ in range(14):
@@ -73,7 +79,9 @@ def _skyline(random: np.random.Generator, sky: np.ndarray, elevation: np.ndarray
     sky[below] = shade
 
 
-def draw_sky(panorama: np.ndarray, camera_matrix: np.ndarray, rotation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def draw_sky(
+    panorama: np.ndarray, camera_matrix: np.ndarray, rotation: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """The sky as a camera sees it.
 
     Args:

@@ -12,7 +12,7 @@ from dsformer_core.sample_world.fittings import ARM_M, paint_box, paint_lamp_hea
 from dsformer_core.sample_world.scene import Scene
 from dsformer_core.sample_world.street_sides import Fixture
 from dsformer_core.sample_world.traffic import Walker, moving_vehicles, walkers
-from dsformer_core.sample_world.vegetation import KINDS, paint_tree
+from dsformer_core.sample_world.vegetation import BROADLEAVED, CONIFERS, paint_tree
 from dsformer_core.sample_world.vehicles import Vehicle, vehicle_surfaces
 
 DOWN = np.array([0.0, 0.0, -1.0])
@@ -59,13 +59,22 @@ class StreetLife:
         return away if 0.8 < away < reach and ahead > -6 else None
 
     def _upright(
-        self, paint: Paint, foot: np.ndarray, width: float, height: float, right: np.ndarray, light: np.ndarray, away: float
+        self,
+        paint: Paint,
+        foot: np.ndarray,
+        width: float,
+        height: float,
+        right: np.ndarray,
+        light: np.ndarray,
+        away: float,
     ) -> None:
         """An upright picture over a (3,) foot point, stretched to its size."""
         pixels = partial(_stretched, partial(self.scene.sprite, paint, light), width, height)
         origin = foot - right * width / 2 - DOWN * height
         homography = self.canvas.homography(origin, right, DOWN)
-        self.drawings.append(Drawing(away, pixels, homography, np.array([[0, 0], [width, 0], [width, height], [0, height]])))
+        self.drawings.append(
+            Drawing(away, pixels, homography, np.array([[0, 0], [width, 0], [width, height], [0, height]]))
+        )
 
     def _facing(self, x: float, y: float) -> np.ndarray:
         """Horizontal unit vector to the right as seen from the camera."""
@@ -74,15 +83,18 @@ class StreetLife:
 
     def _fixture(self, fixture: Fixture) -> None:
         x, y = fixture.position
-        away = self._distance(x, y, RANGE_M if fixture.kind == "tree" else SMALL_RANGE_M)
+        away = self._distance(x, y, RANGE_M if fixture.kind in ("tree", "conifer") else SMALL_RANGE_M)
         if away is None:
             return
         foot, height = np.array([x, y, 0.0]), fixture.height
         light = self.scene.light_at(foot - DOWN * height * 0.6)
         facing = self._facing(x, y)
-        if fixture.kind == "tree":
+        if fixture.kind == "conifer":
+            paint = paint_tree(BROADLEAVED + fixture.key % CONIFERS, self.scene.condition.season)
+            self._upright(paint, foot, height, height, facing, light, away)
+        elif fixture.kind == "tree":
             width = height * (0.85 + 0.3 * (fixture.key % 97) / 97)
-            paint = paint_tree(fixture.key % KINDS, self.scene.condition.season)
+            paint = paint_tree(fixture.key % BROADLEAVED, self.scene.condition.season)
             self._upright(paint, foot, width, height, facing, light, away)
         elif fixture.kind == "lamp":
             self._upright(paint_pole(height, 0.13, 62), foot, 0.13, height, facing, light, away)
@@ -98,7 +110,7 @@ class StreetLife:
         elif fixture.kind == "pole":
             self._upright(paint_pole(0.95, 0.12, 70), foot, 0.12, 0.95, facing, light, away)
         else:
-            self._upright(paint_box(fixture.key % 24), foot, 1.1, 1.15, facing, light, away)
+            self._upright(paint_box(fixture.key % 24), foot, 0.95, 0.95, facing, light, away)
 
     def _walker(self, walker: Walker) -> None:
         away = self._distance(walker.x, walker.y, SMALL_RANGE_M)
@@ -106,7 +118,9 @@ class StreetLife:
             foot = np.array([walker.x, walker.y, 0.0])
             light = self.scene.light_at(foot - DOWN)
             height = walker.height * 2.0 / 1.85
-            self._upright(paint_walker(walker.looks), foot, height / 2, height, self._facing(walker.x, walker.y), light, away)
+            self._upright(
+                paint_walker(walker.looks), foot, height / 2, height, self._facing(walker.x, walker.y), light, away
+            )
 
     def _vehicle(self, vehicle: Vehicle) -> None:
         away = self._distance(vehicle.x, vehicle.y, SMALL_RANGE_M + 15)
@@ -121,7 +135,9 @@ class StreetLife:
                 continue
             middle = surface.origin + surface.right * surface.width / 2 + surface.down * surface.height / 2
             light = self.scene.light_at(middle - DOWN * 0.4, normal) * (0.72 + 0.28 * normal[2])
-            texture = partial(_stretched, partial(self.scene.sprite, surface.paint(), light), surface.width, surface.height)
+            texture = partial(
+                _stretched, partial(self.scene.sprite, surface.paint(), light), surface.width, surface.height
+            )
             homography = self.canvas.homography(surface.origin, surface.right, surface.down)
             distance = 200.0 if surface.two_sided else float(np.linalg.norm(middle - self.position))
             self.drawings.append(Drawing(distance, texture, homography, surface.polygon))

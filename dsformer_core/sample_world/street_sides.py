@@ -14,7 +14,7 @@ class Fixture:
     """Something upright at a point.
 
     Attributes:
-        kind: "tree", "lamp", "sign", "bin" or "pole".
+        kind: "tree", "conifer", "lamp", "sign", "bin", "cabinet" or "pole".
         position: (2,) metres in the town frame.
         height: metres.
         towards_road: (2,) unit vector.
@@ -73,7 +73,7 @@ def _pavement(seed: int, street: Street, side: int) -> list[Fixture]:
     if street.trees:
         for t in np.arange(13 + random.uniform(0, 5), street.length - 11, random.uniform(8, 14)):
             if random.random() < 0.85:
-                put("tree", t, random.uniform(5.5, 10.5))
+                put("tree", t, random.uniform(6.5, 11.5))
     for t in (11.0, street.length - 11.0):
         if random.random() < 0.45:
             put("sign", t, random.uniform(2.4, 3.0))
@@ -91,5 +91,6 @@ def _yards(seed: int, street: Street, side: int, centres: np.ndarray) -> list[Fi
         depth = random.uniform(1.5, 4.0) if street.district == 2 and random.random() < 0.5 else random.uniform(14, 24)
         point = street.start + along * random.uniform(8, street.length - 8) + outward * (street.half_width + depth)
         if len(centres) == 0 or np.linalg.norm(centres - point, axis=1).min() > 7.5:
-            fixtures.append(Fixture("tree", point, random.uniform(4, 12), -outward, int(random.integers(2**31))))
+            kind = "conifer" if random.random() < 0.2 else "tree"
+            fixtures.append(Fixture(kind, point, random.uniform(4, 12), -outward, int(random.integers(2**31))))
     return fixtures

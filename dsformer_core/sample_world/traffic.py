@@ -44,7 +44,9 @@ def parked_vehicles(town_seed: int, drive_seed: int, network: StreetNetwork) -> 
                 aside = street.half_road - 1.03 + random.normal(0, 0.06)
                 along, turn = t + random.normal(0, 0.25), random.normal(0, 0.015)
                 if random.random() < full:
-                    vehicles.append(_on_street(street, vehicle, along, side * aside, turn + (np.pi if side > 0 else 0.0)))
+                    vehicles.append(
+                        _on_street(street, vehicle, along, side * aside, turn + (np.pi if side > 0 else 0.0))
+                    )
     return vehicles
 
 
@@ -75,13 +77,17 @@ def walkers(
     people = []
     for street in network.streets:
         random = generator(town_seed, drive_seed, "walkers", *street.nodes)
-        share = (0.15 + condition.traffic) * (0.35 if condition.light == "night" or condition.weather == "rain" else 1.0)
+        share = (0.15 + condition.traffic) * (
+            0.35 if condition.light == "night" or condition.weather == "rain" else 1.0
+        )
         for _ in range(random.poisson(share * street.length / 14)):
             side, speed = random.choice((-1, 1)), random.uniform(-1.5, 1.5)
             along = (random.uniform(0, street.length) + speed * timestamp) % street.length
             aside = side * (street.half_road + random.uniform(0.5, max(0.6, street.pavement - 0.4)))
             point = street.start + street.direction * along + _left(street) * aside
-            people.append(Walker(int(random.integers(24)), float(point[0]), float(point[1]), float(random.uniform(1.55, 1.9))))
+            people.append(
+                Walker(int(random.integers(24)), float(point[0]), float(point[1]), float(random.uniform(1.55, 1.9)))
+            )
     return people
 
 

@@ -182,7 +182,12 @@ def _side_windows(paint: np.ndarray, kind: str, outline: Outline, top: float) ->
     rear_foot = roof[0][0] - 0.3 if kind in ("saloon",) else roof[0][0] - 0.1
     if kind == "van":
         rear_foot, roof = 3.1, [(3.1, top), roof[-1]]
-    glass = [(rear_foot + 0.05, belt), (roof[0][0] + 0.1, top - 0.09), (roof[-1][0] - 0.02, top - 0.1), (front_foot - 0.25, belt)]
+    glass = [
+        (rear_foot + 0.05, belt),
+        (roof[0][0] + 0.1, top - 0.09),
+        (roof[-1][0] - 0.02, top - 0.1),
+        (front_foot - 0.25, belt),
+    ]
     corners = np.array([[x * SCALE, (top - z) * SCALE] for x, z in glass]).round().astype(np.int32)
     cv2.fillPoly(paint, [corners], (*GLASS, 255), cv2.LINE_AA)
     sheen = corners.copy()
@@ -191,6 +196,18 @@ def _side_windows(paint: np.ndarray, kind: str, outline: Outline, top: float) ->
     posts = (0.5,) if kind == "van" else (0.33, 0.62)
     for share in posts:
         x = int((glass[0][0] + share * (glass[-1][0] - glass[0][0])) * SCALE)
-        cv2.line(paint, (x, int(0.09 * SCALE)), (x, int((top - belt) * SCALE)), (*(paint[int((top - belt) * SCALE) + 3, x, :3].tolist()), 255), 5)
+        cv2.line(
+            paint,
+            (x, int(0.09 * SCALE)),
+            (x, int((top - belt) * SCALE)),
+            (*(paint[int((top - belt) * SCALE) + 3, x, :3].tolist()), 255),
+            5,
+        )
         cv2.line(paint, (x, int((top - belt) * SCALE)), (x, int((top - 0.42) * SCALE)), (*line, 255), 1)
-        cv2.line(paint, (x + 8, int((top - belt + 0.12) * SCALE)), (x + 18, int((top - belt + 0.12) * SCALE)), (*line, 255), 2)
+        cv2.line(
+            paint,
+            (x + 8, int((top - belt + 0.12) * SCALE)),
+            (x + 18, int((top - belt + 0.12) * SCALE)),
+            (*line, 255),
+            2,
+        )
