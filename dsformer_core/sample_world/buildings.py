@@ -271,8 +271,9 @@ def _awning(building: Building) -> list[Surface]:
     right = left + building.along * width
     out = -building.inward * reach
     paint = partial(_paint_awning, design, width)
-    cloth = slope(_lift(left, top), _lift(right, top), _lift(left + out, top - 0.55), paint=paint, owner=building.number,
-                  two_sided=True, snowy=True)  # fmt: skip
+    edge = _lift(left + out, top - 0.55)
+    looks = {"paint": paint, "owner": building.number, "two_sided": True, "snowy": True}
+    cloth = slope(_lift(left, top), _lift(right, top), edge, **looks)
     valance = upright(left + out, right + out, top - 0.8, top - 0.55, paint, owner=building.number, two_sided=True)
     return [cloth, valance]
 
@@ -303,7 +304,8 @@ def _balconies(building: Building) -> list[Surface]:
             ]
             left = centre - building.along * wide / 2
             under = slope(
-                _lift(left + building.inward * 0.5, floor), _lift(left + building.along * wide + building.inward * 0.5, floor),
+                _lift(left + building.inward * 0.5, floor),
+                _lift(left + building.along * wide + building.inward * 0.5, floor),
                 _lift(left - building.inward * 0.5, floor),
                 paint=_plain("plaster", (120, 116, 110), wide, 1.0, design.key), owner=building.number, two_sided=True,
             )  # fmt: skip

@@ -88,7 +88,8 @@ def projection(camera: Camera, pose: CameraPose, origin: np.ndarray) -> np.ndarr
         origin: (2,) UTM position of the world's origin.
 
     Returns:
-        (3, 4): applied to (east, north, up, 1), in metres from `origin`, gives (x w, y w, w), w being the depth in metres.
+        (3, 4): applied to (east, north, up, 1), in metres from `origin`, gives (x w, y w, w) with w the depth in
+        metres.
     """
     position = np.array([*(pose.utm - origin), pose.height])
     rotation = camera.matrix @ pose.rotation

@@ -155,7 +155,7 @@ def _clip_near(points: np.ndarray) -> np.ndarray:
     if (depth >= NEAR_M).all():
         return points
     kept = []
-    for here, there in zip(points, np.roll(points, -1, axis=0)):
+    for here, there in zip(points, np.roll(points, -1, axis=0), strict=True):
         if here[2] >= NEAR_M:
             kept.append(here)
         if (here[2] >= NEAR_M) != (there[2] >= NEAR_M):

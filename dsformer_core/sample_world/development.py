@@ -51,7 +51,7 @@ def develop(canvas: Canvas, ground: np.ndarray, scene: Scene, pose: CameraPose, 
         light = falling_rain(light, light_of.sky, random)
         light = drops_on_lens(light, random)
     light = _glow(light)
-    light *= (light_of.exposure * light_of.white_balance).astype(np.float32)
+    light = light * (light_of.exposure * light_of.white_balance).astype(np.float32)
     luma = light @ LUMA
     light = np.maximum(luma[..., None] + SATURATION * (light - luma[..., None]), 0)
     grey = TONE_CURVE[np.minimum(np.sqrt(light) * np.float32(CURVE_STEPS), len(TONE_CURVE) - 1).astype(np.uint16)]

@@ -26,8 +26,8 @@ TRIM_COLOURS = [
     (110, 40, 36),
     (46, 70, 60),
 ]
-BOLD_COLOURS = [(168, 32, 36), (24, 84, 60), (24, 54, 110), (34, 34, 36), (206, 158, 36), (120, 30, 70), (226, 224, 216),
-                (30, 110, 120), (200, 92, 30), (88, 56, 36)]  # fmt: skip
+BOLD_COLOURS = [(168, 32, 36), (24, 84, 60), (24, 54, 110), (34, 34, 36), (206, 158, 36), (120, 30, 70),
+                (226, 224, 216), (30, 110, 120), (200, 92, 30), (88, 56, 36)]  # fmt: skip
 
 MATERIALS_OF_DISTRICT = (
     (("plaster", 0.45), ("stone", 0.25), ("timber", 0.18), ("brick", 0.12)),
@@ -136,7 +136,7 @@ def make_design(seed: int, district: int, number: int) -> FacadeDesign:
     def chance(*per_district: float) -> bool:
         return bool(random.random() < per_district[district])
 
-    names, shares = zip(*MATERIALS_OF_DISTRICT[district])
+    names, shares = zip(*MATERIALS_OF_DISTRICT[district], strict=True)
     material = str(random.choice(names, p=shares))
     storeys = int(random.integers(*((2, 5), (2, 6), (0, 3))[district]))
     width = float(random.uniform(*((5.5, 11), (7, 17), (8, 14))[district]))
@@ -146,7 +146,7 @@ def make_design(seed: int, district: int, number: int) -> FacadeDesign:
         random.uniform(0.8, 1.35), random.uniform(1.3, 1.95))  # fmt: skip
     bays = max(1, int(width / (window[0] + random.uniform(0.8, 1.9))))
     flat = chance(0.12, 0.55, 0.06)
-    roof = "flat" if flat else str(random.choice(("gable", "hip", "front_gable"), p=((0.6, 0.15, 0.25), (0.75, 0.15, 0.1), (0.4, 0.25, 0.35))[district]))  # fmt: skip
+    roof = "flat" if flat else str(random.choice(("gable", "hip", "front_gable"), p=_ROOF_SHARES[district]))
     wall_colour = pick(WALL_COLOURS[material])
     rustic = chance(0.45, 0.35, 0.2)
     balconies = tuple(bay for bay in range(bays) if random.random() < 0.5) if chance(0.2, 0.35, 0.12) else ()
@@ -184,6 +184,7 @@ def make_design(seed: int, district: int, number: int) -> FacadeDesign:
     )
 
 
+_ROOF_SHARES = ((0.6, 0.15, 0.25), (0.75, 0.15, 0.1), (0.4, 0.25, 0.35))
 _STYLE_SHARES = (
     (0.30, 0.20, 0.10, 0.20, 0.18, 0.02),
     (0.12, 0.28, 0.22, 0.12, 0.06, 0.20),

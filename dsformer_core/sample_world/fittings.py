@@ -1,5 +1,6 @@
 """Lamps, traffic signs, bins and people, painted to stand upright."""
 
+import itertools
 from functools import lru_cache
 
 import cv2
@@ -106,7 +107,7 @@ def paint_walker(look: int) -> Paint:
     paint[..., :3] = coat
 
     def limb(points: list[tuple[float, float]], colour: np.ndarray | tuple[int, ...], thick: float) -> None:
-        for (a, b), (c, d) in zip(points, points[1:]):
+        for (a, b), (c, d) in itertools.pairwise(points):
             cv2.line(
                 paint, (int(a), int(b)), (int(c), int(d)), (*(int(v) for v in colour), 255), int(thick), cv2.LINE_AA
             )

@@ -12,10 +12,14 @@ from dsformer_core.sample_world.street_network import Street, StreetNetwork
 
 GRASS, COURT, PAVEMENT, JOINT, KERB, ASPHALT, SETTS, PAINT = range(8)
 PERIOD_M = 16.0
+# Grass, court, pavement, joint, kerb, asphalt, setts, paint.
 _COLOUR = {
-    "summer": [(88, 112, 54), (140, 130, 114), (150, 146, 140), (120, 116, 112), (172, 170, 164), (84, 84, 88), (112, 106, 100), (206, 206, 200)],
-    "autumn": [(112, 104, 52), (138, 122, 100), (148, 140, 128), (116, 110, 102), (168, 162, 152), (82, 80, 82), (110, 102, 94), (200, 198, 190)],
-    "winter": [(226, 230, 236), (206, 208, 212), (190, 194, 200), (176, 180, 188), (206, 208, 212), (112, 112, 118), (128, 126, 128), (186, 188, 190)],
+    "summer": [(88, 112, 54), (140, 130, 114), (150, 146, 140), (120, 116, 112),
+               (172, 170, 164), (84, 84, 88), (112, 106, 100), (206, 206, 200)],
+    "autumn": [(112, 104, 52), (138, 122, 100), (148, 140, 128), (116, 110, 102),
+               (168, 162, 152), (82, 80, 82), (110, 102, 94), (200, 198, 190)],
+    "winter": [(226, 230, 236), (206, 208, 212), (190, 194, 200), (176, 180, 188),
+               (206, 208, 212), (112, 112, 118), (128, 126, 128), (186, 188, 190)],
 }  # fmt: skip
 
 
@@ -86,7 +90,7 @@ class GroundPainter:
             pencil.disc(self.network.nodes[node], half_width, PAVEMENT)
         if scale > 8:
             for street in near:
-                for t in np.arange(1.0, street.length, 0.9):
+                for t in np.arange(1.0, street.length, 0.9).tolist():
                     pencil.across(street, t, -street.half_width, street.half_width, JOINT)
                 for edge in (street.half_road + street.pavement / 2, -street.half_road - street.pavement / 2):
                     pencil.band(street, edge - 0.012, edge + 0.012, JOINT)
@@ -107,7 +111,7 @@ class GroundPainter:
         begin, end = (self.reach[node][0] + 1.0 for node in street.nodes)
         last = street.length - end
         if street.number % 4 != 0:
-            for t in np.arange(begin + 5, last - 7, 5.0):
+            for t in np.arange(begin + 5, last - 7, 5.0).tolist():
                 pencil.patch(street, t, t + 2.4, -0.07, 0.07, PAINT)
         if street.parking:
             for side in (1, -1):
@@ -115,7 +119,7 @@ class GroundPainter:
                 pencil.patch(street, begin + 6, last - 6, edge - 0.05, edge + 0.05, PAINT)
         for t, present in ((begin, street.number % 3 != 1), (last - 3.0, street.number % 3 != 2)):
             if present and last - begin > 14:
-                for across in np.arange(-street.half_road + 0.4, street.half_road - 0.4, 0.95):
+                for across in np.arange(-street.half_road + 0.4, street.half_road - 0.4, 0.95).tolist():
                     pencil.patch(street, t, t + 3.0, across, across + 0.5, PAINT)
 
     def _colour(self, kinds: np.ndarray, scale: float) -> np.ndarray:

@@ -147,8 +147,8 @@ def _place(design: FacadeDesign, corner: np.ndarray, along: np.ndarray, yard: _Y
 
 
 def _fence_manner(random: np.random.Generator, district: int) -> tuple[str, float, tuple[int, ...]]:
-    material = str(random.choice(("brick", "hedge", "planks", "plaster"),
-                                 p=((0.5, 0.05, 0.1, 0.35), (0.5, 0.1, 0.3, 0.1), (0.1, 0.5, 0.3, 0.1))[district]))  # fmt: skip
+    shares = ((0.5, 0.05, 0.1, 0.35), (0.5, 0.1, 0.3, 0.1), (0.1, 0.5, 0.3, 0.1))[district]
+    material = str(random.choice(("brick", "hedge", "planks", "plaster"), p=shares))
     colour = {"brick": (140, 84, 66), "hedge": (58, 84, 38), "planks": (120, 92, 66), "plaster": (196, 186, 166)}[
         material
     ]

@@ -1,5 +1,6 @@
 """Procedural surfaces: what walls, roofs and fences are made of."""
 
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -82,8 +83,8 @@ def _timber(random: np.random.Generator, shape: tuple[int, int], colour: np.ndar
         cv2.line(wall, (int(x), 0), (int(x), shape[0]), beam, thick)
     for y in rails:
         cv2.line(wall, (0, int(y)), (shape[1], int(y)), beam, thick)
-    for left, right in zip(posts[:-1], posts[1:]):
-        for low, high in zip(rails[:-1], rails[1:]):
+    for left, right in itertools.pairwise(posts):
+        for low, high in itertools.pairwise(rails):
             if random.random() < 0.3:
                 ends = (int(left), int(right)) if random.random() < 0.5 else (int(right), int(left))
                 cv2.line(wall, (ends[0], int(low)), (ends[1], int(high)), beam, thick, cv2.LINE_AA)

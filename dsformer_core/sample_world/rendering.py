@@ -114,7 +114,7 @@ def _draw_houses(canvas: Canvas, scene: Scene, position: np.ndarray) -> list[Dra
     boxes = _coarse_boxes(clip[seen], width, height)
     through: list[Drawing] = []
     hidden = None
-    for rank, (index, box) in enumerate(zip(seen, boxes)):
+    for rank, (index, box) in enumerate(zip(seen, boxes, strict=True)):
         if rank in (40, 100, 200):
             hidden = _block_minimum(canvas.inverse_depth)
         if hidden is not None and hidden[box[1] : box[3], box[0] : box[2]].min(initial=np.inf) > nearest[index]:

@@ -29,7 +29,7 @@ def make_route(seed: int, network: StreetNetwork) -> list[int]:
     edges: set[tuple[int, int]] = set()
     for index in random.permutation(len(network.blocks)):
         block = network.blocks[index]
-        outline = {(min(a, b), max(a, b)) for a, b in zip(block, block[1:] + block[:1])}
+        outline = {(min(a, b), max(a, b)) for a, b in zip(block, block[1:] + block[:1], strict=True)}
         if len(edges ^ outline) > len(edges):
             edges ^= outline
     neighbours: dict[int, list[int]] = defaultdict(list)

@@ -120,7 +120,7 @@ class Scene:
         )
         pixels = _under_light(cv2.LUT(albedo[..., :3], ALBEDO_ROOT), light)
         if self.light.lit_windows and paint.glass is not None:
-            self._light_windows(pixels, paint, surface)
+            self._light_windows(pixels, paint, paint.glass, surface)
         if albedo.shape[2] == 4:
             pixels = np.dstack([pixels, albedo[..., 3]])
         return Texture(pixels, surface.width, surface.height)
@@ -155,7 +155,7 @@ class Scene:
             albedo[max(0, y0) : y1, max(0, x0) : x1, :3] = SNOW
         return albedo
 
-    def _light_windows(self, pixels: np.ndarray, paint: Paint, surface: Surface) -> None:
+    def _light_windows(self, pixels: np.ndarray, paint: Paint, glass: np.ndarray, surface: Surface) -> None:
         """Switches on some rooms; which ones depends on the house, the wall and the drive."""
         place = (round(float(v) * 10) for v in surface.origin)
         random = generator(self.town.seed, self.seed, "windows", *place)
@@ -167,11 +167,11 @@ class Scene:
             if not on or x1 <= x0 or y1 <= y0:
                 continue
             colour = bright * np.array([1.0, 0.74 + 0.2 * (1 - warm), 0.36 + 0.5 * (1 - warm)])
-            room = 0.55 + 0.45 * random.random((3, 3))
-            room = cv2.resize(room.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC)
+            gloom = 0.55 + 0.45 * random.random((3, 3), np.float32)
+            room = cv2.resize(gloom, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC)
             albedo = ALBEDO[paint.albedo[y0:y1, x0:x1]].mean(axis=2)
             goods = np.clip(0.25 + 2.2 * albedo, 0, 1.4) * room
-            clear = (paint.glass[y0:y1, x0:x1] > 0)[..., None]
+            clear = glass[y0:y1, x0:x1, None] > 0
             room_light = clear * goods[..., None] * colour.astype(np.float32)
             pixels[y0:y1, x0:x1] = encode(DECODED[pixels[y0:y1, x0:x1]] + room_light)
         if paint.glow is not None and random.random() < 0.7:

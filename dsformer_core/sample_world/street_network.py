@@ -87,7 +87,9 @@ def make_street_network(seed: int, size_m: float) -> StreetNetwork:
     nodes = _bent_grid(random, per_side, size_m)
     blocks = _blocks(random, per_side)
     district_axis = random.uniform(0, 2 * np.pi)
-    pairs = sorted({(min(a, b), max(a, b)) for block in blocks for a, b in zip(block, block[1:] + block[:1])})
+    pairs = sorted(
+        {(min(a, b), max(a, b)) for block in blocks for a, b in zip(block, block[1:] + block[:1], strict=True)}
+    )
     streets = tuple(
         _street(generator(seed, "street", *pair), number, pair, nodes, district_axis, size_m)
         for number, pair in enumerate(pairs)

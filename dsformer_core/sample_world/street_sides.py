@@ -68,10 +68,10 @@ def _pavement(seed: int, street: Street, side: int) -> list[Fixture]:
         fixtures.append(Fixture(kind, edge + along * t, height, -outward, int(random.integers(2**31))))
 
     if side > 0 or street.half_road > 4.5:
-        for t in np.arange(10 + 6 * (side < 0), street.length - 8, random.uniform(20, 28)):
+        for t in np.arange(10 + 6 * (side < 0), street.length - 8, random.uniform(20, 28)).tolist():
             put("lamp", t, (4.6, 6.5, 6.0)[street.district])
     if street.trees:
-        for t in np.arange(13 + random.uniform(0, 5), street.length - 11, random.uniform(8, 14)):
+        for t in np.arange(13 + random.uniform(0, 5), street.length - 11, random.uniform(8, 14)).tolist():
             if random.random() < 0.85:
                 put("tree", t, random.uniform(6.5, 11.5))
     for t in (11.0, street.length - 11.0):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Surface:
 
 
 def upright(
-    left: np.ndarray, right: np.ndarray, bottom: float, top: float, paint: Callable[[], Paint], **options: object
+    left: np.ndarray, right: np.ndarray, bottom: float, top: float, paint: Callable[[], Paint], **options: Any
 ) -> Surface:
     """A vertical wall between two ground points, named as they appear to who looks at it.
 
@@ -75,10 +76,10 @@ def upright(
     width = float(np.linalg.norm(across))
     return Surface(
         np.array([*left, top]), across / width, np.array([0.0, 0.0, -1.0]), width, top - bottom, paint, **options
-    )  # type: ignore[arg-type]
+    )
 
 
-def slope(top_left: np.ndarray, top_right: np.ndarray, foot: np.ndarray, **options: object) -> Surface:
+def slope(top_left: np.ndarray, top_right: np.ndarray, foot: np.ndarray, **options: Any) -> Surface:
     """A leaning rectangle, e.g. one side of a roof.
 
     Args:
@@ -92,4 +93,4 @@ def slope(top_left: np.ndarray, top_right: np.ndarray, foot: np.ndarray, **optio
     """
     across, fall = top_right - top_left, foot - top_left
     width, height = float(np.linalg.norm(across)), float(np.linalg.norm(fall))
-    return Surface(top_left, across / width, fall / height, width, height, **options)  # type: ignore[arg-type]
+    return Surface(top_left, across / width, fall / height, width, height, **options)

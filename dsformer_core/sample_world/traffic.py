@@ -39,7 +39,7 @@ def parked_vehicles(town_seed: int, drive_seed: int, network: StreetNetwork) -> 
         for side in (1, -1):
             random = generator(town_seed, drive_seed, "parked", *street.nodes, side)
             full = random.uniform(0.25, 0.9)
-            for t in np.arange(15.5, street.length - 15.5, BAY_M):
+            for t in np.arange(15.5, street.length - 15.5, BAY_M).tolist():
                 vehicle = _choose(random, EVERYDAY[:-1] if random.random() < 0.9 else EVERYDAY)
                 aside = street.half_road - 1.03 + random.normal(0, 0.06)
                 along, turn = t + random.normal(0, 0.25), random.normal(0, 0.015)
@@ -92,7 +92,7 @@ def walkers(
 
 
 def _choose(random: np.random.Generator, kinds: tuple[tuple[str, float], ...]) -> tuple[str, int]:
-    names, weights = zip(*kinds)
+    names, weights = zip(*kinds, strict=True)
     share = np.array(weights) / sum(weights)
     return str(random.choice(names, p=share)), int(random.integers(len(BODY_COLOURS)))
 

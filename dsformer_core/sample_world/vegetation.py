@@ -67,13 +67,13 @@ def _crown(random: np.random.Generator, paint: np.ndarray, colour: np.ndarray) -
     for order in range(clumps):
         light = order / clumps
         angle, radius = random.uniform(0, 2 * np.pi), np.sqrt(random.uniform(0, 1)) * (1 - 0.25 * light)
-        middle = centre + [wide * radius * np.cos(angle), high * radius * np.sin(angle) - 0.05 * light]
+        middle = centre + np.array([wide * radius * np.cos(angle), high * radius * np.sin(angle) - 0.05 * light])
         count = 150
         leaves = middle + random.normal(0, 0.042, (count, 2)) * [1.15, 0.9]
         upward = np.clip((middle[1] + 0.04 - leaves[:, 1]) / 0.1, -0.5, 1)
         height = np.clip(1 - leaves[:, 1] / (2 * high), 0, 1)
         shades = (0.42 + 0.4 * light + 0.3 * upward * light + 0.22 * height) * random.uniform(0.8, 1.2, count)
-        for (x, y), shade in zip(leaves, shades):
+        for (x, y), shade in zip(leaves, shades, strict=True):
             tone = np.clip(colour * shade, 0, 255)
             radii = (int(random.integers(3, 6)), int(random.integers(2, 4)))
             cv2.ellipse(

@@ -1,5 +1,6 @@
 """Cars and vans: an outline extruded sideways, with painted sides, lights and glass."""
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -12,11 +13,12 @@ from dsformer_core.sample_world.surfaces import Surface
 
 SCALE = 56.0
 BODY_COLOURS = [(190, 192, 196), (32, 34, 38), (120, 124, 130), (226, 226, 224), (150, 24, 28), (28, 54, 104),
-                (44, 78, 60), (170, 150, 110), (86, 34, 40), (214, 120, 30), (70, 110, 150), (210, 190, 60)]  # fmt: skip
+                (44, 78, 60), (170, 150, 110), (86, 34, 40), (214, 120, 30), (70, 110, 150),
+                (210, 190, 60)]  # fmt: skip
 GLASS = (34, 42, 50)
 
 Outline = tuple[tuple[float, float, str], ...]
-"""(metres from the rear, metres up, what the piece up to the next point is) from rear bottom over the roof to front bottom."""
+"""(metres from the rear, metres up, what the piece up to the next point is), from rear to front."""
 
 OUTLINES: dict[str, Outline] = {
     "hatchback": ((0.0, 0.32, "rear"), (0.02, 0.92, "window"), (0.42, 1.44, "body"), (2.15, 1.47, "window"),
@@ -83,7 +85,7 @@ def vehicle_surfaces(vehicle: Vehicle) -> list[Surface]:
         Surface(rear - left * half + up * top, ahead, -up, *size, partial(side, False)),
         Surface(front_left, -ahead, -up, *size, partial(side, True)),
     ]  # fmt: skip
-    for (x0, z0, piece), (x1, z1, _) in zip(outline, outline[1:]):
+    for (x0, z0, piece), (x1, z1, _) in itertools.pairwise(outline):
         low, high = rear + ahead * x0 + up * z0, rear + ahead * x1 + up * z1
         run = float(np.hypot(x1 - x0, z1 - z0))
         paint = partial(paint_piece, piece, vehicle.colour, round(vehicle.width, 2), round(run, 2))
@@ -170,7 +172,7 @@ def _side_windows(paint: np.ndarray, kind: str, outline: Outline, top: float) ->
     line = [int(c) for c in paint[paint.shape[0] // 2, 0, :3] * 0.55]
     length = outline[-1][0]
     if kind == "bus":
-        for x in np.arange(0.4, length - 1.2, 1.45):
+        for x in np.arange(0.4, length - 1.2, 1.45).tolist():
             box = (int(x * SCALE), int(0.35 * SCALE)), (int((x + 1.32) * SCALE), int(1.55 * SCALE))
             cv2.rectangle(paint, *box, (*GLASS, 255), -1)
         return

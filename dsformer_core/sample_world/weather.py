@@ -55,7 +55,7 @@ def falling_rain(light: np.ndarray, sky: np.ndarray, random: np.random.Generator
     count = int(width * height / 900)
     x, y = random.uniform(0, width, count), random.uniform(-0.1 * height, height, count)
     length = random.gamma(2.0, height / 60, count)
-    for x0, y0, reach, shade in zip(x, y, length, random.uniform(20, 110, count)):
+    for x0, y0, reach, shade in zip(x, y, length, random.uniform(20, 110, count), strict=True):
         cv2.line(veil, (int(x0), int(y0)), (int(x0 + slant * reach), int(y0 + reach)), int(shade), 1, cv2.LINE_AA)
     share = (cv2.GaussianBlur(veil, (0, 0), 0.6).astype(np.float32) / 255 * 0.55)[..., None]
     return light * (1 - share) + share * (0.9 * sky + 0.02).astype(np.float32)

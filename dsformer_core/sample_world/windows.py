@@ -87,10 +87,7 @@ def _interior(random: np.random.Generator, height: int, width: int, shop: bool) 
         cloth = random.uniform(120, 225) * np.array([1, random.uniform(0.9, 1), random.uniform(0.8, 1)])
         folds = (0.85 + 0.15 * np.sin(x[0] * random.uniform(0.8, 1.6)))[None, :, None] * cloth
         reach = random.uniform(0.12, 0.42) * width
-        if random.random() < 0.3:
-            covered = y < random.uniform(0.2, 0.95) * height
-        else:
-            covered = (x < reach) | (x > width - reach)
+        covered = y < random.uniform(0.2, 0.95) * height if random.random() < 0.3 else (x < reach) | (x > width - reach)
         room = np.where(covered[..., None], np.broadcast_to(folds, room.shape), room)
     mirrored = np.array([150, 172, 200], np.float32)
     share = np.clip(0.18 + 0.35 * sky + 0.18 * sheen * sky, 0, 0.8)[..., None]

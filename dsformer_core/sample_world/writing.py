@@ -100,7 +100,7 @@ def _write_some(
     camera: Camera,
     gps_noise: float,
 ) -> int:
-    for pose, path in zip(poses, paths):
+    for pose, path in zip(poses, paths, strict=True):
         picture = render(town, pose, condition, camera, seed)
         noise = generator(seed, "gps", path.name).normal(0, gps_noise, 2) if gps_noise else np.zeros(2)
         buffer = BytesIO()
