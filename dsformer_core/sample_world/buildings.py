@@ -254,7 +254,9 @@ def _paint_dormer(design: FacadeDesign) -> Paint:
 def _chimneys(building: Building) -> list[Surface]:
     design, surfaces = building.design, []
     for index in range(design.chimneys):
-        u = 0.7 if index == 0 else design.width - 0.7
+        # Only a ridge along the street reaches the house's ends.
+        reach = design.width / 2 - 0.7 if design.roof == "gable" else 0.7
+        u = design.width / 2 + (reach if index else -reach)
         centre = building.corner + building.along * u + building.inward * design.depth * 0.5
         paint = _plain("brick", (140, 84, 66), 0.9, 2.2, design.key)
         top = design.ridge_height + 0.9

@@ -66,7 +66,7 @@ def make_light(condition: Condition, seed: int) -> Light:
     clouds = {"clear": random.uniform(0.1, 0.55), "overcast": 1.0, "rain": 1.0}[condition.weather]
     grey = condition.weather != "clear"
     if grey:
-        brightness = {"overcast": 0.95, "rain": 0.7}[condition.weather]
+        brightness = {"overcast": 0.95, "rain": 0.7}[condition.weather] * (0.5 if condition.light == "dusk" else 1.0)
         sun = sun * 0.04
         sky = np.full(3, sky.mean()) * np.array([0.98, 1.0, 1.04]) * 1.35 * brightness
         horizon = np.full(3, horizon.mean()) * np.array([0.97, 1.0, 1.03]) * brightness

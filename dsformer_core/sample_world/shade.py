@@ -21,7 +21,8 @@ class Shade:
     """
 
     def __init__(self, town: Town, light: Light, leafy: bool) -> None:
-        reach = max(float(np.abs(building.footprint).max()) for building in town.buildings) + 25
+        built = [town.network.nodes, *(building.footprint for building in town.buildings)]
+        reach = max(float(np.abs(points).max()) for points in built) + 25
         size = int(2 * reach * SCALE)
         self.west, self.north = -reach, reach
         tops = np.zeros((size, size), np.float32)

@@ -1,6 +1,6 @@
 """Who is on the streets during a drive: parked cars, moving vehicles, people on the pavements."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,7 +66,8 @@ def moving_vehicles(
                 vehicle = _choose(random, kinds)
                 travelled = (phase + speed * timestamp) % street.length
                 along = street.length - travelled if side > 0 else travelled
-                vehicles.append(_on_street(street, vehicle, along, side * LANE_M, np.pi if side > 0 else 0.0))
+                way = np.pi if side > 0 else 0.0
+                vehicles.append(replace(_on_street(street, vehicle, along, side * LANE_M, way), lights=True))
     return vehicles
 
 

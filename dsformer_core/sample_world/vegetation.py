@@ -48,7 +48,7 @@ def _branch(
     random: np.random.Generator, paint: np.ndarray, base: np.ndarray, angle: float, length: float, thick: float,
     bark: np.ndarray, depth: int,
 ) -> None:  # fmt: skip
-    tip = base + length * np.array([np.cos(angle), np.sin(angle)])
+    tip = np.clip(base + length * np.array([np.cos(angle), np.sin(angle)]), 0.03 * SIZE, 0.97 * SIZE)
     shade = random.uniform(0.75, 1.15)
     ends = [tuple(int(v * 16) for v in point) for point in (base, tip)]
     cv2.line(paint, ends[0], ends[1], (*(bark * shade), 255), max(1, round(thick)), cv2.LINE_AA, 4)

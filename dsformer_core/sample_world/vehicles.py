@@ -46,6 +46,7 @@ class Vehicle:
         x: metres east in the town frame, of its middle.
         y: metres north.
         yaw: radians.
+        lights: whether its lamps are on after sunset.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Vehicle:
     x: float
     y: float
     yaw: float
+    lights: bool = False
 
     @property
     def length(self) -> float:
@@ -88,7 +90,7 @@ def vehicle_surfaces(vehicle: Vehicle) -> list[Surface]:
     for (x0, z0, piece), (x1, z1, _) in itertools.pairwise(outline):
         low, high = rear + ahead * x0 + up * z0, rear + ahead * x1 + up * z1
         run = float(np.hypot(x1 - x0, z1 - z0))
-        paint = partial(paint_piece, piece, vehicle.colour, round(vehicle.width, 2), round(run, 2))
+        paint = partial(paint_piece, piece, vehicle.colour, round(vehicle.width, 2), round(run, 2), vehicle.lights)
         if z1 >= z0:
             surfaces.append(Surface(high + left * half, -left, (low - high) / run, vehicle.width, run, paint))
         else:
@@ -108,8 +110,8 @@ def paint_shadow() -> Paint:
 
 
 @lru_cache(maxsize=256)
-def paint_piece(piece: str, colour: int, width: float, height: float) -> Paint:
-    """Paints one piece of the outline: "body", "window", "front" or "rear"."""
+def paint_piece(piece: str, colour: int, width: float, height: float, lights: bool) -> Paint:
+    """Paints one piece of the outline: "body", "window", "front" or "rear", its lamps on or off."""
     size = (max(4, round(width * SCALE)), max(4, round(height * SCALE)))
     body = np.array(BODY_COLOURS[colour], float)
     paint = np.empty((size[1], size[0], 3), np.uint8)
@@ -135,7 +137,7 @@ def paint_piece(piece: str, colour: int, width: float, height: float) -> Paint:
         plate = (int(wide * 0.37), int(high * 0.62)), (int(wide * 0.63), int(high * 0.78))
         cv2.rectangle(paint, *plate, (228, 228, 216), -1)
         paint[int(high * 0.84) :] = (26, 27, 29)
-    return Paint(paint, SCALE, glow=glow)
+    return Paint(paint, SCALE, glow=glow if lights else None)
 
 
 @lru_cache(maxsize=128)

@@ -1,6 +1,7 @@
 """Writes a drive as a folder of geotagged JPEGs, the way a camera with a GPS receiver and a compass would."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
@@ -38,7 +39,8 @@ def write_drive(
 ) -> list[Path]:
     """Renders poses and writes one JPEG each, with position, heading and time in its EXIF data.
 
-    A picture is written beside its place and renamed, so that an interruption leaves whole pictures only.
+    A picture is written beside its place and renamed, so that an interruption leaves whole pictures only. Worker
+    processes are spawned: a script that calls this does so under ``if __name__ == "__main__"``.
 
     Args:
         town: the town.
@@ -83,6 +85,8 @@ _town_of_worker: list[Town] = []
 
 
 def _enter_worker(town: Town) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent decides, and pictures in progress are finished.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     _town_of_worker[:] = [town]
 
