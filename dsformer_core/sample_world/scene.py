@@ -52,12 +52,11 @@ class Scene:
         self.sky = paint_sky(town.seed, self.light, seed)
         self.parked = parked_vehicles(town.seed, seed, town.network)
         self.surfaces = town.surfaces
-        self.corners = np.array(
-            [s.at(np.array([[0, 0], [s.width, 0], [s.width, s.height], [0, s.height]])) for s in self.surfaces]
-        )
-        rights, downs = (np.array([getattr(s, axis) for s in self.surfaces]) for axis in ("right", "down"))
-        self.normals = np.cross(downs, rights)
-        self.two_sided = np.array([surface.two_sided for surface in self.surfaces])
+        corners = [s.at(np.array([[0, 0], [s.width, 0], [s.width, s.height], [0, s.height]])) for s in self.surfaces]
+        self.corners = np.array(corners).reshape(-1, 4, 3)
+        axes = np.array([(s.down, s.right) for s in self.surfaces]).reshape(-1, 2, 3)
+        self.normals = np.cross(axes[:, 0], axes[:, 1])
+        self.two_sided = np.array([surface.two_sided for surface in self.surfaces], bool)
         self._textures: OrderedDict[object, Texture] = OrderedDict()
         self._bytes = 0
         self._painter = GroundPainter(town.seed, town.network, condition)
@@ -82,7 +81,7 @@ class Scene:
             pixels = encoded if paint.albedo.shape[2] == 3 else np.dstack([encoded, paint.albedo[..., 3]])
             return Texture(pixels, pixels.shape[1] / paint.scale, pixels.shape[0] / paint.scale)
 
-        return self._kept((id(paint), steps), make)
+        return self._kept((paint, steps), make)
 
     def _kept(self, key: object, make: Callable[[], Texture]) -> Texture:
         if key in self._textures:
