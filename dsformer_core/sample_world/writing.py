@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import datetime, timezone
 from fractions import Fraction
 from io import BytesIO
@@ -22,7 +22,10 @@ from dsformer_core.sample_world.seeding import generator
 from dsformer_core.sample_world.town import Town
 
 QUALITY = 90
-CHUNK = 8
+CHUNK = 4
+
+Job = tuple[Sequence[CameraPose], Sequence[Path], Condition, int, Camera, float]
+"""Poses, their files, condition, seed of the drive, camera, standard deviation of the GPS noise."""
 
 
 def write_drive(
@@ -59,25 +62,31 @@ def write_drive(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"{index:06d}.jpg" for index in range(len(poses))]
-    jobs = [
-        (poses[first : first + CHUNK], paths[first : first + CHUNK], condition, seed, camera, gps_noise)
-        for first in range(0, len(poses), CHUNK)
-    ]
     report = on_progress or (lambda count: None)
-    workers = min(workers or len(os.sched_getaffinity(0)), max(1, len(jobs)))
+
+    def jobs(first: int, last: int) -> Iterator[Job]:
+        for start in range(first, last, CHUNK):
+            part = slice(start, min(start + CHUNK, last))
+            yield poses[part], paths[part], condition, seed, camera, gps_noise
+
+    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(poses) // CHUNK))
     if workers == 1:
-        for job in jobs:
-            report(_write_some(town, *job))
+        for job in jobs(0, len(poses)):
+            report(_write_some(town, job))
         return paths
-    # Not forked: the caller may have threads, and a fork of those can hang.
+    # Each process drives a stretch of its own, so that no two of them paint the same houses. They are not forked: the
+    # caller may have threads, and a fork of those can hang.
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_enter_worker, initargs=(town,)) as pool:
-        try:
-            for count in pool.map(_write_some_in_worker, jobs):
-                report(count)
-        except BaseException:
+    pools = [ProcessPoolExecutor(1, context, initializer=_enter_worker, initargs=(town,)) for _ in range(workers)]
+    bounds = [len(poses) * worker // workers for worker in range(workers + 1)]
+    try:
+        stretches = zip(pools, bounds, bounds[1:], strict=False)
+        done = [pool.submit(_write_some_in_worker, job) for pool, *ends in stretches for job in jobs(*ends)]
+        for future in as_completed(done):
+            report(future.result())
+    finally:
+        for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
     return paths
 
 
@@ -91,19 +100,13 @@ def _enter_worker(town: Town) -> None:
     _town_of_worker[:] = [town]
 
 
-def _write_some_in_worker(job: tuple) -> int:
-    return _write_some(_town_of_worker[0], *job)
+def _write_some_in_worker(job: Job) -> int:
+    return _write_some(_town_of_worker[0], job)
 
 
-def _write_some(
-    town: Town,
-    poses: Sequence[CameraPose],
-    paths: Sequence[Path],
-    condition: Condition,
-    seed: int,
-    camera: Camera,
-    gps_noise: float,
-) -> int:
+def _write_some(town: Town, job: Job) -> int:
+    """Renders and writes one piece of a drive; gives the number of its pictures."""
+    poses, paths, condition, seed, camera, gps_noise = job
     for pose, path in zip(poses, paths, strict=True):
         picture = render(town, pose, condition, camera, seed)
         noise = generator(seed, "gps", path.name).normal(0, gps_noise, 2) if gps_noise else np.zeros(2)
