@@ -122,7 +122,7 @@ def build_place_map(
             skip(skipped)
         if not pictures:
             raise DsformerError(
-                f"{source.name}: none of its {len(left_out)} pictures has a position"
+                f"{source.name}: none of its {len(left_out)} pictures has a usable position"
                 f"{f' (first: {left_out[0].image}: {left_out[0].reason})' if left_out else ''}; "
                 "give pictures with GPS in their EXIF, '@' file names, or a manifest"
             )

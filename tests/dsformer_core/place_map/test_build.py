@@ -79,7 +79,7 @@ def test_pictures_that_cannot_be_used_are_listed_and_left_out(tmp_path: Path, ex
 
 def test_nothing_usable_is_an_error_and_leaves_nothing(tmp_path: Path, extractor: Extractor) -> None:
     write_picture(tmp_path / "drive/a.jpg", latitude=None)
-    with pytest.raises(DsformerError, match="none of its 1 pictures has a position"):
+    with pytest.raises(DsformerError, match="none of its 1 pictures has a usable position"):
         build_place_map(open_source(tmp_path / "drive"), extractor, tmp_path / "a.map")
     broken = write_pictures(tmp_path / "broken", 1) / "000.jpg"
     broken.write_bytes(broken.read_bytes()[:900])
