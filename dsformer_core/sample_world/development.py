@@ -10,8 +10,8 @@ from dsformer_core.sample_world.scene import Scene
 from dsformer_core.sample_world.seeding import generator
 from dsformer_core.sample_world.weather import drops_on_lens, falling_rain, wet_ground
 
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
-SATURATION = np.float32(1.15)
+SATURATION = 1.15 * np.eye(3) - 0.15 * np.array([0.2126, 0.7152, 0.0722])
+"""Pushes colours away from the grey of equal luminance."""
 CURVE_STEPS = 1024.0
 TONE_CURVE = (255 * (1 - np.exp(-1.5 * (np.arange(4096) / CURVE_STEPS) ** 2)) ** (1 / 2.2)).astype(np.float32)
 """Grey level of the root of light, `CURVE_STEPS` entries per unit."""
@@ -51,9 +51,8 @@ def develop(canvas: Canvas, ground: np.ndarray, scene: Scene, pose: CameraPose, 
         light = falling_rain(light, light_of.sky, random)
         light = drops_on_lens(light, random)
     light = _glow(light)
-    light = light * (light_of.exposure * light_of.white_balance).astype(np.float32)
-    luma = light @ LUMA
-    light = np.maximum(luma[..., None] + SATURATION * (light - luma[..., None]), 0)
+    sensor = SATURATION @ np.diag(light_of.exposure * light_of.white_balance)
+    light = np.maximum(cv2.transform(light, sensor), 0)
     grey = TONE_CURVE[np.minimum(np.sqrt(light) * np.float32(CURVE_STEPS), len(TONE_CURVE) - 1).astype(np.uint16)]
     grey += light_of.noise * random.standard_normal((*size[::-1], 1), np.float32)
     return np.clip(grey, 0, 255).astype(np.uint8)

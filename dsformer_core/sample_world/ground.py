@@ -80,7 +80,7 @@ class GroundPainter:
         size = round(side * scale)
         kinds = np.full((size, size), GRASS, np.uint8)
         middle = np.array([west + side / 2, north - side / 2])
-        near = [s for s in self.network.streets if _distance(s, middle) < side * 0.71 + 20]
+        near = [s for s in self.network.streets if s.distance(middle) < side * 0.71 + 20]
         pencil = _Pencil(kinds, west, north, scale)
         for street in near:
             pencil.band(street, -street.half_width - 16, street.half_width + 16, (COURT, COURT, GRASS)[street.district])
@@ -207,11 +207,6 @@ class _Pencil:
     def disc(self, centre: np.ndarray, radius: float, kind: int) -> None:
         x, y = self._pixels(centre)
         cv2.circle(self.kinds, (int(x), int(y)), round(radius * self.scale * 16), kind, -1, cv2.LINE_8, 4)
-
-
-def _distance(street: Street, point: np.ndarray) -> float:
-    share = np.clip((point - street.start) @ street.direction, 0, street.length)
-    return float(np.linalg.norm(point - street.start - share * street.direction))
 
 
 def _setts(random: np.random.Generator, size: int, scale: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import hypot
 
 import numpy as np
 
@@ -19,6 +20,7 @@ DOWN = np.array([0.0, 0.0, -1.0])
 RANGE_M = 130.0
 SMALL_RANGE_M = 75.0
 KEEP_CLEAR_M = 4.5
+OUT_OF_SIGHT_M = 7.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +46,28 @@ class StreetLife:
     def __init__(self, canvas: Canvas, scene: Scene, position: np.ndarray, timestamp: float) -> None:
         self.canvas, self.scene, self.position = canvas, scene, position
         self.drawings: list[Drawing] = []
-        for fixture in scene.town.fixtures:
+        self._ground_rows = canvas.projection[:, [0, 1, 3]].tolist()
+        self._width = canvas.inverse_depth.shape[1]
+        self._focal_length = float(np.linalg.norm(canvas.projection[0, :3]))
+        town = scene.town
+        for fixture in town.fixtures:
             self._fixture(fixture)
-        on_the_road = moving_vehicles(scene.town.seed, scene.seed, scene.town.network, scene.condition, timestamp)
+        near = [street for street in town.network.streets if street.distance(position[:2]) < SMALL_RANGE_M + 15]
+        on_the_road = moving_vehicles(town.seed, scene.seed, near, scene.condition, timestamp)
         for vehicle in (*scene.parked, *on_the_road):
             self._vehicle(vehicle)
-        for walker in walkers(scene.town.seed, scene.seed, scene.town.network, scene.condition, timestamp):
+        for walker in walkers(town.seed, scene.seed, near, scene.condition, timestamp):
             self._walker(walker)
 
     def _distance(self, x: float, y: float, reach: float) -> float | None:
-        """Metres to a ground point; None where it is out of range or behind the camera."""
-        away = float(np.hypot(x - self.position[0], y - self.position[1]))
-        ahead = self.canvas.projection[2] @ [x, y, 1.0, 1.0]
-        return away if 0.8 < away < reach and ahead > -6 else None
+        """Metres to a ground point; None where it is out of range or out of sight by more than `OUT_OF_SIGHT_M`."""
+        away = hypot(x - self.position[0], y - self.position[1])
+        if not 0.8 < away < reach:
+            return None
+        across, _, ahead = (a * x + b * y + c for a, b, c in self._ground_rows)
+        beside = OUT_OF_SIGHT_M * self._focal_length
+        seen = ahead > -OUT_OF_SIGHT_M and -beside < across < self._width * max(ahead, 0.0) + beside
+        return away if seen else None
 
     def _upright(
         self,

@@ -1,6 +1,7 @@
 """The streets of an invented town: a grid that history has bent, with blocks merged and cut diagonally."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,12 +38,12 @@ class Street:
     cobbled: bool
     district: int
 
-    @property
+    @cached_property
     def length(self) -> float:
         """Metres between the crossings' centres."""
         return float(np.linalg.norm(self.end - self.start))
 
-    @property
+    @cached_property
     def direction(self) -> np.ndarray:
         """(2,) unit vector from start to end."""
         return (self.end - self.start) / self.length
@@ -51,6 +52,11 @@ class Street:
     def half_width(self) -> float:
         """Metres from the middle to the building line."""
         return self.half_road + self.pavement
+
+    def distance(self, point: np.ndarray) -> float:
+        """Metres from a (2,) point to the street's middle line."""
+        share = min(max(float((point - self.start) @ self.direction), 0.0), self.length)
+        return float(np.linalg.norm(point - self.start - share * self.direction))
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,8 @@ class Surface:
     @property
     def normal(self) -> np.ndarray:
         """(3,) unit vector towards the side from which it is seen."""
-        return np.cross(self.down, self.right)
+        (a, b, c), (d, e, f) = self.down, self.right
+        return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
     @property
     def polygon(self) -> np.ndarray:

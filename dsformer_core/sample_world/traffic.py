@@ -1,5 +1,6 @@
 """Who is on the streets during a drive: parked cars, moving vehicles, people on the pavements."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,11 +52,11 @@ def parked_vehicles(town_seed: int, drive_seed: int, network: StreetNetwork) -> 
 
 
 def moving_vehicles(
-    town_seed: int, drive_seed: int, network: StreetNetwork, condition: Condition, timestamp: float
+    town_seed: int, drive_seed: int, streets: Sequence[Street], condition: Condition, timestamp: float
 ) -> list[Vehicle]:
-    """The vehicles under way at an instant; each drives its street end to end again and again."""
+    """The vehicles under way on some streets at an instant; each drives its street end to end again and again."""
     vehicles = []
-    for street in network.streets:
+    for street in streets:
         for side in (1, -1):
             random = generator(town_seed, drive_seed, "moving", *street.nodes, side)
             speed = random.uniform(5, 11)
@@ -72,11 +73,11 @@ def moving_vehicles(
 
 
 def walkers(
-    town_seed: int, drive_seed: int, network: StreetNetwork, condition: Condition, timestamp: float
+    town_seed: int, drive_seed: int, streets: Sequence[Street], condition: Condition, timestamp: float
 ) -> list[Walker]:
-    """The people on the pavements at an instant."""
+    """The people on the pavements of some streets at an instant."""
     people = []
-    for street in network.streets:
+    for street in streets:
         random = generator(town_seed, drive_seed, "walkers", *street.nodes)
         share = (0.15 + condition.traffic) * (
             0.35 if condition.light == "night" or condition.weather == "rain" else 1.0
