@@ -123,9 +123,12 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not low <= value <= high:
             raise UsageError(f"--{name.replace('_', '-')} {value} lies outside [{low}, {high}]")
-    folder = arguments.output
-    if folder is None:
+    sheet = arguments.contact_sheet
+    if sheet is not None:
+        if sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            raise UsageError(f"{sheet} is no picture; --contact-sheet takes a .jpg or .png")
         return
+    folder = arguments.output
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; --output takes a folder")
     if folder.is_dir() and any(folder.iterdir()) and not arguments.overwrite:

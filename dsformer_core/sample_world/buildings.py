@@ -1,6 +1,6 @@
 """Houses: walls, roofs and what sticks out of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -10,6 +10,7 @@ from dsformer_core.sample_world.facade_texture import SIDE_SCALE, Paint, paint_f
 from dsformer_core.sample_world.materials import paint_material
 from dsformer_core.sample_world.seeding import generator
 from dsformer_core.sample_world.surfaces import Surface, slope, upright
+from dsformer_core.sample_world.windows import paint_window
 
 EAVES_M = 0.35
 
@@ -238,8 +239,6 @@ def _dormers(building: Building) -> list[Surface]:
 
 @lru_cache(maxsize=128)
 def _paint_dormer(design: FacadeDesign) -> Paint:
-    from dsformer_core.sample_world.windows import paint_window
-
     random = generator(design.key, "dormer")
     scale = 30.0
     wall = paint_material(
@@ -299,11 +298,8 @@ def _balconies(building: Building) -> list[Surface]:
             centre = building.corner + building.along * u - building.inward * 0.5
             rail = partial(_paint_railing, design, round(wide, 2))
             side = partial(_paint_railing, design, 1.0)
-            surfaces += [
-                Surface(**{**vars(wall), "two_sided": True})
-                for wall in _box(building, centre, (wide, 1.0), floor, floor + 1.05, rail, side)[:2]
-                + _box(building, centre, (wide, 1.0), floor, floor + 1.05, rail, side)[3:]
-            ]
+            front, right, _, left_side = _box(building, centre, (wide, 1.0), floor, floor + 1.05, rail, side)
+            surfaces += [replace(railing, two_sided=True) for railing in (front, right, left_side)]
             left = centre - building.along * wide / 2
             under = slope(
                 _lift(left + building.inward * 0.5, floor),

@@ -214,7 +214,7 @@ def _under_light(albedo_root: np.ndarray, light: np.ndarray) -> np.ndarray:
     return cv2.multiply(albedo_root, strength, dtype=cv2.CV_8U)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def scene_of(town: Town, condition: Condition, seed: int) -> Scene:
     """The scene of a drive; the few used last are kept."""
     return Scene(town, condition, seed)

@@ -2,6 +2,7 @@
 
 from zlib import crc32
 
+import cv2
 import numpy as np
 
 
@@ -29,8 +30,6 @@ def smooth_noise(random: np.random.Generator, shape: tuple[int, int], cell: floa
     Returns:
         (height, width) float32, roughly in [-1, 1], mean near 0.
     """
-    import cv2
-
     height, width = shape
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
