@@ -104,9 +104,10 @@ def localize(
         weight = weights[members] / weights[members].sum()
         position = weight @ offsets[members]
         group_yaw, yaw_variance = _mean_yaw(yaw[members], weight)
-        scatter = offsets[members] - position
+        # Roots of the weights on both sides: a matrix times its own transpose is symmetric to the last bit.
+        scatter = np.sqrt(weight)[:, None] * (offsets[members] - position)
         covariance = np.diag([place_map.spacing**2, place_map.spacing**2, yaw_variance])
-        covariance[:2, :2] += scatter.T @ (scatter * weight[:, None])
+        covariance[:2, :2] += scatter.T @ scatter
         altitude = place_map.altitude[rows[members]]
         known = np.isfinite(altitude)
         hypotheses.append(
