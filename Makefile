@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := ros,viz,dev
+EXTRAS := ros,train,viz,dev
 INSTALLED := $(VENV)/.installed
 
 # Inference threads are few and deliberate; libraries must not start one per core in every process.

@@ -13,8 +13,11 @@ ROS = {"rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "std_srv
 # A module may import those of its own layer and of the layers after it.
 LAYERS = [
     {"cli"},
+    {"training"},
+    {"evaluation"},
     {"localization"},
     {"place_map"},
+    {"clustering"},
     {"extractor", "sources", "sample_world", "pages"},
     {"models", "pictures", "geodesy", "ordered_map", "errors"},
 ]

@@ -1,0 +1,7 @@
+"""Placeholder until the command is there."""
+
+from argparse import ArgumentParser, _SubParsersAction
+
+
+def register(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
+    """Adds nothing yet."""
