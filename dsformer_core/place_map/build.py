@@ -34,8 +34,8 @@ from dsformer_core.place_map.format import (
 )
 from dsformer_core.place_map.index import FlatIndex
 from dsformer_core.place_map.place_map import PlaceMap
-from dsformer_core.place_map.staging import staged_directory
 from dsformer_core.sources import GeotaggedPicture, Skipped, Source
+from dsformer_core.staging import staged_directory
 
 THUMBNAIL_SIDE = 240
 # Beyond this from the middle the grid's scale is off by more than 0.3 %, and no robot drives there.
@@ -109,7 +109,7 @@ def build_place_map(
             raise DsformerError(f"{skipped.image}: {skipped.reason}")
         on_skipped(skipped)
 
-    with staged_directory(output, overwrite=overwrite) as folder:
+    with staged_directory(output, overwrite=overwrite, marker=MAP_FILE, kind="place map") as folder:
         found = 0
 
         def count(more: int) -> None:

@@ -14,7 +14,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
+def staged_directory(target: Path, *, overwrite: bool, marker: str, kind: str) -> Iterator[Path]:
     """A folder beside `target` to build in, which takes its name when the block ends well.
 
     Whatever else happens in the block, Ctrl-C and a full disk included, the folder is removed and `target` stays as it
@@ -22,7 +22,9 @@ def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Args:
         target: the directory to make.
-        overwrite: whether a place map that is already there is replaced.
+        overwrite: whether a directory of the same kind that is already there is replaced.
+        marker: the file by which such a directory is known, e.g. ``map.yaml``.
+        kind: what it is, for messages, e.g. ``place map``.
 
     Raises:
         UsageError: something is there that must not be replaced, or the folder above does not exist.
@@ -33,15 +35,15 @@ def staged_directory(target: Path, *, overwrite: bool) -> Iterator[Path]:
     if os.path.lexists(target):
         if not overwrite:
             raise UsageError(f"{target} exists: choose another name, or say --overwrite")
-        if not (target / "map.yaml").is_file():
-            raise UsageError(f"{target} is not a place map, so it is not overwritten: choose another name")
+        if not (target / marker).is_file():
+            raise UsageError(f"{target} is not a {kind}, so it is not overwritten: choose another name")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder to write {target.name} into")
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
     try:
         yield staging
         _sync_tree(staging)
-        # mkdtemp makes folders for their owner alone; a map is for whoever may read its neighbours.
+        # mkdtemp makes folders for their owner alone; ours are for whoever may read their neighbours.
         umask = os.umask(0)
         os.umask(umask)
         staging.chmod(0o777 & ~umask)
@@ -70,7 +72,7 @@ def _exchange(staging: Path, target: Path) -> None:
     except BaseException:
         if os.path.lexists(old) and not os.path.lexists(target):
             old.rename(target)
-        # Empty now, unless the old map could not be put back: then it stays where it is.
+        # Empty now, unless the old one could not be put back: then it stays where it is.
         with suppress(OSError):
             aside.rmdir()
         raise

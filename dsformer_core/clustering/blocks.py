@@ -1,0 +1,169 @@
+"""Block clustering (the paper's section III-B): locations in, groups of classes out."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.clustering.config import BlockClusteringConfig
+from dsformer_core.clustering.directions import focal_points, street_directions
+from dsformer_core.clustering.exclusion import exclude
+from dsformer_core.clustering.group import Group, Rows
+from dsformer_core.clustering.positions import check_positions
+from dsformer_core.clustering.strips import EAST, NORTH, Strip, strips
+from dsformer_core.errors import DsformerError, UsageError
+
+Array = npt.NDArray[np.float64]
+
+
+def cluster_blocks(
+    utm: npt.ArrayLike,
+    config: BlockClusteringConfig | None = None,
+    *,
+    headings_deg: npt.ArrayLike | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Group]:
+    """Partitions locations into groups of classes.
+
+    Strips along east and along north (equation 7) are clustered on their own, clusters are cut down to what surrounds
+    their peak, close classes are excluded per group, and the groups of both directions merged under the same rule
+    (equation 8). The answer depends on the positions (and headings) alone: not on their order, nor on `workers`.
+
+    Args:
+        utm: (N, 2) metres, easting and northing in one zone.
+        config: settings; the paper's by default.
+        headings_deg: (N,) where each vehicle headed, degrees clockwise from north; NaN where unknown.
+        workers: threads, of one core each; by default as many as there are cores.
+        on_progress: called with strips done and strips in all.
+
+    Returns:
+        `config.groups` groups; a group may be without classes. Classes are ordered from the largest to the smallest.
+
+    Raises:
+        UsageError: positions or headings cannot be clustered; see `check_positions`.
+        DsformerError: numba is not installed.
+    """
+    config = config or BlockClusteringConfig()
+    positions = check_positions(utm, fewest=max(config.min_cluster_size, config.min_images))
+    headings = check_headings(headings_deg, len(positions))
+    order = _canonical_order(positions, headings)
+    sorted_positions = positions[order]
+    found = _clusters(sorted_positions, config, workers or os.cpu_count() or 1, on_progress)
+
+    chosen: list[list[_Class]] = []
+    for group in range(config.groups):
+        east, north = (_exclude(found[axis][group], config) for axis in (EAST, NORTH))
+        chosen.append(_without_shared(_exclude(east + north, config), config.min_images))
+    return _as_groups(chosen, sorted_positions, order, config, None if headings is None else headings[order])
+
+
+class _Class:
+    """Locations about a peak, as rows of the sorted positions."""
+
+    __slots__ = ("peak", "rows")
+
+    def __init__(self, rows: Rows, peak: Array) -> None:
+        self.rows = rows
+        self.peak = peak
+
+
+def check_headings(headings_deg: npt.ArrayLike | None, count: int) -> Array | None:
+    """Headings as (N,) float64; None where there are none at all.
+
+    Raises:
+        UsageError: there are more or fewer than locations.
+    """
+    if headings_deg is None:
+        return None
+    headings = np.asarray(headings_deg, np.float64)
+    if headings.shape != (count,):
+        raise UsageError(f"headings have shape {headings.shape}: it must be ({count},), one for each location")
+    return headings if np.isfinite(headings).any() else None
+
+
+def _canonical_order(positions: Array, headings: Array | None) -> Rows:
+    """Rows from west to east, then south to north: sums and ties come out the same whatever order they came in."""
+    keys = (positions[:, 1], positions[:, 0])
+    return np.lexsort(keys if headings is None else (headings, *keys))
+
+
+def _clusters(
+    positions: Array, config: BlockClusteringConfig, workers: int, on_progress: Callable[[int, int], None] | None
+) -> dict[int, list[list[_Class]]]:
+    """Per axis and group the classes of all its strips, before any is excluded."""
+    try:
+        from dsformer_core.clustering.peaks import keep_around_peaks
+        from dsformer_core.clustering.planar_hdbscan import cluster_strip
+    except ImportError as error:
+        raise DsformerError("clustering needs numba: pip install 'dsformer_ros[train]'") from error
+
+    def classes_of(strip: Strip) -> list[_Class]:
+        labels = cluster_strip(strip.along, strip.across, config.min_cluster_size, config.min_samples, True)
+        kept, peaks = keep_around_peaks(strip.along, strip.across, labels, config.radius, config.min_images)
+        return [_Class(strip.rows[kept == label], positions[strip.rows[peak]]) for label, peak in enumerate(peaks)]
+
+    found: dict[int, list[list[_Class]]] = {axis: [[] for _ in range(config.groups)] for axis in (EAST, NORTH)}
+    both = [list(strips(positions, axis, config.block_width, config.groups)) for axis in (EAST, NORTH)]
+    done, total = 0, sum(map(len, both))
+    with ThreadPoolExecutor(workers) as pool:
+        for axis, cut in zip((EAST, NORTH), both, strict=True):
+            for strip, classes in zip(cut, pool.map(classes_of, cut), strict=True):
+                found[axis][strip.group] += classes
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
+    return found
+
+
+def _exclude(classes: list[_Class], config: BlockClusteringConfig) -> list[_Class]:
+    peaks = np.array([one.peak for one in classes]).reshape(-1, 2)
+    sizes = np.array([len(one.rows) for one in classes], np.int64)
+    return [classes[number] for number in exclude(peaks, sizes, config.min_distance, config.exclusion)]
+
+
+def _without_shared(classes: list[_Class], min_images: int) -> list[_Class]:
+    """Leaves a location that an east and a north class both hold to the larger; possible only where l <= 2 r."""
+    taken: set[int] = set()
+    kept = []
+    for one in classes:
+        rows = one.rows
+        if not taken.isdisjoint(rows.tolist()):
+            rows = np.array([row for row in rows.tolist() if row not in taken], np.int64)
+        if len(rows) >= min_images:
+            taken.update(rows.tolist())
+            kept.append(_Class(rows, one.peak))
+    return kept
+
+
+def _as_groups(
+    chosen: list[list[_Class]],
+    positions: Array,
+    order: Rows,
+    config: BlockClusteringConfig,
+    headings: Array | None,
+) -> list[Group]:
+    flat = [np.sort(one.rows) for classes in chosen for one in classes]
+    streets = iter(street_directions(positions, flat, config.direction, headings))
+    groups = []
+    for classes in chosen:
+        points = [
+            focal_points(
+                positions[np.sort(one.rows)],
+                config.focal_distance,
+                street=next(streets),
+                lateral_side=config.lateral_side,
+            )
+            for one in classes
+        ]
+        groups.append(
+            Group(
+                classes=[np.sort(order[one.rows]) for one in classes],
+                peaks=np.array([one.peak for one in classes]).reshape(-1, 2),
+                lateral=np.array([lateral for lateral, _ in points]).reshape(-1, 2),
+                frontal=np.array([frontal for _, frontal in points]).reshape(-1, 2),
+            )
+        )
+    return groups

@@ -1,0 +1,97 @@
+"""Which way a class's street runs, and the two focal points that follow from it (equation 9)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.clustering.group import Rows
+from dsformer_core.errors import UsageError
+
+Array = npt.NDArray[np.float64]
+
+
+def street_directions(utm: Array, classes: Sequence[Rows], rule: str, headings_deg: npt.ArrayLike | None) -> Array:
+    """Directions of the streets that classes lie on.
+
+    Args:
+        utm: (N, 2) metres, all locations.
+        classes: rows of each class.
+        rule: ``surroundings``, ``headings`` or ``singular_vectors``; see `BlockClusteringConfig`. A class none of whose
+            locations has a heading is treated by ``surroundings``.
+        headings_deg: (N,) degrees clockwise from north, NaN where unknown; needed for ``headings``.
+
+    Returns:
+        (K, 2) unit vectors (east, north), pointing east, on a street due north north.
+
+    Raises:
+        UsageError: ``headings`` is asked for and there are none.
+    """
+    if rule == "headings" and headings_deg is None:
+        raise UsageError("direction = 'headings' needs the locations' headings: give them, or choose 'surroundings'")
+    if rule == "singular_vectors":
+        return eastward(np.array([principal_axis(utm[rows]) for rows in classes]).reshape(-1, 2))
+    angles = np.full(len(classes), np.nan)
+    if rule == "headings":
+        angles = np.array([_mean_axis(np.asarray(headings_deg, np.float64)[rows]) for rows in classes])
+    if (blind := np.flatnonzero(np.isnan(angles))).size:
+        from dsformer_core.clustering.surroundings import surrounding_directions
+
+        centres = np.array([utm[classes[number]].mean(axis=0) for number in blind])
+        angles[blind] = surrounding_directions(utm, centres)
+    return eastward(np.stack([np.cos(angles), np.sin(angles)], axis=-1))
+
+
+def principal_axis(locations: Array) -> Array:
+    """(2,) the paper's street direction: the first left singular vector of the centred positions, as columns.
+
+    Args:
+        locations: (n, 2) metres.
+    """
+    centred = (locations - locations.mean(axis=0)).T
+    # U's columns are the directions. Its rows are too only while its determinant is -1, which no library promises.
+    left, _, _ = np.linalg.svd(centred, full_matrices=False)
+    return left[:, 0]
+
+
+def focal_points(
+    locations: npt.ArrayLike,
+    distance: float = 15.0,
+    *,
+    street: npt.ArrayLike | None = None,
+    lateral_side: str = "north",
+) -> tuple[Array, Array]:
+    """The points that a class's views look at: c = E[X] + F V (equation 9).
+
+    Args:
+        locations: (n, 2) metres, the class's positions.
+        distance: F, metres.
+        street: (2,) direction of the street; by default the paper's, `principal_axis`.
+        lateral_side: on which side of the street the lateral point lies, ``north`` or ``south``. For streets due north,
+            ``north`` means west.
+
+    Returns:
+        Lateral and frontal focal point, each (2,) metres. The frontal one lies towards the street's eastern end.
+    """
+    locations = np.asarray(locations, np.float64)
+    ahead = eastward(np.asarray(principal_axis(locations) if street is None else street, np.float64))
+    left = np.array([-ahead[1], ahead[0]])
+    centre = locations.mean(axis=0)
+    return centre + distance * (left if lateral_side == "north" else -left), centre + distance * ahead
+
+
+def eastward(directions: Array) -> Array:
+    """Directions (..., 2) as unit vectors, turned round where they point west, or due south."""
+    unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    # A hair west of north counts as north: what rounding decides must not decide on which side a camera looks.
+    west = (unit[..., :1] < -1e-9) | ((np.abs(unit[..., :1]) <= 1e-9) & (unit[..., 1:] < 0))
+    return np.where(west, -unit, unit)
+
+
+def _mean_axis(headings_deg: Array) -> float:
+    """Radians counterclockwise from east of the axis along which vehicles went, either way; NaN where none is known."""
+    known = headings_deg[np.isfinite(headings_deg)]
+    if known.size == 0:
+        return np.nan
+    doubled = np.radians(2 * (90 - known))
+    return float(np.arctan2(np.sin(doubled).sum(), np.cos(doubled).sum()) / 2)

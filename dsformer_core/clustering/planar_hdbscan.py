@@ -1,0 +1,276 @@
+"""HDBSCAN compiled for the strips of block clustering: points in the plane, spread along one axis.
+
+A strip is ten metres wide and kilometres long and holds a few hundred to a few thousand points, so a general library
+spends most of its time on being called. Here sorting along the strip is the whole spatial index: what lies within d
+metres of a point stands within d metres along the axis, and hardly anything else does.
+
+The method is that of Campello, Moulavi, Sander, "Density-based clustering based on hierarchical density estimates"
+(PAKDD 2013), in the form of the `hdbscan` package: core distances, the minimum spanning tree of mutual reachability
+distances (Borůvka), the condensed tree, and excess of mass. Three things differ from the package, on purpose:
+
+- Edges of equal mutual reachability are ordered by plain distance, so a point joins the side it is nearer to and exact
+  duplicates never part. The answer depends on the points alone, not on the order they came in.
+- Where the root is the one cluster, all points belong to it. The package keeps only those as dense as the densest
+  split and calls the rest noise, which loses most of a strip that crosses a single street.
+- Distances under `FINEST` count as that much, so that stacked points have a large density and not an infinite one.
+
+Everything is squared metres until the tree is done. Points must come centred (see `strips`): UTM's millions squared leave
+no digits for centimetres.
+"""
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int32]
+
+FINEST = 1e-3
+NOISE = -1
+
+compiled = numba.njit(nogil=True, cache=True)
+
+
+@compiled
+def cluster_strip(
+    along: Array, across: Array, min_cluster_size: int, min_samples: int, allow_single_cluster: bool
+) -> Labels:
+    """Clusters of one strip's points.
+
+    Args:
+        along: (n,) metres along the strip, ascending.
+        across: (n,) metres across it.
+        min_cluster_size: points from which on a group is a cluster, 2 or more.
+        min_samples: the core distance is that to this many other points.
+        allow_single_cluster: whether all points together may be the one cluster.
+
+    Returns:
+        (n,) int32, a cluster number from 0 upwards in the order of their first points, or `NOISE`.
+    """
+    count = len(along)
+    labels = np.full(count, NOISE, np.int32)
+    if count < min_cluster_size:
+        return labels
+    core = _squared_core_distances(along, across, min(min_samples, count - 1))
+    ends, heights = _spanning_tree(along, across, core)
+    children, sizes = _single_linkage(ends, count)
+    point_cluster, parents, stabilities = _condensed_tree(children, sizes, heights, count, min_cluster_size)
+    chosen = _excess_of_mass(parents, stabilities, allow_single_cluster)
+    number = np.full(len(parents), NOISE, np.int32)
+    found = np.int32(0)
+    for point in range(count):
+        cluster = chosen[point_cluster[point]]
+        if cluster == NOISE:
+            continue
+        if number[cluster] == NOISE:
+            number[cluster] = found
+            found += np.int32(1)
+        labels[point] = number[cluster]
+    return labels
+
+
+@compiled
+def _squared_core_distances(along: Array, across: Array, neighbours: int) -> Array:
+    """(n,) squared distance to the `neighbours`-th other point."""
+    count = len(along)
+    core = np.empty(count)
+    nearest = np.empty(neighbours)
+    for point in range(count):
+        nearest[:] = np.inf
+        left, right = point - 1, point + 1
+        while left >= 0 or right < count:
+            to_left = along[point] - along[left] if left >= 0 else np.inf
+            to_right = along[right] - along[point] if right < count else np.inf
+            if to_left < to_right:
+                other, gap = left, to_left
+                left -= 1
+            else:
+                other, gap = right, to_right
+                right += 1
+            if gap * gap >= nearest[-1]:
+                break
+            side = across[other] - across[point]
+            distance = gap * gap + side * side
+            if distance < nearest[-1]:
+                slot = neighbours - 1
+                while slot > 0 and nearest[slot - 1] > distance:
+                    nearest[slot] = nearest[slot - 1]
+                    slot -= 1
+                nearest[slot] = distance
+        core[point] = nearest[-1]
+    return core
+
+
+@compiled
+def _spanning_tree(along: Array, across: Array, core: Array) -> tuple[npt.NDArray[np.int64], Array]:
+    """Borůvka's minimum spanning tree over mutual reachability distances.
+
+    The order of edges is total: (mutual reachability, distance, lower point, higher point). A search from a point walks
+    outwards along the strip, jumps over what belongs to its own component, and ends where the gap along the axis alone
+    exceeds the component's best edge.
+
+    Returns:
+        (n - 1, 2) int64 ends of the edges and (n - 1,) their lengths in metres, ascending.
+    """
+    count = len(along)
+    component = np.arange(count)
+    ends = np.empty((count - 1, 2), np.int64)
+    reach = np.empty(count - 1)
+    plain = np.empty(count - 1)
+    edges = 0
+    # Nearest points right and left that belong to another component.
+    after, before = np.empty(count, np.int64), np.empty(count, np.int64)
+    best_reach, best_plain = np.empty(count), np.empty(count)
+    best_low, best_high = np.empty(count, np.int64), np.empty(count, np.int64)
+    while edges < count - 1:
+        after[count - 1], before[0] = count, -1
+        for point in range(count - 2, -1, -1):
+            after[point] = after[point + 1] if component[point] == component[point + 1] else point + 1
+        for point in range(1, count):
+            before[point] = before[point - 1] if component[point] == component[point - 1] else point - 1
+        best_reach[:] = np.inf
+        for point in range(count):
+            own = component[point]
+            for step in (1, -1):
+                other = after[point] if step == 1 else before[point]
+                while 0 <= other < count and core[point] <= best_reach[own]:
+                    gap = along[other] - along[point]
+                    if gap * gap > best_reach[own]:
+                        break
+                    if component[other] == own:
+                        other = after[other] if step == 1 else before[other]
+                        continue
+                    side = across[other] - across[point]
+                    distance = gap * gap + side * side
+                    mutual = max(distance, core[point], core[other])
+                    low, high = min(point, other), max(point, other)
+                    if mutual < best_reach[own] or (
+                        mutual == best_reach[own]
+                        and (
+                            distance < best_plain[own]
+                            or (
+                                distance == best_plain[own]
+                                and (low < best_low[own] or (low == best_low[own] and high < best_high[own]))
+                            )
+                        )
+                    ):
+                        best_reach[own], best_plain[own] = mutual, distance
+                        best_low[own], best_high[own] = low, high
+                    other += step
+        # `component` holds roots here, which serve as the union-find's parents until they are flattened.
+        parent = np.arange(count)
+        for own in range(count):
+            if component[own] != own:
+                continue
+            low, high = _root(parent, component[best_low[own]]), _root(parent, component[best_high[own]])
+            if low != high:
+                parent[max(low, high)] = min(low, high)
+                ends[edges, 0], ends[edges, 1] = best_low[own], best_high[own]
+                reach[edges], plain[edges] = best_reach[own], best_plain[own]
+                edges += 1
+        for point in range(count):
+            component[point] = _root(parent, component[point])
+    order = np.argsort(ends[:, 0] * count + ends[:, 1], kind="mergesort")
+    order = order[np.argsort(plain[order], kind="mergesort")]
+    order = order[np.argsort(reach[order], kind="mergesort")]
+    return ends[order], np.sqrt(reach[order])
+
+
+@compiled
+def _root(parent: npt.NDArray[np.int64], node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@compiled
+def _single_linkage(
+    ends: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The merges that the edges make, shortest first.
+
+    Returns:
+        (n - 1, 2) the two nodes that merge i joins into node n + i (nodes below n are points), and (2n - 1,) sizes.
+    """
+    children = np.empty((count - 1, 2), np.int64)
+    sizes = np.ones(2 * count - 1, np.int64)
+    parent = np.arange(2 * count - 1)
+    for merge in range(count - 1):
+        left, right = _root(parent, ends[merge, 0]), _root(parent, ends[merge, 1])
+        node = count + merge
+        children[merge, 0], children[merge, 1] = left, right
+        sizes[node] = sizes[left] + sizes[right]
+        parent[left] = parent[right] = node
+    return children, sizes
+
+
+@compiled
+def _condensed_tree(
+    children: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    heights: Array,
+    count: int,
+    min_cluster_size: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
+    """The hierarchy with only those splits that leave two sides of at least `min_cluster_size` points.
+
+    Returns:
+        (n,) the cluster each point falls out of; (C,) every cluster's parent, -1 for the root 0, always below the
+        cluster's own number; (C,) stabilities: the sum over points of (density where it leaves - density at birth),
+        density being one over distance.
+    """
+    limit = 2 * (count // min_cluster_size) + 1
+    parents = np.full(limit, -1, np.int64)
+    births = np.zeros(limit)
+    stabilities = np.zeros(limit)
+    point_cluster = np.zeros(count, np.int64)
+    cluster_of = np.zeros(2 * count - 1, np.int64)
+    # Whether everything below a node has fallen out of its cluster already.
+    dissolved = np.zeros(2 * count - 1, np.bool_)
+    clusters = 1
+    # A merge's node number is above its children's, so counting down meets every parent before its children.
+    for node in range(2 * count - 2, -1, -1):
+        cluster = cluster_of[node]
+        if node < count:
+            point_cluster[node] = cluster
+            continue
+        left, right = children[node - count]
+        if dissolved[node]:
+            cluster_of[left] = cluster_of[right] = cluster
+            dissolved[left] = dissolved[right] = True
+            continue
+        density = 1 / max(heights[node - count], FINEST)
+        split = sizes[left] >= min_cluster_size and sizes[right] >= min_cluster_size
+        for child in (left, right):
+            if split:
+                parents[clusters], births[clusters] = cluster, density
+                cluster_of[child] = clusters
+                clusters += 1
+            else:
+                cluster_of[child] = cluster
+                dissolved[child] = sizes[child] < min_cluster_size
+            if split or dissolved[child]:
+                stabilities[cluster] += sizes[child] * (density - births[cluster])
+    return point_cluster, parents[:clusters], stabilities[:clusters]
+
+
+@compiled
+def _excess_of_mass(
+    parents: npt.NDArray[np.int64], stabilities: Array, allow_single_cluster: bool
+) -> npt.NDArray[np.int64]:
+    """(C,) for every cluster the chosen one it lies in, or `NOISE`: those that together are most stable."""
+    clusters = len(parents)
+    below = np.zeros(clusters)
+    chosen = np.full(clusters, NOISE, np.int64)
+    for cluster in range(clusters - 1, -1, -1):
+        eligible = cluster > 0 or allow_single_cluster
+        if eligible and below[cluster] <= stabilities[cluster]:
+            chosen[cluster] = cluster
+            below[cluster] = stabilities[cluster]
+        if cluster > 0:
+            below[parents[cluster]] += below[cluster]
+    for cluster in range(1, clusters):
+        if chosen[parents[cluster]] != NOISE:
+            chosen[cluster] = chosen[parents[cluster]]
+    return chosen

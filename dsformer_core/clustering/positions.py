@@ -1,0 +1,43 @@
+"""Positions that can be clustered, and clear words about those that cannot."""
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.errors import UsageError
+
+Array = npt.NDArray[np.float64]
+
+# Whole sets of degrees span less than this many "metres"; nothing that is clustered in metres does.
+_SMALLEST_EXTENT = 2.0
+
+
+def check_positions(utm: npt.ArrayLike, fewest: int) -> Array:
+    """The positions as (N, 2) float64 easting and northing.
+
+    Args:
+        utm: metres.
+        fewest: locations below which nothing can be made of them.
+
+    Raises:
+        UsageError: they are of another shape, not finite, too few, all the same, or latitudes and longitudes.
+    """
+    try:
+        positions = np.asarray(utm, np.float64)
+    except (TypeError, ValueError):
+        raise UsageError("positions are not numbers: give an (N, 2) array of easting and northing in metres") from None
+    if positions.size == 0:
+        raise UsageError("there are no positions: the input is empty")
+    if positions.ndim != 2 or positions.shape[1] != 2:
+        raise UsageError(f"positions have shape {positions.shape}: it must be (N, 2), easting and northing in metres")
+    if (bad := np.flatnonzero(~np.isfinite(positions).all(axis=1))).size:
+        raise UsageError(f"{bad.size} positions are not finite, the first in row {bad[0]}: leave those rows out")
+    if len(positions) < fewest:
+        raise UsageError(f"{len(positions)} locations are too few: a class needs at least {fewest}")
+    extent = np.ptp(positions, axis=0)
+    if not extent.any():
+        raise UsageError(f"all {len(positions)} locations are the same, {positions[0].tolist()}: nothing to cluster")
+    if (np.abs(positions) <= 180).all() and (extent < _SMALLEST_EXTENT).all():
+        raise UsageError(
+            f"positions look like latitude and longitude ({positions[0].tolist()} …): give UTM easting and northing"
+        )
+    return np.ascontiguousarray(positions)

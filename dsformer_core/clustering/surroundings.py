@@ -1,0 +1,96 @@
+"""The direction of the street that a class lies on, seen from all locations around it.
+
+A class is clipped by strip and radius and is often wider than it is long, so its own principal axis is a poor guide. The
+vehicles' tracks go on beyond it: of all corridors through the class, the street is the one that holds most of the way.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.clustering.planar_hdbscan import Array, compiled
+
+# Metres: how far around a class to look, and half the width within which tracks belong to one street.
+SIGHT = 40.0
+HALF_WIDTH = 7.0
+# Corridors tried, over half a turn; a fit to what the best one holds gives the rest of the accuracy.
+_TRIALS = 36
+_REFINEMENTS = 4
+
+
+def surrounding_directions(utm: Array, centres: Array) -> Array:
+    """Which way streets run.
+
+    Args:
+        utm: (N, 2) metres, all locations.
+        centres: (K, 2) metres, the classes' mean positions.
+
+    Returns:
+        (K,) radians counterclockwise from east, modulo pi.
+    """
+    lowest = utm.min(axis=0)
+    cells = np.floor((utm - lowest) / SIGHT).astype(np.int64)
+    # One row of cells is wider than any query reaches, so that a neighbour's key never wraps into the next row.
+    columns = int(cells[:, 1].max()) + 3
+    keys = (cells[:, 0] + 1) * columns + cells[:, 1] + 1
+    order = np.lexsort((utm[:, 1], utm[:, 0], keys))
+    home = np.floor((centres - lowest) / SIGHT).astype(np.int64)
+    home_keys = (home[:, 0] + 1) * columns + home[:, 1] + 1
+    return _directions(utm[order] - lowest, keys[order], columns, centres - lowest, home_keys)
+
+
+@compiled
+def _directions(
+    points: Array, keys: npt.NDArray[np.int64], columns: int, centres: Array, home_keys: npt.NDArray[np.int64]
+) -> Array:
+    angles = np.empty(len(centres))
+    cosines = np.cos(np.arange(_TRIALS) * np.pi / _TRIALS)
+    sines = np.sin(np.arange(_TRIALS) * np.pi / _TRIALS)
+    for row in range(len(centres)):
+        # The three cells of a column of the grid stand side by side in the order of keys.
+        found = 0
+        for step in (-1, 0, 1):
+            middle = home_keys[row] + step * columns
+            found += np.searchsorted(keys, middle + 1, side="right") - np.searchsorted(keys, middle - 1)
+        around = np.empty((found, 2))
+        count = 0
+        for step in (-1, 0, 1):
+            middle = home_keys[row] + step * columns
+            for point in range(np.searchsorted(keys, middle - 1), np.searchsorted(keys, middle + 1, side="right")):
+                east, north = points[point, 0] - centres[row, 0], points[point, 1] - centres[row, 1]
+                if east * east + north * north <= SIGHT * SIGHT:
+                    around[count, 0], around[count, 1] = east, north
+                    count += 1
+        angles[row] = _corridor(around[:count], cosines, sines)
+    return angles
+
+
+@compiled
+def _corridor(around: Array, cosines: Array, sines: Array) -> float:
+    """Direction of the corridor through the origin that holds most of the way, then of the line fitted to it."""
+    best, most = 0, -1.0
+    for trial in range(len(cosines)):
+        held = 0.0
+        for east, north in around:
+            if abs(north * cosines[trial] - east * sines[trial]) <= HALF_WIDTH:
+                held += abs(east * cosines[trial] + north * sines[trial])
+        if held > most:
+            best, most = trial, held
+    angle, middle = best * np.pi / len(cosines), 0.0
+    for _ in range(_REFINEMENTS):
+        cosine, sine = np.cos(angle), np.sin(angle)
+        count, sums = 0, np.zeros(5)
+        for east, north in around:
+            ahead, beside = east * cosine + north * sine, north * cosine - east * sine
+            if abs(beside - middle) <= HALF_WIDTH:
+                count += 1
+                sums += np.array([ahead, beside, ahead * ahead, beside * beside, ahead * beside])
+        if count < 2:
+            break
+        sums /= count
+        turn = 0.5 * np.arctan2(
+            2 * (sums[4] - sums[0] * sums[1]), (sums[2] - sums[0] * sums[0]) - (sums[3] - sums[1] * sums[1])
+        )
+        angle += turn
+        # The fitted line passes through the mean; where it passes the origin is what the next corridor lies about.
+        middle = sums[1] * np.cos(turn) - sums[0] * np.sin(turn)
+    return angle % np.pi
