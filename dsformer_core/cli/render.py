@@ -12,6 +12,8 @@ examples:
   dsformer render --output night/ --condition night --seed 2           the same places, at night, other traffic
   dsformer render --output back/ --condition rain+dusk --reverse       in rain at dusk, the other way round
   dsformer render --output few/ --town 7 --spacing 10 --count 20       20 pictures, 10 m apart, of another town
+  dsformer render --survey 20 --towns 8 --town 500 --output survey/    for training: 20 drives through each of 8 towns,
+                                                                       each with its own light, weather and camera
   dsformer render --contact-sheet sheet.jpg                            every condition at a few places, on one page
 """
 
@@ -33,6 +35,16 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--town", type=int, default=1, metavar="SEED", help="which town (default: %(default)s)")
     parser.add_argument(
+        "--survey",
+        type=int,
+        metavar="DRIVES",
+        help="this many drives through each town, every one under its own light, weather and traffic and with its own "
+        "camera, into folders of their own; an interrupted survey goes on where it was",
+    )
+    parser.add_argument(
+        "--towns", type=int, default=1, metavar="N", help="of a survey, from --town on (default: %(default)s)"
+    )
+    parser.add_argument(
         "--size-m", type=float, default=330.0, metavar="M", help="side of the town (default: %(default)s)"
     )
     parser.add_argument(
@@ -46,7 +58,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--spacing", type=float, default=5.0, metavar="M", help="between pictures (default: %(default)s)"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="number of pictures (default: the whole loop)")
+    parser.add_argument("--count", type=int, metavar="N", help="pictures of a drive (default: the whole loop)")
     parser.add_argument("--start", type=float, default=0.0, metavar="M", help="along the loop (default: %(default)s)")
     parser.add_argument(
         "--lateral-offset",
@@ -75,8 +87,11 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Renders a drive, or the contact sheet."""
+    """Renders a drive, a survey, or the contact sheet."""
     _check(arguments)
+    if arguments.survey:
+        _survey(arguments)
+        return
     from dsformer_core.sample_world import Camera, make_town, parse_condition, write_drive
     from dsformer_core.sample_world.contact_sheet import write_contact_sheet
 
@@ -108,6 +123,25 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(f"wrote {len(paths)} pictures to {arguments.output}", highlight=False)
 
 
+def _survey(arguments: argparse.Namespace) -> None:
+    from dsformer_core.sample_world import Survey, write_survey
+
+    survey = Survey(
+        town_seeds=tuple(range(arguments.town, arguments.town + arguments.towns)),
+        drives=arguments.survey,
+        seed=arguments.seed,
+        size_m=arguments.size_m,
+        spacing=arguments.spacing,
+        count=arguments.count,
+    )
+    with progress("rendering drives", len(survey.town_seeds) * survey.drives) as advance:
+        folders = write_survey(survey, arguments.output, workers=arguments.workers, on_progress=advance)
+    if arguments.json:
+        print_json({"directory": str(arguments.output), "drives": [str(folder) for folder in folders]})
+    else:
+        errors.print(f"wrote {len(folders)} drives to {arguments.output}", highlight=False)
+
+
 def _check(arguments: argparse.Namespace) -> None:
     for name, low, high in (
         ("spacing", 0.1, 1000),
@@ -119,6 +153,8 @@ def _check(arguments: argparse.Namespace) -> None:
         ("lateral_offset", -10, 10),
         ("count", 1, 1_000_000),
         ("workers", 1, 256),
+        ("survey", 1, 1000),
+        ("towns", 1, 1000),
     ):
         value = getattr(arguments, name)
         if value is not None and not low <= value <= high:
@@ -129,7 +165,9 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"{sheet} is no picture; --contact-sheet takes a .jpg or .png")
         return
     folder = arguments.output
+    if arguments.towns > 1 and not arguments.survey:
+        raise UsageError("--towns is of a survey; add --survey DRIVES")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; --output takes a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not arguments.overwrite:
+    if not arguments.survey and folder.is_dir() and any(folder.iterdir()) and not arguments.overwrite:
         raise UsageError(f"{folder} is not empty; choose another folder or pass --overwrite")

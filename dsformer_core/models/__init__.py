@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer_core.errors import UsageError
-from dsformer_core.models import dsformer, gem, gem_mobilenet_v2  # noqa: F401  imported for their registrations
+from dsformer_core.models import dsformer, dsformer_tiny, gem, gem_mobilenet_v2  # noqa: F401  they register models
 from dsformer_core.models.checkpoint import (
     load_checkpoint,
     load_state_dict,

@@ -151,7 +151,7 @@ class DualScaleFormer(nn.Module):
     """Two feature maps -> two grids of tokens that know of each other (figure 2a).
 
     Args:
-        channels: of the fine and the coarse map; tokens have the smaller of the two.
+        channels: of the fine and the coarse map.
         grids: height and width of the two maps at the size the model is trained with; other sizes resize the
             position embeddings.
         layers: 0 to 4.
@@ -159,6 +159,7 @@ class DualScaleFormer(nn.Module):
         self_encoder: whether layers have self-encoders.
         cross_encoder: whether layers have a cross-encoder.
         drop_ratio: of DropKey, in training only.
+        dim: channels of a token, C, a multiple of 64; the smaller of `channels` when None.
     """
 
     def __init__(
@@ -170,13 +171,14 @@ class DualScaleFormer(nn.Module):
         self_encoder: bool,
         cross_encoder: bool,
         drop_ratio: float,
+        dim: int | None = None,
     ) -> None:
         super().__init__()
         if layers not in range(MAX_LAYERS + 1):
             raise UsageError(f"layers must be 0 to {MAX_LAYERS}, not {layers}")
         if not 0 <= drop_ratio < 1:
             raise UsageError(f"drop_ratio must be at least 0 and less than 1, not {drop_ratio}")
-        dim = min(channels)
+        dim = dim or min(channels)
         self.grids = grids
         self.projections = nn.ModuleList(nn.Identity() if c == dim else nn.Linear(c, dim) for c in channels)
         self.positions = nn.ParameterList(nn.Parameter(torch.zeros(1, h * w, dim)) for h, w in grids)
@@ -189,7 +191,7 @@ class DualScaleFormer(nn.Module):
             nn.init.trunc_normal_(position, std=0.02)
 
     def forward(self, fine_map: Tensor, coarse_map: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C0, H0, W0) and (B, C1, H1, W1) -> tokens (B, H0 * W0, C) and (B, H1 * W1, C), C = min(C0, C1)."""
+        """(B, C0, H0, W0) and (B, C1, H1, W1) -> tokens (B, H0 * W0, C) and (B, H1 * W1, C)."""
         fine, fine_grid = self.embed(0, fine_map)
         coarse, coarse_grid = self.embed(1, coarse_map)
         for layer in self.layers:

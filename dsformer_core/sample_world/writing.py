@@ -93,10 +93,17 @@ def write_drive(
 _town_of_worker: list[Town] = []
 
 
-def _enter_worker(town: Town) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent decides, and pictures in progress are finished.
+def quiet_worker() -> None:
+    """Makes a process that only renders: one thread, and deaf to Ctrl-C.
+
+    Ctrl-C reaches every process of the terminal; the parent decides, and pictures in progress are finished.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+
+
+def _enter_worker(town: Town) -> None:
+    quiet_worker()
     _town_of_worker[:] = [town]
 
 

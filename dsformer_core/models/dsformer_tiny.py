@@ -1,0 +1,77 @@
+"""A small DSFormer over MobileNetV2, for computers without a GPU; trained on the sample world and shipped with it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+
+from dsformer_core.models.dual_scale_former import DualScaleFormer, DualScaleHead
+from dsformer_core.models.pooling import GeM, orthogonal_projection
+from dsformer_core.models.registry import DESCRIPTOR_DIM, DescriptorModel, Preprocessing, register_model
+from dsformer_core.models.released import MOBILENET_V2_CHANNELS, MOBILENET_V2_IMAGENET, torchvision_mobilenet_v2
+
+FINE = 14  # features before this index have a stride of 16, those after it 32
+FROZEN = 7  # features before this index have a stride of 8 and see edges and textures
+DIM = 128
+
+
+@register_model(
+    "dsformer_tiny",
+    preprocessing=Preprocessing(size=(224, 224)),
+    weights=[MOBILENET_V2_IMAGENET],
+    layouts=[torchvision_mobilenet_v2(leaves_untrained=True)],
+)
+class DSFormerTiny(DescriptorModel):
+    """Strides 16 and 32 of a MobileNetV2: 14 x 14 and 7 x 7 tokens of 128 numbers, added to a GeM descriptor.
+
+    The descriptor is the sum of two: that of `gem_mobilenet_v2`, whose projection is learned from where that model's
+    stands fixed, and the dual-scale former's, weighted by a gate that starts at zero. With ImageNet's weights it is
+    `gem_mobilenet_v2`, and training on a small world adds to what ImageNet taught instead of replacing it.
+
+    Args:
+        layers: of the dual-scale former, 0 to 4.
+        drop_ratio: of DropKey, in training only.
+    """
+
+    def __init__(self, layers: int = 1, drop_ratio: float = 0.0) -> None:
+        super().__init__()
+        self.features = mobilenet_v2(weights=None).features
+        self.pool = GeM()
+        self.projection = nn.Linear(MOBILENET_V2_CHANNELS, DESCRIPTOR_DIM)
+        self.former = DualScaleFormer(
+            (96, MOBILENET_V2_CHANNELS),
+            ((14, 14), (7, 7)),
+            layers,
+            relative_position=True,
+            self_encoder=True,
+            cross_encoder=True,
+            drop_ratio=drop_ratio,
+            dim=DIM,
+        )
+        self.head = DualScaleHead(DIM)
+        self.gate = nn.Parameter(torch.zeros(1))
+        with torch.no_grad():
+            self.projection.weight.copy_(orthogonal_projection(MOBILENET_V2_CHANNELS, DESCRIPTOR_DIM))
+            self.projection.bias.zero_()
+        self.early_frozen = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
+        fine = self.features[:FINE](images)  # (B, 96, H/16, W/16)
+        coarse = self.features[FINE:](fine)  # (B, 1280, H/32, W/32)
+        pooled = self.projection(self.pool(F.normalize(coarse, dim=1)))
+        scales = self.head(self.former(fine, coarse))
+        return F.normalize(F.normalize(pooled, dim=-1) + self.gate * scales, dim=-1)
+
+    def freeze_early(self) -> None:
+        """Freezes features of stride 8 and less, and the statistics of all normalisations: both know real streets."""
+        self.early_frozen = True
+        self.features[:FROZEN].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "DSFormerTiny":
+        """Like every module's, but frozen normalisations stay in evaluation mode."""
+        super().train(mode)
+        if self.early_frozen:
+            self.features.eval()  # nothing else in it depends on the mode
+        return self

@@ -1,0 +1,41 @@
+"""The small model: what it starts from, and what training may change."""
+
+import torch
+
+from dsformer_core.models import create_model
+
+
+def test_it_starts_as_the_gem_descriptor_of_the_same_features() -> None:
+    tiny, gem = create_model("dsformer_tiny"), create_model("gem_mobilenet_v2")
+    gem.features.load_state_dict(tiny.features.state_dict())
+    pictures = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(tiny(pictures), gem(pictures), atol=1e-6, rtol=0)
+
+
+def test_both_scales_reach_the_descriptor_once_the_gate_is_open() -> None:
+    tiny = create_model("dsformer_tiny")
+    tiny.gate.data.fill_(0.5)
+    tiny(torch.randn(2, 3, 224, 224))[:, 0].sum().backward()
+    for name, parameter in tiny.named_parameters():
+        assert parameter.grad is not None, name
+        assert ".position.of_" in name or parameter.grad.abs().max() > 0, name
+
+
+def test_what_is_frozen_stays() -> None:
+    tiny = create_model("dsformer_tiny")
+    tiny.freeze_early()
+    tiny.train()
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in tiny.parameters() if p.requires_grad], lr=1.0)
+    tiny(torch.randn(4, 3, 96, 96))[:, 0].sum().backward()
+    optimizer.step()
+    changed = {name for name, tensor in tiny.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not {name for name in changed if "running_" in name}
+    assert not {name for name in changed if name.startswith("features.") and int(name.split(".")[1]) < 7}
+    assert "features.18.0.weight" in changed and "projection.weight" in changed
+
+
+def test_other_sizes_are_welcome() -> None:
+    with torch.inference_mode():
+        assert create_model("dsformer_tiny")(torch.randn(1, 3, 160, 192)).shape == (1, 512)
