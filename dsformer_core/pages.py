@@ -107,8 +107,10 @@ def new_map(bounds: Sequence[tuple[float, float]]) -> "folium.Map":
     return page
 
 
-def add_points(page: "folium.Map", points: Sequence[Point], *, radius: float = 4, arrow: float = 4) -> None:
-    """Draws points as dots of `radius` pixels, those with a heading with an arrow of `arrow` metres."""
+def add_points(
+    page: "folium.Map | folium.FeatureGroup", points: Sequence[Point], *, radius: float = 4, arrow: float = 4
+) -> None:
+    """Draws points on a map or a layer of one, as dots of `radius` pixels, with a heading an arrow of `arrow` metres."""
     from folium import MacroElement
     from folium.template import Template
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ from dsformer_core.clustering.config import BlockClusteringConfig
 from dsformer_core.clustering.directions import focal_points, street_directions
 from dsformer_core.clustering.exclusion import exclude
 from dsformer_core.clustering.group import Group, Rows
-from dsformer_core.clustering.positions import check_positions
+from dsformer_core.clustering.positions import check_headings, check_positions
 from dsformer_core.clustering.strips import EAST, NORTH, Strip, strips
-from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.errors import DsformerError
+from dsformer_core.ordered_map import ordered_map
 
 Array = npt.NDArray[np.float64]
 
@@ -70,20 +71,6 @@ class _Class:
         self.peak = peak
 
 
-def check_headings(headings_deg: npt.ArrayLike | None, count: int) -> Array | None:
-    """Headings as (N,) float64; None where there are none at all.
-
-    Raises:
-        UsageError: there are more or fewer than locations.
-    """
-    if headings_deg is None:
-        return None
-    headings = np.asarray(headings_deg, np.float64)
-    if headings.shape != (count,):
-        raise UsageError(f"headings have shape {headings.shape}: it must be ({count},), one for each location")
-    return headings if np.isfinite(headings).any() else None
-
-
 def _canonical_order(positions: Array, headings: Array | None) -> Rows:
     """Rows from west to east, then south to north: sums and ties come out the same whatever order they came in."""
     keys = (positions[:, 1], positions[:, 0])
@@ -108,9 +95,9 @@ def _clusters(
     found: dict[int, list[list[_Class]]] = {axis: [[] for _ in range(config.groups)] for axis in (EAST, NORTH)}
     both = [list(strips(positions, axis, config.block_width, config.groups)) for axis in (EAST, NORTH)]
     done, total = 0, sum(map(len, both))
-    with ThreadPoolExecutor(workers) as pool:
-        for axis, cut in zip((EAST, NORTH), both, strict=True):
-            for strip, classes in zip(cut, pool.map(classes_of, cut), strict=True):
+    for axis, cut in zip((EAST, NORTH), both, strict=True):
+        with closing(ordered_map(classes_of, cut, workers=workers, ahead=4 * workers)) as results:
+            for strip, classes in zip(cut, results, strict=True):
                 found[axis][strip.group] += classes
                 done += 1
                 if on_progress is not None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from dsformer_core.errors import UsageError
 
@@ -17,8 +17,8 @@ SIDES = ("north", "south")
 class _Checked:
     """Checks of a frozen dataclass whose fields are numbers within ranges and names out of lists."""
 
-    _RANGES: Mapping[str, tuple[float, float]]
-    _CHOICES: Mapping[str, tuple[str, ...]]
+    _RANGES: ClassVar[Mapping[str, tuple[float, float]]]
+    _CHOICES: ClassVar[Mapping[str, tuple[str, ...]]]
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in self._RANGES.items():
@@ -48,7 +48,7 @@ class _Checked:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        return asdict(self)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ class BlockClusteringConfig(_Checked):
         min_images: locations from which on what is left of a cluster is a class.
         exclusion: of two classes that are too close, ``greedy`` keeps the one with more locations; ``remove_both``
             drops both, as the official code does.
-        direction: how a class finds its street: ``surroundings`` looks at all locations around it, ``headings`` at
-            where its vehicles headed, ``singular_vectors`` at its own locations alone, as the paper does.
+        direction: how a class finds its street: ``headings`` asks where its vehicles headed and, where that is unknown,
+            does as ``surroundings``, which looks at the tracks of all locations around it; ``singular_vectors`` takes
+            the class's own locations alone, as the paper does.
         lateral_side: on which side of the street the lateral focal point lies. The frontal one lies 90 degrees
             clockwise of it for ``north``, counterclockwise for ``south``, so it is always the street's eastern end.
             On a street due north, ``north`` is west.
@@ -85,10 +86,10 @@ class BlockClusteringConfig(_Checked):
     min_samples: int = 15
     min_images: int = 10
     exclusion: str = "greedy"
-    direction: str = "surroundings"
+    direction: str = "headings"
     lateral_side: str = "north"
 
-    _RANGES = {
+    _RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
         "block_width": (0.1, 1e5),
         "groups": (1, 1000),
         "radius": (0.1, 1e4),
@@ -98,7 +99,11 @@ class BlockClusteringConfig(_Checked):
         "min_samples": (1, 100_000),
         "min_images": (1, 100_000),
     }
-    _CHOICES = {"exclusion": EXCLUSIONS, "direction": DIRECTIONS, "lateral_side": SIDES}
+    _CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "exclusion": EXCLUSIONS,
+        "direction": DIRECTIONS,
+        "lateral_side": SIDES,
+    }
 
 
 @dataclass(frozen=True)
@@ -124,10 +129,10 @@ class GridConfig(_Checked):
     direction: str = "singular_vectors"
     lateral_side: str = "north"
 
-    _RANGES = {
+    _RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
         "cell_size": (0.1, 1e5),
         "groups": (1, 1000),
         "focal_distance": (0.1, 1e4),
         "min_images": (1, 100_000),
     }
-    _CHOICES = {"direction": DIRECTIONS, "lateral_side": SIDES}
+    _CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"direction": DIRECTIONS, "lateral_side": SIDES}

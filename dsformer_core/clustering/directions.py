@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.clustering.group import Rows
-from dsformer_core.errors import UsageError
 
 Array = npt.NDArray[np.float64]
 
@@ -17,22 +16,16 @@ def street_directions(utm: Array, classes: Sequence[Rows], rule: str, headings_d
     Args:
         utm: (N, 2) metres, all locations.
         classes: rows of each class.
-        rule: ``surroundings``, ``headings`` or ``singular_vectors``; see `BlockClusteringConfig`. A class none of whose
-            locations has a heading is treated by ``surroundings``.
-        headings_deg: (N,) degrees clockwise from north, NaN where unknown; needed for ``headings``.
+        rule: ``headings``, ``surroundings`` or ``singular_vectors``; see `BlockClusteringConfig`.
+        headings_deg: (N,) degrees clockwise from north, NaN where unknown; None where all are.
 
     Returns:
         (K, 2) unit vectors (east, north), pointing east, on a street due north north.
-
-    Raises:
-        UsageError: ``headings`` is asked for and there are none.
     """
-    if rule == "headings" and headings_deg is None:
-        raise UsageError("direction = 'headings' needs the locations' headings: give them, or choose 'surroundings'")
     if rule == "singular_vectors":
         return eastward(np.array([principal_axis(utm[rows]) for rows in classes]).reshape(-1, 2))
-    angles = np.full(len(classes), np.nan)
-    if rule == "headings":
+    angles: Array = np.full(len(classes), np.nan)
+    if rule == "headings" and headings_deg is not None:
         angles = np.array([_mean_axis(np.asarray(headings_deg, np.float64)[rows]) for rows in classes])
     if (blind := np.flatnonzero(np.isnan(angles))).size:
         from dsformer_core.clustering.surroundings import surrounding_directions

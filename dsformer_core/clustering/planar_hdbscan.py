@@ -14,8 +14,8 @@ distances (Borůvka), the condensed tree, and excess of mass. Three things diffe
   split and calls the rest noise, which loses most of a strip that crosses a single street.
 - Distances under `FINEST` count as that much, so that stacked points have a large density and not an infinite one.
 
-Everything is squared metres until the tree is done. Points must come centred (see `strips`): UTM's millions squared leave
-no digits for centimetres.
+Everything is squared metres until the tree is done. Points must come centred (see `strips`): UTM's millions squared
+leave no digits for centimetres.
 """
 
 import numba
@@ -185,9 +185,7 @@ def _root(parent: npt.NDArray[np.int64], node: int) -> int:
 
 
 @compiled
-def _single_linkage(
-    ends: npt.NDArray[np.int64], count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _single_linkage(ends: npt.NDArray[np.int64], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The merges that the edges make, shortest first.
 
     Returns:

@@ -41,3 +41,17 @@ def check_positions(utm: npt.ArrayLike, fewest: int) -> Array:
             f"positions look like latitude and longitude ({positions[0].tolist()} …): give UTM easting and northing"
         )
     return np.ascontiguousarray(positions)
+
+
+def check_headings(headings_deg: npt.ArrayLike | None, count: int) -> Array | None:
+    """Headings as (N,) float64; None where there are none at all.
+
+    Raises:
+        UsageError: there are more or fewer than locations.
+    """
+    if headings_deg is None:
+        return None
+    headings = np.asarray(headings_deg, np.float64)
+    if headings.shape != (count,):
+        raise UsageError(f"headings have shape {headings.shape}: it must be ({count},), one for each location")
+    return headings if np.isfinite(headings).any() else None

@@ -1,7 +1,7 @@
 """The direction of the street that a class lies on, seen from all locations around it.
 
-A class is clipped by strip and radius and is often wider than it is long, so its own principal axis is a poor guide. The
-vehicles' tracks go on beyond it: of all corridors through the class, the street is the one that holds most of the way.
+A class is clipped by strip and radius and is often wider than it is long, so its own principal axis is a poor guide.
+The vehicles' tracks go on beyond it: of all corridors through the class, the street is the one that holds most of them.
 """
 
 import numpy as np
