@@ -110,7 +110,7 @@ def new_map(bounds: Sequence[tuple[float, float]]) -> "folium.Map":
 def add_points(
     page: "folium.Map | folium.FeatureGroup", points: Sequence[Point], *, radius: float = 4, arrow: float = 4
 ) -> None:
-    """Draws points on a map or a layer of one, as dots of `radius` pixels, with a heading an arrow of `arrow` metres."""
+    """Draws points on a map or a layer: dots of `radius` pixels, with a heading an arrow of `arrow` metres."""
     from folium import MacroElement
     from folium.template import Template
 
