@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
 from dsformer_core.errors import DsformerError, UsageError
@@ -33,6 +33,7 @@ Descriptors = npt.NDArray[np.float32]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
 UNTRAINED = "untrained"
+IN_TRAINING = "in training"
 UNTRAINED_SEED = 0
 
 # Large JPEGs are decoded at a fraction of their size, but never below this many times the network's: the input then
@@ -78,26 +79,65 @@ class Extractor:
             UsageError: there is no such model, weights, device or precision.
             DsformerError: the weights or the device are not on this machine.
         """
-        self.preprocessing: Preprocessing = preprocessing_of(model)
-        self.device = _device(device)
-        self.precision = _precision(precision, self.device)
+        preprocessing = preprocessing_of(model)
+        where = _device(device)
+        arithmetic = _precision(precision, where)
         if threads is not None:
             torch.set_num_threads(_at_least_one("threads", threads))
-        self.model_name = model
-        self.descriptor_dim = DESCRIPTOR_DIM
         if weights is None or str(weights) == UNTRAINED:
             log.warning("UNTRAINED WEIGHTS: %s is random, its descriptors know nothing of places", model)
-            self.weights = UNTRAINED
+            label = UNTRAINED
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(UNTRAINED_SEED)
                 network = create_model(model)
         else:
             chosen = default_weights(model) if str(weights) == "auto" else weights
-            self.weights = Path(chosen).name
+            label = Path(chosen).name
             network = create_model(model, chosen)
-        self._network = network.to(self.device)
-        self._mean = torch.tensor(self.preprocessing.mean, device=self.device).view(3, 1, 1) * 255
-        self._std = torch.tensor(self.preprocessing.std, device=self.device).view(3, 1, 1) * 255
+        self._take(network, model, label, preprocessing, where, arithmetic)
+
+    @classmethod
+    def of_model(
+        cls, model: nn.Module, name: str, *, device: str | None = None, precision: str = "auto"
+    ) -> "Extractor":
+        """Wraps a network that is in memory, for instance one that is being trained.
+
+        Args:
+            model: (B, 3, H, W) normalised -> (B, 512), with its `preprocessing`. It is put into evaluation mode and
+                stays there: who goes on training calls `model.train()`.
+            name: what to call it; need not be one of `list_models()`.
+            device: as for `Extractor`; None leaves the network where it is.
+            precision: as for `Extractor`.
+
+        Returns:
+            An extractor that shares the network's weights. `weights_sha256` is of the weights at its first use; make
+            another extractor once they have changed.
+
+        Raises:
+            UsageError: there is no such device or precision.
+        """
+        extractor = cls.__new__(cls)
+        where = next(model.parameters()).device if device is None else _device(device)
+        preprocessing = model.preprocessing
+        assert isinstance(preprocessing, Preprocessing)
+        extractor._take(model.eval(), name, IN_TRAINING, preprocessing, where, _precision(precision, where))
+        return extractor
+
+    def _take(
+        self,
+        network: nn.Module,
+        name: str,
+        weights: str,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        self.model_name, self.weights = name, weights
+        self.preprocessing, self.device, self.precision = preprocessing, device, precision
+        self.descriptor_dim = DESCRIPTOR_DIM
+        self._network = network.to(device)
+        self._mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1) * 255
+        self._std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1) * 255
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -152,9 +192,7 @@ class Extractor:
         Raises:
             DsformerError: a file is unreadable and `strict` is set, or the network failed.
         """
-        height, width = self.preprocessing.size
-        enough = (_DECODE_AT_LEAST * width, _DECODE_AT_LEAST * height)
-        loaders = (partial(read_picture, path, at_least=enough) for path in paths)
+        loaders = (self.loader(path) for path in paths)
         rows = []
         with closing(self.extract_pictures(loaders, batch_size=batch_size, workers=workers)) as results:
             for _, result in results:
@@ -167,6 +205,11 @@ class Extractor:
                 if on_progress is not None:
                     on_progress(1)
         return np.stack(rows) if rows else np.empty((0, self.descriptor_dim), np.float32)
+
+    def loader(self, path: str | Path) -> Callable[[], Picture]:
+        """What decodes a picture file as large as this network needs it, for `extract_pictures`."""
+        height, width = self.preprocessing.size
+        return partial(read_picture, path, at_least=(_DECODE_AT_LEAST * width, _DECODE_AT_LEAST * height))
 
     def extract_pictures(
         self, loaders: Iterable[Callable[[], Picture]], *, batch_size: int = 8, workers: int = 2

@@ -1,7 +1,229 @@
-"""Placeholder until the command is there."""
+"""`dsformer evaluate`: recall of a model on a data set, of a folder of pictures, or of one map asked about another."""
 
-from argparse import ArgumentParser, _SubParsersAction
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsformer_core.cli.console import answers as console
+from dsformer_core.cli.console import errors, print_json, steps
+from dsformer_core.errors import DsformerError, UsageError
+
+if TYPE_CHECKING:
+    from dsformer_core.evaluation import Benchmark, Evaluation
+
+EXAMPLES = """\
+examples:
+  dsformer evaluate pitts30k --root datasets/ --model dsformer_resnet50
+  dsformer evaluate sf-xl-night --root datasets/ --model dsformer_resnet50 --model gem_resnet50 --output report/
+  dsformer evaluate my_drive/ --model gem_mobilenet_v2         a folder with database/ and queries/
+  dsformer evaluate --database town.map --queries night.map    one map asked about another
+  dsformer evaluate msls-challenge --root datasets/ --model dsformer_resnet50 --submission prediction.zip
+  dsformer evaluate tokyo247 --root datasets/ --check          is the data set where and what it should be?
+  dsformer evaluate --list                                     data sets and their protocols
+
+Descriptors are kept (--cache), so a second run takes seconds, and a run that was interrupted goes on where it was.
+"""
 
 
-def register(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
-    """Adds nothing yet."""
+def register(subparsers: Any) -> None:
+    """Adds `evaluate` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure how well a model recognises places",
+        description="Recall of a model on a benchmark, with confidence intervals, errors and abstention.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "dataset", nargs="?", metavar="DATASET", help="data set by name, or folder with database/ and queries/"
+    )
+    parser.add_argument("--list", action="store_true", help="list the data sets and their protocols")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder below which data sets lie")
+    parser.add_argument("--check", action="store_true", help="only look whether the data set is complete")
+    parser.add_argument("--database", type=Path, metavar="PATH", help="map, or folder of pictures, that is asked")
+    parser.add_argument("--queries", type=Path, metavar="PATH", help="map, or folder of pictures, that asks")
+    parser.add_argument("--model", action="append", metavar="NAME", help="network; several are compared side by side")
+    parser.add_argument(
+        "--weights", action="append", metavar="FILE", help="one for each --model (default: those released for it)"
+    )
+    parser.add_argument(
+        "--radius",
+        type=float,
+        default=25.0,
+        help="metres within which a reference is right, for folders and maps (default: %(default)s)",
+    )
+    parser.add_argument("--zone", metavar="ZONE", help="UTM zone of '@' names without one, e.g. 33N")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write evaluation.json and report.html there")
+    parser.add_argument("--submission", type=Path, metavar="FILE", help="write the MSLS challenge's zip")
+    parser.add_argument(
+        "--submission-keys", type=int, default=20, metavar="N", help="matches per query in it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where descriptors are kept (default: ~/.cache/dsformer/descriptors)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16, float16 (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print every number as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluates and prints what came out."""
+    if arguments.list:
+        _print_datasets()
+        return
+    if _are_maps(arguments):
+        evaluations = [_evaluate_maps(arguments)]
+    else:
+        benchmark = _open(arguments)
+        if arguments.check:
+            _print_check(benchmark, as_json=arguments.json)
+            return
+        evaluations = _evaluate_models(benchmark, arguments)
+    _print(evaluations, as_json=arguments.json)
+    if arguments.submission is not None:
+        _write_submission(evaluations, arguments)
+    if arguments.output is not None:
+        _write_output(evaluations, arguments.output)
+
+
+def _are_maps(arguments: argparse.Namespace) -> bool:
+    given = [path for path in (arguments.database, arguments.queries) if path is not None]
+    if len(given) == 1 or (given and arguments.dataset is not None):
+        raise UsageError("give --database and --queries together, and no DATASET beside them")
+    if not given and arguments.dataset is None:
+        raise UsageError("name a data set, a folder, or --database and --queries; --list shows the data sets")
+    return bool(given) and all((path / "map.yaml").is_file() for path in given)
+
+
+def _open(arguments: argparse.Namespace) -> "Benchmark":
+    from dsformer_core.evaluation import open_benchmark
+    from dsformer_core.evaluation.datasets.folders import open_folders
+    from dsformer_core.geodesy import UtmZone
+
+    zone = UtmZone.parse(arguments.zone) if arguments.zone else None
+    if arguments.database is not None:
+        name = f"{arguments.queries.name} in {arguments.database.name}"
+        return open_folders(arguments.database, arguments.queries, name=name, radius=arguments.radius, zone=zone)
+    return open_benchmark(arguments.dataset, arguments.root, radius=arguments.radius, zone=zone)
+
+
+def _evaluate_maps(arguments: argparse.Namespace) -> "Evaluation":
+    from dsformer_core.evaluation.maps import evaluate_maps
+    from dsformer_core.place_map import PlaceMap
+
+    references, queries = PlaceMap.open(arguments.database), PlaceMap.open(arguments.queries)
+    with steps() as show:
+        return evaluate_maps(references, queries, radius=arguments.radius, on_progress=show)
+
+
+def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "list[Evaluation]":
+    from dsformer_core.evaluation import default_cache, evaluate
+    from dsformer_core.extractor import Extractor
+
+    models = arguments.model or []
+    if not models:
+        raise UsageError("name the network to evaluate: --model NAME")
+    weights = arguments.weights or ["auto"] * len(models)
+    if len(weights) != len(models):
+        raise UsageError(f"{len(models)} --model and {len(weights)} --weights: give one for each, or none")
+
+    def warn(error: DsformerError) -> None:
+        errors.print(str(error), style="yellow", markup=False, highlight=False)
+
+    evaluations = []
+    for model, its_weights in zip(models, weights, strict=True):
+        extractor = Extractor(model, its_weights, device=arguments.device, precision=arguments.precision)
+        with steps() as show:
+            evaluations.append(
+                evaluate(
+                    benchmark,
+                    extractor,
+                    cache=arguments.cache or default_cache(),
+                    batch_size=arguments.batch_size,
+                    workers=arguments.workers,
+                    on_progress=show,
+                    on_unreadable=warn,
+                )
+            )
+    return evaluations
+
+
+def _print_datasets() -> None:
+    from rich.table import Table
+
+    from dsformer_core.evaluation import DATASETS
+
+    table = Table("data set", "what it is")
+    for dataset in DATASETS.values():
+        table.add_row(dataset.name, dataset.summary)
+    console.print(table)
+
+
+def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
+    missing = [
+        str(side.path(row))
+        for side in (benchmark.database, benchmark.queries)
+        for row in range(len(side))
+        if not side.path(row).is_file()
+    ]
+    without = int((~benchmark.answerable).sum()) if benchmark.labelled else None
+    if as_json:
+        print_json(
+            {
+                "benchmark": benchmark.name,
+                "protocol": benchmark.protocol,
+                "references": len(benchmark.database),
+                "queries": len(benchmark.queries),
+                "without_a_right_reference": without,
+                "missing": missing,
+                "notes": list(benchmark.notes),
+            }
+        )
+    else:
+        lines = [
+            f"{benchmark.name}: {benchmark.protocol}",
+            f"{len(benchmark.database):,} references in {benchmark.database.root}",
+            f"{len(benchmark.queries):,} queries in {benchmark.queries.root}",
+        ]
+        if without is not None:
+            lines.append(f"{without:,} queries have no right reference")
+        for line in [*lines, *benchmark.notes]:
+            console.print(line, markup=False, highlight=False)
+    if missing:
+        raise DsformerError(f"{len(missing):,} of the data set's pictures are missing, the first is {missing[0]}")
+
+
+def _print(evaluations: "list[Evaluation]", *, as_json: bool) -> None:
+    if as_json:
+        described = [evaluation.to_dict() for evaluation in evaluations]
+        print_json(described[0] if len(described) == 1 else described)
+        return
+    from dsformer_core.evaluation.tables import print_evaluations
+
+    print_evaluations(evaluations, console)
+
+
+def _write_submission(evaluations: "list[Evaluation]", arguments: argparse.Namespace) -> None:
+    from dsformer_core.evaluation.datasets.msls import write_submission
+
+    if len(evaluations) > 1:
+        raise UsageError("a submission is of one model: give one --model")
+    evaluation = evaluations[0]
+    write_submission(arguments.submission, evaluation.benchmark, evaluation.rows, count=arguments.submission_keys)
+    errors.print(f"wrote {arguments.submission}", markup=False, highlight=False)
+
+
+def _write_output(evaluations: "list[Evaluation]", folder: Path) -> None:
+    from dsformer_core.evaluation.report import write_report
+
+    folder.mkdir(parents=True, exist_ok=True)
+    described = [evaluation.to_dict() for evaluation in evaluations]
+    (folder / "evaluation.json").write_text(
+        json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    write_report(evaluations, folder / "report.html")
+    errors.print(f"wrote {folder / 'evaluation.json'} and {folder / 'report.html'}", markup=False, highlight=False)

@@ -1,0 +1,68 @@
+"""Finding a data set below a folder, and saying what was looked for where it is not there."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.sources.folder import PICTURE_SUFFIXES
+
+
+class LayoutError(DsformerError):
+    """A data set is not there, or not in its place. Says what was looked for and where to get it."""
+
+
+def first_existing(root: Path, candidates: Iterable[str], what: str, source: str) -> Path:
+    """The first of several places below `root` that exists.
+
+    Args:
+        root: where the user says data sets lie.
+        candidates: paths relative to `root`; "." is the root itself.
+        what: what is being looked for, in words.
+        source: where to get it, a sentence.
+
+    Raises:
+        LayoutError: none exists.
+    """
+    candidates = list(candidates)
+    for candidate in candidates:
+        if (path := root / candidate).exists():
+            return path
+    tried = ", ".join(candidate for candidate in candidates if candidate != ".")
+    raise LayoutError(f"{what} not found below {root}: looked for {tried}. {source}")
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """Picture files below a folder, relative POSIX paths, in natural order ("9.jpg" before "10.jpg").
+
+    A list beside the folder (`database_images_paths.txt` for `database/`), which the field's tools use to avoid
+    listing millions of files, is believed.
+
+    Raises:
+        LayoutError: there is no picture.
+    """
+    listed = folder.with_name(f"{folder.name}_images_paths.txt")
+    if listed.is_file():
+        lines = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [Path(os.path.relpath(line, folder) if Path(line).is_absolute() else line).as_posix() for line in lines]
+    else:
+        names = [
+            Path(parent, file).relative_to(folder).as_posix()
+            for parent, folders, files in os.walk(folder, followlinks=True)
+            if _without_hidden(folders)
+            for file in files
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122
+        ]
+    if not names:
+        raise LayoutError(f"{folder}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    return sorted(names, key=_natural)
+
+
+def _without_hidden(folders: list[str]) -> bool:
+    folders[:] = [folder for folder in folders if not folder.startswith(".")]
+    return True
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", name) if run]

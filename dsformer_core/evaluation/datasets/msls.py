@@ -1,0 +1,198 @@
+"""Mapillary Street-Level Sequences: the validation cities under two protocols, and the challenge.
+
+    train_val/{cph,sf}/{query,database}/images/KEY.jpg
+                                       /seq_info.csv  subtask_index.csv  raw.csv  postprocessed.csv
+    test/{miami,athens,...}/{query,database}/images/KEY.jpg
+                                            /seq_info.csv  subtask_index.csv
+
+The tables of one folder belong together row by row. Published "MSLS val" numbers mean one of two query sets, and one
+model can differ by four points between them: the 740 of the official image-to-image task (the sub-task "all", no
+panoramas, and only those that have a reference within 25 m), or all pictures that are no panoramas, about 11,000.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
+from dsformer_core.evaluation.datasets.dataset import Dataset, compared_with_release
+from dsformer_core.evaluation.datasets.folders import open_folders
+from dsformer_core.evaluation.datasets.layout import LayoutError, first_existing
+
+VALIDATION_CITIES = ("cph", "sf")
+TEST_CITIES = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")
+SUBMITTED = 20
+SOURCE = (
+    "MSLS is at https://www.mapillary.com/dataset/places: unpack metadata.zip and the image archives into one folder."
+)
+
+_PARENTS = (".", "msls", "MSLS", "mapillary_sls")
+_RELEASED_QUERIES, _RELEASED_REFERENCES = 740, 18_871
+# Cities lie in UTM zones of their own; this keeps them apart however their coordinates happen to fall.
+_APART = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """The queries or the references of one city."""
+
+    names: list[str]
+    positions: npt.NDArray[np.float64] | None
+
+
+def open_validation(root: Path) -> Benchmark:
+    """The official image-to-image task on the validation cities."""
+    benchmark = _open(root, "train_val", VALIDATION_CITIES, subtask=True)
+    answerable = int(benchmark.answerable.sum())
+    notes = compared_with_release(len(benchmark.database), answerable, (_RELEASED_REFERENCES, _RELEASED_QUERIES))
+    return Benchmark(
+        name="msls-val",
+        protocol="queries of the official sub-task 'all' that have a reference within 25 m (740); right within 25 m",
+        database=benchmark.database,
+        queries=benchmark.queries,
+        headline="answerable",
+        notes=notes,
+    )
+
+
+def open_validation_all(root: Path) -> Benchmark:
+    """Every picture of the validation cities that is no panorama, in Mapillary's layout or the field's '@' layout."""
+    for parent in (*_PARENTS, "msls/images", "images"):
+        folder = root / parent / "val"
+        if (folder / "database").is_dir() and (folder / "queries").is_dir():
+            return open_folders(
+                folder / "database", folder / "queries", name="msls-val-all", protocol=_ALL_PROTOCOL, notes=()
+            )
+    benchmark = _open(root, "train_val", VALIDATION_CITIES, subtask=False)
+    return Benchmark("msls-val-all", _ALL_PROTOCOL, benchmark.database, benchmark.queries)
+
+
+def open_challenge(root: Path) -> Benchmark:
+    """The test cities, whose positions are secret: matches become a submission."""
+    benchmark = _open(root, "test", TEST_CITIES, subtask=True)
+    return Benchmark(
+        name="msls-challenge",
+        protocol=f"sub-task 'all' of the test cities; scored by the challenge's server from {SUBMITTED} keys per query",
+        database=benchmark.database,
+        queries=benchmark.queries,
+        notes=("positions of the test cities are secret: no recall here, write a submission",),
+    )
+
+
+def write_submission(path: Path, benchmark: Benchmark, rows: npt.NDArray[np.int64], *, count: int = SUBMITTED) -> None:
+    """Writes what the challenge's server takes: a zip with one line per query, its key and those of its matches.
+
+    Args:
+        path: the .zip to write.
+        benchmark: an MSLS benchmark.
+        rows: (Q, K) retrieved references, best first.
+        count: keys per query.
+
+    Raises:
+        ValueError: fewer than `count` references were retrieved.
+    """
+    if rows.shape[1] < count:
+        raise ValueError(f"{rows.shape[1]} references per query were retrieved, a submission has {count}")
+    query_keys = [Path(name).stem for name in benchmark.queries.names]
+    keys = np.array([Path(name).stem for name in benchmark.database.names], object)
+    lines = (
+        " ".join([query, *keys[matched[matched >= 0]]])
+        for query, matched in zip(query_keys, rows[:, :count], strict=True)
+    )
+    staged = path.with_name(f".{path.name}.part")
+    try:
+        with zipfile.ZipFile(staged, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("prediction.csv", "\n".join(lines) + "\n")
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _open(root: Path, part: str, cities: tuple[str, ...], *, subtask: bool) -> Benchmark:
+    # Below a folder that holds MSLS, or that is this part of it.
+    city = first_existing(
+        root,
+        [*(f"{parent}/{part}/{cities[0]}" for parent in _PARENTS), cities[0]],
+        f"MSLS's {part}/ with the city {cities[0]}",
+        SOURCE,
+    )
+    folder = city.parent
+    sides = {
+        kind: [_read(folder, city, kind, subtask=subtask, located=part != "test") for city in cities]
+        for kind in ("database", "query")
+    }
+    database, queries = (_pooled(folder, sides[kind]) for kind in ("database", "query"))
+    return Benchmark("msls", "", database, queries, RIGHT_WITHIN_M)
+
+
+def _pooled(folder: Path, sides: list[_Side]) -> Pictures:
+    located = [
+        np.column_stack([side.positions, np.full(len(side.names), number * _APART)])
+        for number, side in enumerate(sides)
+        if side.positions is not None
+    ]
+    return Pictures(folder, [name for side in sides for name in side.names], np.vstack(located) if located else None)
+
+
+def _read(folder: Path, city: str, kind: str, *, subtask: bool, located: bool) -> _Side:
+    below = folder / city / kind
+    if not below.is_dir():
+        raise LayoutError(
+            f"{below}: no such folder; MSLS's {folder.name}/ has {city}/query and {city}/database. {SOURCE}"
+        )
+    keys = _table(below, "seq_info.csv").column("key").to_pylist()
+    kept = np.ones(len(keys), bool)
+    if subtask:
+        kept &= _flags(below, "subtask_index.csv", "all", len(keys))
+    positions = None
+    if located:
+        kept &= ~_flags(below, "raw.csv", "pano", len(keys))
+        table = _same_rows(below, "postprocessed.csv", len(keys))
+        positions = np.column_stack([table.column(axis).to_numpy() for axis in ("easting", "northing")])[kept]
+    return _Side([f"{city}/{kind}/images/{keys[row]}.jpg" for row in np.flatnonzero(kept)], positions)
+
+
+def _flags(folder: Path, name: str, column: str, count: int) -> npt.NDArray[np.bool_]:
+    values = _same_rows(folder, name, count).column(column).to_pylist()
+    return np.array([str(value).strip().lower() in ("true", "1", "1.0") for value in values], bool)
+
+
+def _same_rows(folder: Path, name: str, count: int) -> pa.Table:
+    table = _table(folder, name)
+    if table.num_rows != count:
+        raise LayoutError(
+            f"{folder / name} has {table.num_rows} rows, seq_info.csv has {count}: unpack metadata.zip again"
+        )
+    return table
+
+
+def _table(folder: Path, name: str) -> pa.Table:
+    if not (folder / name).is_file():
+        raise LayoutError(f"{folder / name} is missing: it comes with MSLS's metadata. {SOURCE}")
+    needed = {"seq_info.csv": ["key"], "subtask_index.csv": ["all"], "raw.csv": ["pano"]}
+    columns = needed.get(name, ["easting", "northing"])
+    # A key can look like a number.
+    options = csv.ConvertOptions(include_columns=columns, column_types={"key": pa.string()})
+    try:
+        return csv.read_csv(folder / name, convert_options=options)
+    except (pa.ArrowException, KeyError) as error:
+        raise LayoutError(f"{folder / name} is not MSLS's: {error}") from error
+
+
+_ALL_PROTOCOL = "all pictures of the two validation cities that are no panoramas; right within 25 m"
+
+DATASETS = [
+    Dataset("msls-val", "MSLS validation, the 740 official queries; 25 m", SOURCE, open_validation),
+    Dataset(
+        "msls-val-all",
+        "MSLS validation, all pictures but panoramas (about 11,000 queries); 25 m",
+        SOURCE,
+        open_validation_all,
+    ),
+    Dataset("msls-challenge", "MSLS test cities; writes the challenge's submission", SOURCE, open_challenge),
+]

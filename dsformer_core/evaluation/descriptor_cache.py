@@ -1,0 +1,248 @@
+"""Descriptors of a benchmark's pictures, kept on disk so that they are computed once.
+
+A folder of the cache belongs to one list of files seen through one network; its name is a digest of both:
+
+    descriptors.npy      (N, D) float32, read memory-mapped; NaN in the rows of unreadable pictures
+    description.json     what they are of, and a digest of every file's size and time of change
+
+While it is being made the file is called `descriptors.part.npy`. It only grows, in chunks that are on the disk before
+the next begins, so what a killed or interrupted run leaves is whole rows to go on from. A file that changed since makes
+its list's descriptors stale; they are computed anew in place.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.evaluation.benchmark import Pictures
+from dsformer_core.extractor import Descriptors, Extractor
+
+FOLDER_VARIABLE = "DSFORMER_DESCRIPTORS"
+
+_CHUNK = 512
+_FORMAT = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Progress = Callable[[int], None]
+
+
+def default_cache() -> Path:
+    """Where descriptors are kept when nobody says: $DSFORMER_DESCRIPTORS, or ~/.cache/dsformer/descriptors."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "dsformer" / "descriptors")
+
+
+def describe(
+    pictures: Pictures,
+    extractor: Extractor,
+    cache: Path | None,
+    *,
+    batch_size: int = 8,
+    workers: int = 2,
+    on_progress: Progress = lambda count: None,
+    on_unreadable: Callable[[DsformerError], None] = lambda error: None,
+) -> npt.NDArray[np.float32]:
+    """Descriptors of all pictures, from the cache as far as they are there.
+
+    Args:
+        pictures: the files.
+        extractor: the network.
+        cache: folder of all caches; None computes in memory and keeps nothing.
+        batch_size: pictures that enter the network at a time.
+        workers: threads that decode.
+        on_progress: called with the number of pictures finished since its last call, those found in the cache included.
+        on_unreadable: called for each picture that cannot be read.
+
+    Returns:
+        (N, D) float32; memory-mapped and read-only where it comes from the cache; NaN for unreadable pictures.
+
+    Raises:
+        DsformerError: the network failed, or the disk is full (what was finished by then is kept).
+    """
+
+    def compute(first: int) -> "_Described":
+        return _Described(pictures, extractor, first, batch_size, workers, on_unreadable)
+
+    if cache is None:
+        described = np.empty((len(pictures), extractor.descriptor_dim), np.float32)
+        with closing(compute(0)) as rows:
+            for start in range(0, len(pictures), _CHUNK):
+                chunk = rows.next(_CHUNK)
+                described[start : start + len(chunk)] = chunk
+                on_progress(len(chunk))
+        return described
+    kept = KeptDescriptors(cache, pictures, extractor)
+    try:
+        if not kept.complete:
+            done = kept.begin()
+            on_progress(done)
+            with closing(compute(done)) as rows:
+                while done < len(pictures):
+                    chunk = rows.next(_CHUNK)
+                    kept.append(chunk)
+                    done += len(chunk)
+                    on_progress(len(chunk))
+            kept.finish()
+        else:
+            on_progress(len(pictures))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DsformerError(
+            f"{kept.folder}: {os.strerror(error.errno)}; what is described so far is kept: free some space and run "
+            "again, or name another --cache"
+        ) from error
+    return kept.open()
+
+
+class KeptDescriptors:
+    """One folder of the cache.
+
+    Attributes:
+        folder: where it lies.
+        complete: whether every picture is described and no file has changed since.
+    """
+
+    def __init__(self, cache: Path, pictures: Pictures, extractor: Extractor) -> None:
+        """Looks what is there; writes nothing."""
+        self._shape = (len(pictures), extractor.descriptor_dim)
+        self._identity = _identity(pictures, extractor)
+        key = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
+        self.folder = cache / f"{extractor.model_name}-{pictures.root.name}-{key[:16]}"
+        self._whole, self._part = self.folder / "descriptors.npy", self.folder / "descriptors.part.npy"
+        self._description = self.folder / "description.json"
+        self._state = self._identity | {"state_of_files": _state_of_files(pictures)}
+        self._same_files = self._read_description() == self._state
+        self.complete = self._same_files and self._whole.is_file() and self._whole.stat().st_size == self._size
+
+    def begin(self) -> int:
+        """Makes ready to append; returns how many rows are there already."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._same_files:
+            self._whole.unlink(missing_ok=True)
+            self._part.unlink(missing_ok=True)
+            _write_whole(self._description, json.dumps(self._state, indent=2))
+        if not self._part.is_file() or self._part.stat().st_size < len(self._header):
+            self._part.write_bytes(self._header)
+        done = (self._part.stat().st_size - len(self._header)) // self._row_bytes
+        os.truncate(self._part, len(self._header) + done * self._row_bytes)
+        return done
+
+    def append(self, rows: Descriptors) -> None:
+        """Writes further rows; they are on the disk when it returns."""
+        with self._part.open("ab") as file:
+            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self) -> None:
+        """Gives the file its name, once all rows are there."""
+        self._part.replace(self._whole)
+
+    def open(self) -> npt.NDArray[np.float32]:
+        """The descriptors, memory-mapped."""
+        return np.load(self._whole, mmap_mode="r", allow_pickle=False)
+
+    @property
+    def _header(self) -> bytes:
+        """Of a .npy file that has all rows, so that nothing is left to do but to append them."""
+        buffer = BytesIO()
+        description = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(buffer, description)
+        return buffer.getvalue()
+
+    @property
+    def _row_bytes(self) -> int:
+        return 4 * self._shape[1]
+
+    @property
+    def _size(self) -> int:
+        return len(self._header) + self._shape[0] * self._row_bytes
+
+    def _read_description(self) -> Any:
+        try:
+            return json.loads(self._description.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+
+class _Described:
+    """Descriptors of pictures from one row on, taken a number at a time; unreadable ones as NaN."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        extractor: Extractor,
+        first: int,
+        batch_size: int,
+        workers: int,
+        on_unreadable: Callable[[DsformerError], None],
+    ) -> None:
+        loaders = (extractor.loader(pictures.path(row)) for row in range(first, len(pictures)))
+        self._results = extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)
+        self._unreadable = np.full(extractor.descriptor_dim, np.nan, np.float32)
+        self._on_unreadable = on_unreadable
+
+    def next(self, count: int) -> Descriptors:
+        rows = []
+        for _, result in islice(self._results, count):
+            if isinstance(result, DsformerError):
+                self._on_unreadable(result)
+                result = self._unreadable
+            rows.append(result)
+        return np.stack(rows)
+
+    def close(self) -> None:
+        self._results.close()
+
+
+def _identity(pictures: Pictures, extractor: Extractor) -> dict[str, Any]:
+    """What descriptors depend on, apart from what is in the files."""
+    preprocessing = extractor.preprocessing
+    return {
+        "format": _FORMAT,
+        "model": extractor.model_name,
+        "weights_sha256": extractor.weights_sha256,
+        "precision": extractor.precision,
+        "preprocessing": [list(preprocessing.size), list(preprocessing.mean), list(preprocessing.std)],
+        "pictures": str(pictures.root.resolve()),
+        "count": len(pictures),
+        "names_sha256": _digest(pictures.names),
+    }
+
+
+def _state_of_files(pictures: Pictures) -> str:
+    """Digest of every file's size and time of change; a missing file is a state, too."""
+
+    def states() -> Any:
+        for row in range(len(pictures)):
+            try:
+                status = pictures.path(row).stat()
+                yield f"{status.st_size} {status.st_mtime_ns}"
+            except OSError:
+                yield "missing"
+
+    return _digest(states())
+
+
+def _digest(lines: Sequence[str] | Any) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    staged = path.with_name(f".{path.name}.part")
+    staged.write_text(text, encoding="utf-8")
+    staged.replace(path)

@@ -1,0 +1,86 @@
+"""One place map asked about the references of another: an evaluation that needs no pictures and no network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
+from dsformer_core.evaluation.evaluation import RETRIEVED, Evaluation, Steps
+from dsformer_core.geodesy import to_utm
+from dsformer_core.localization import LocalizationConfig, localize
+from dsformer_core.place_map import Matches, PlaceMap
+
+_QUERIES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class MapPictures(Pictures):
+    """The references of a place map; a picture is its thumbnail, or the original where the map has none."""
+
+    place_map: PlaceMap | None = None
+
+    def path(self, row: int) -> Path:
+        """The file of one picture; it need not be there any more."""
+        assert self.place_map is not None
+        return self.place_map.thumbnail_path(row) or Path(self.place_map.images[row])
+
+
+def map_benchmark(references: PlaceMap, queries: PlaceMap, *, radius: float = RIGHT_WITHIN_M) -> Benchmark:
+    """The benchmark that two maps make, positions in the zone of the references."""
+    asked = queries.utm
+    if queries.zone != references.zone:
+        asked = to_utm(queries.latitude, queries.longitude, references.zone)
+    return Benchmark(
+        name=f"{queries.name} in {references.name}",
+        protocol=f"every reference of {queries.name} asked in {references.name}; right within {radius:g} m",
+        database=MapPictures(references.directory, references.ids, references.utm, references),
+        queries=MapPictures(queries.directory, queries.ids, asked, queries),
+        radius=radius,
+    )
+
+
+def evaluate_maps(
+    references: PlaceMap,
+    queries: PlaceMap,
+    *,
+    radius: float = RIGHT_WITHIN_M,
+    retrieve: int = RETRIEVED,
+    on_progress: Steps = lambda step, done, total: None,
+) -> Evaluation:
+    """Searches one map for every descriptor of another.
+
+    Args:
+        references: the map that is asked.
+        queries: the map whose references ask.
+        radius: metres within which a reference is right.
+        retrieve: references per query.
+        on_progress: called with what is being counted, how many are finished, and the total.
+
+    Returns:
+        The evaluation, with the probability of each query's best hypothesis by the references' calibration.
+
+    Raises:
+        MapError: the maps were made with different networks.
+    """
+    references.check_model(queries.model_name, queries.weights_sha256)
+    config = LocalizationConfig()
+    rows, similarities, probabilities = [], [], []
+    for start in range(0, queries.count, _QUERIES_AT_ONCE):
+        asked = np.asarray(queries.descriptors[start : start + _QUERIES_AT_ONCE], np.float32)
+        matches = references.search(asked, k=retrieve)
+        rows.append(matches.indices)
+        similarities.append(matches.similarities)
+        for found, similar in zip(matches.indices, matches.similarities, strict=True):
+            first = Matches(found[None, : config.top_k], similar[None, : config.top_k])
+            probabilities.append(localize(first, references, config)[0].probability)
+        on_progress("asking the map", start + len(asked), queries.count)
+    return Evaluation(
+        benchmark=map_benchmark(references, queries, radius=radius),
+        model=references.model_name,
+        weights=references.weights,
+        weights_sha256=references.weights_sha256,
+        rows=np.vstack(rows),
+        similarities=np.vstack(similarities),
+        probabilities=np.array(probabilities),
+    )
