@@ -123,6 +123,19 @@ def _decode(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> 
     if at_least is not None:
         # The longer side for both, because the picture may yet be turned.
         image.draft(image.mode, (max(at_least), max(at_least)))
+    return upright_rgb(image, name)
+
+
+def upright_rgb(image: Image.Image, name: str) -> Picture:
+    """The pixels of an image of `open_picture`, as `read_picture` gives them; for who asked for a scale of its own.
+
+    Args:
+        image: opened, perhaps with a reduced scale asked for (`PIL.Image.Image.draft`).
+        name: what messages call it.
+
+    Raises:
+        PictureError: its samples have no agreed brightness.
+    """
     image.load()
     # Asked after loading: Pillow turns a TIFF while it loads it, and then no longer says that it should be.
     upright = _UPRIGHT.get(_orientation(image))
