@@ -1,0 +1,67 @@
+"""Batches from disk: processes that load and decode while the device computes."""
+
+from collections.abc import Iterator
+from itertools import cycle, islice
+
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dsformer_core.errors import UsageError
+from dsformer_core.training.data import ClassPictures, ClassSampler
+from dsformer_core.training.interruption import leave_signals_to_the_parent
+from dsformer_core.training.recipe import Recipe
+
+
+def endless_batches(
+    pictures: ClassPictures, recipe: Recipe, fabric: Fabric, *, epoch: int, group: int, view: int, first: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share of every batch of an epoch, in `schedule.accumulate` parts each, for ever.
+
+    Args:
+        pictures: of one view of a group.
+        recipe: says how many at a time, and how many processes load.
+        fabric: knows which of how many processes this is.
+        epoch: from 0; with group, view and the recipe's seed it decides the order.
+        group: of the epoch.
+        view: of the group.
+        first: iteration of the epoch to begin at.
+
+    Returns:
+        An iterator over (B, 3, H, W) uint8 pictures and their (B,) int64 classes.
+    """
+    schedule = recipe.schedule
+    draws = ClassSampler(
+        len(pictures),
+        seed=schedule.seed,
+        epoch=epoch,
+        group=group,
+        view=view,
+        start=first * schedule.batch_size,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    share = schedule.batch_size // fabric.world_size
+    loader = DataLoader(
+        pictures,
+        batch_size=share // schedule.accumulate,
+        sampler=cycle(islice(draws, share)) if schedule.overfit else draws,
+        num_workers=recipe.data.workers,
+        pin_memory=fabric.device.type == "cuda",
+        worker_init_fn=leave_signals_to_the_parent,
+    )
+    return iter(loader)
+
+
+def check_batch_size(recipe: Recipe, processes: int) -> None:
+    """Makes sure that a batch can be shared out evenly: otherwise some pictures would count more than others.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    batch, accumulate = recipe.schedule.batch_size, recipe.schedule.accumulate
+    if batch % (processes * accumulate):
+        raise UsageError(
+            f"schedule.batch_size: {batch} pictures cannot be shared out over {processes} processes with "
+            f"{accumulate} parts each; choose a multiple of {processes * accumulate}"
+        )

@@ -1,0 +1,63 @@
+"""The Large Margin Cosine Loss (CosFace: Wang et al., CVPR 2018) and the classifiers that it trains along."""
+
+import torch
+from pytorch_metric_learning.losses import CosFaceLoss
+from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
+from torch import Tensor, nn
+
+from dsformer_core.models import DESCRIPTOR_DIM
+from dsformer_core.training.recipe import LossRecipe
+
+
+class Classifier(nn.Module):
+    """The classes of one group, seen from one side, with an optimiser of their own.
+
+    With descriptor d of class y and a unit vector w_j per class,
+
+        loss = -log( exp(s (cos(d, w_y) - m)) / (exp(s (cos(d, w_y) - m)) + sum over j != y of exp(s cos(d, w_j))) )
+
+    In pytorch-metric-learning's `CosFaceLoss` the paper's s is called `scale` and m `margin`; its margin is subtracted
+    from the cosine itself (for `ArcFaceLoss` of the same library it would be an angle in degrees). The library's own
+    defaults are 64 and 0.35.
+
+    The vectors start with Xavier's uniform distribution instead of the library's normal one. Their length does not
+    matter to the loss but sets how far a step of Adam turns them: 0.01 is right for vectors this short, and would
+    hardly move vectors whose entries are of the order of one.
+
+    Args:
+        classes: how many.
+        recipe: scale and margin.
+        learning_rate: of the classifier's own Adam.
+    """
+
+    def __init__(self, classes: int, recipe: LossRecipe, learning_rate: float) -> None:
+        super().__init__()
+        self.loss = CosFaceLoss(
+            num_classes=classes,
+            embedding_size=DESCRIPTOR_DIM,
+            scale=recipe.scale,
+            margin=recipe.margin,
+            weight_init_func=TorchInitWrapper(nn.init.xavier_uniform_),
+        )
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """(512, classes), one column per class."""
+        return self.loss.W
+
+    def forward(self, descriptors: Tensor, classes: Tensor) -> Tensor:
+        """(B, 512) and (B,) int64 -> the mean loss of the batch, a scalar.
+
+        In float32 whatever surrounds it: scaled by 100, half precision would round the cosines to steps of 0.1 in the
+        exponent, and the library would turn its weights into the descriptors' type for good.
+        """
+        with torch.autocast(descriptors.device.type, enabled=False):
+            return self.loss(descriptors.float(), classes)
+
+    def move(self, device: torch.device) -> None:
+        """Takes weights and optimiser to a device: only the group in training lies where memory is scarce."""
+        self.to(device)
+        for state in self.optimizer.state.values():
+            # Adam counts its steps on the CPU, whatever the device of the weights.
+            state.update({key: value.to(device) for key, value in state.items() if key != "step"})

@@ -1,0 +1,231 @@
+"""Recipes: every hyper-parameter of a training, with its default and what it does. On disk, a YAML file.
+
+A recipe may extend another: ``base: dsformer_resnet50.yaml`` (relative to the file) is read first and the file's own
+values replace single values of it. Keys that nobody knows are an error, wherever they come from.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dsformer_core.errors import UsageError
+
+BASE = "base"
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=32)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRecipe(_Section):
+    """The network, what it starts from, and which of it is trained."""
+
+    name: str  # one of dsformer_core.models.list_models()
+    weights: str | None = None  # file, or name of released weights ("imagenet", "dinov2", ...); None: random
+    options: dict[str, Any] = {}  # of the architecture, e.g. layers: 2, or drop_ratio: 0.1 (DropKey)
+    freeze_early: bool = True  # all but the last two stages/blocks, where the model says which those are
+    freeze: tuple[str, ...] = ()  # more to freeze: prefixes of parameter names, e.g. features.0
+
+
+class DataRecipe(_Section):
+    """What the pictures are and how they are loaded."""
+
+    partition: dict[str, Any] = {}  # what the partition must have been built with, e.g. focal_distance: 15
+    size: tuple[Side, Side] | None = None  # height and width in pixels that enter the network; None: the model's own
+    aspect: Literal["keep", "squeeze"] = "keep"  # crops of panoramas undistorted, or as the official code makes them
+    workers: Annotated[int, Field(ge=0)] = 4  # processes that load, per device and view
+
+
+class LossRecipe(_Section):
+    """The Large Margin Cosine Loss (CosFace); the paper gives neither number, these are EigenPlaces'."""
+
+    scale: Annotated[float, Field(gt=0)] = 100.0  # s
+    margin: Annotated[float, Field(ge=0, lt=2)] = 0.4  # m, a difference of cosines
+
+
+class OptimizerRecipe(_Section):
+    """Adam for the model, an Adam of its own for every classifier."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    backbone_learning_rate: Annotated[float, Field(ge=0)] | None = None  # of the pre-trained part; None: the same
+    classifier_learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    warmup_iterations: Annotated[int, Field(ge=0)] = 0  # the model's rates rise linearly from 0
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine: the model's rates fall to 0 until the last iteration
+
+
+class ScheduleRecipe(_Section):
+    """How long, how much at a time, how precisely."""
+
+    epochs: Annotated[int, Field(ge=1)] = 40  # one group each, in rotation
+    iterations_per_epoch: Annotated[int, Field(ge=1)] = 10_000
+    batch_size: Annotated[int, Field(ge=1)] = 32  # per view and iteration, over all devices
+    accumulate: Annotated[int, Field(ge=1)] = 1  # in how many parts each device works its share off
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # auto: float16 on CUDA, else float32
+    seed: Annotated[int, Field(ge=0)] = 0
+    overfit: Annotated[int, Field(ge=0)] = 0  # N > 0: the same N pictures per view in every iteration, not augmented
+    max_skipped: Annotated[int, Field(ge=1)] = 20  # iterations in a row without finite gradients, then it stops
+    log_every: Annotated[int, Field(ge=1)] = 100  # iterations between lines of the log
+    save_every: Annotated[int, Field(ge=1)] = 10_000  # iterations between resume states; each epoch's end has one too
+
+
+class AugmentationRecipe(_Section):
+    """What happens to each picture on its way to the network, each with random numbers of its own.
+
+    Pairs are the ends of a range that is drawn from uniformly. Sizes are shares of the picture's.
+    """
+
+    brightness: Annotated[float, Field(ge=0)] = 0.7  # factor 1 - b to 1 + b; so are contrast and saturation
+    contrast: Annotated[float, Field(ge=0)] = 0.7
+    saturation: Annotated[float, Field(ge=0)] = 0.7
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.5  # turned by -h to +h of the circle
+    crop_scale: tuple[Probability, Probability] = (0.5, 1.0)  # share of the area that a random crop keeps
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # of the crop's width to its height, before it is resized back
+
+    grey_probability: Probability = 0.0
+    darkness_probability: Probability = 0.0  # to night: gamma, less light, then the sensor's noise and colour cast
+    darkness_gamma: tuple[float, float] = (1.0, 2.5)
+    darkness_gain: tuple[float, float] = (0.15, 0.8)
+    darkness_cast: Annotated[float, Field(ge=0, lt=1)] = 0.3  # each channel's gain varies by this share
+    gamma_probability: Probability = 0.0  # a tone curve, brighter or darker
+    gamma: tuple[float, float] = (0.5, 2.0)
+    blur_probability: Probability = 0.0
+    blur_sigma: tuple[float, float] = (0.002, 0.01)  # shares of the height
+    noise_probability: Probability = 0.0
+    noise_sigma: tuple[float, float] = (0.01, 0.08)  # of values in [0, 1]
+    perspective_probability: Probability = 0.0
+    perspective: Probability = 0.2  # how far corners move
+    rotation_probability: Probability = 0.0
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 5.0
+    erase_probability: Probability = 0.0
+    erase_scale: tuple[Probability, Probability] = (0.02, 0.2)  # share of the area
+
+
+class ValidationRecipe(_Section):
+    """Recall on places not trained on, after every `every`-th epoch."""
+
+    every: Annotated[int, Field(ge=1)] = 1
+    radius: Annotated[float, Field(gt=0)] = 25.0  # metres within which a reference is the right place
+
+
+class Recipe(_Section):
+    """All there is to set."""
+
+    model: ModelRecipe
+    data: DataRecipe = DataRecipe()
+    loss: LossRecipe = LossRecipe()
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    validation: ValidationRecipe = ValidationRecipe()
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> "Recipe":
+        for name, value in self.augmentation:
+            if isinstance(value, tuple) and value[0] > value[1]:
+                raise ValueError(f"augmentation.{name}: {value[0]} is more than {value[1]}")
+        return self
+
+    def to_yaml(self) -> str:
+        """The recipe with every value, as YAML that `load_recipe` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+# What a resumed training may change, because its weights do not depend on it.
+FREE_KEYS = {"data.workers", "schedule.log_every", "schedule.save_every", "schedule.max_skipped"}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        path: YAML file.
+        overrides: ``section.key=value``, the value in YAML; they win over the file.
+
+    Raises:
+        UsageError: no such file, no YAML, a key that nobody knows (names the nearest that somebody does), a value that
+            is not allowed.
+    """
+    values = _read(path, ())
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {override}: expected section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {override}: the value is not YAML") from error
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = _merged(values, value)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_one_line(error)}") from error
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """Keys, as ``section.key``, in which two recipes differ and which decide what the weights become.
+
+    More epochs than before are no difference where the learning rate does not depend on their number.
+    """
+    ours, theirs = dict(_leaves(one.model_dump())), dict(_leaves(other.model_dump()))
+    free = FREE_KEYS | ({"schedule.epochs"} if one.optimizer.schedule == "constant" else set())
+    return [key for key in ours.keys() | theirs.keys() if key not in free and ours.get(key) != theirs.get(key)]
+
+
+def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in extended_by:
+        raise UsageError(f"{path}: extends itself through `{BASE}`")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: not a recipe: expected sections such as `model:`")
+    if BASE in values:
+        return _merged(_read(path.parent / str(values.pop(BASE)), (*extended_by, path.resolve())), values)
+    return values
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _leaves(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield above + key, value
+
+
+def _known_keys() -> list[str]:
+    sections = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    return [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]  # type: ignore[union-attr]
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] != "extra_forbidden":
+        message = first["msg"].removeprefix("Value error, ")
+        shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+        return f"{key}: {message}{shown}{more}" if key else message
+    known = [*_known_keys(), *Recipe.model_fields]
+    same_name = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    nearest = same_name or difflib.get_close_matches(key, known, n=1, cutoff=0)
+    return f"there is no {key}; the nearest is {nearest[0]}{more}"

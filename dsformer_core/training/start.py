@@ -1,0 +1,144 @@
+"""From a recipe and paths to a trainer that is ready to go."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.strategies import DDPStrategy
+
+from dsformer_core.errors import UsageError
+from dsformer_core.models import DescriptorModel, create_model
+from dsformer_core.training.data import TrainingData, open_training_data
+from dsformer_core.training.loading import check_batch_size
+from dsformer_core.training.recipe import Recipe
+from dsformer_core.training.run_directory import RunDirectory
+from dsformer_core.training.trainer import Trainer
+from dsformer_core.training.validation import validation
+
+# Other processes wait while the first one validates or writes; what the default allows is too short for large cities.
+PATIENCE = timedelta(hours=4)
+
+
+def start(
+    recipe: Recipe,
+    data_path: Path,
+    output: Path | None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    validate: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Trainer:
+    """Opens the data, makes the model, and makes or opens the run directory.
+
+    Args:
+        recipe: what to do.
+        data_path: a partition directory, a subset, or a GSV-Cities root.
+        output: the run directory; None to write nothing.
+        device: "auto", "cpu" or "cuda". Under torchrun each process takes its own.
+        resume: go on with the training in `output`.
+        validate: folder with ``database`` and ``queries``, whose recall is measured after epochs.
+        report: takes lines for people, in the first process.
+
+    Raises:
+        UsageError: the recipe does not fit data, model or devices, or there is something else in `output`.
+        DsformerError: data or weights are missing, or cannot be read.
+    """
+    run = RunDirectory(output) if output else None
+    if run and resume:
+        run.check_recipe(recipe)
+    fabric, scaler = devices(recipe, device)
+    check_batch_size(recipe, fabric.world_size)
+    model = make_model(recipe)
+    data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
+    trainer = Trainer(
+        recipe,
+        model,
+        data,
+        run,
+        fabric,
+        scaler,
+        validate=validation(validate, model, recipe.validation, fabric.device) if validate else None,
+        report=report if fabric.is_global_zero else lambda line: None,
+    )
+    if run and resume:
+        trainer.resume()
+    elif run:
+        if fabric.is_global_zero:
+            run.create(recipe, _facts(data_path, data, fabric))
+        # A disk that cannot hold the state shows itself now, not after the first epoch.
+        trainer.save_state()
+    if run and fabric.is_global_zero:
+        run.open_logs(trainer.iteration)
+    fabric.barrier()
+    return trainer
+
+
+def make_model(recipe: Recipe) -> DescriptorModel:
+    """The network of a recipe, with the weights that it starts from, at the size that it is trained with.
+
+    Raises:
+        UsageError: there is no such model, option or weights.
+        DsformerError: the weights are not on this machine; the message says how to get them.
+    """
+    torch.manual_seed(recipe.schedule.seed)
+    model = create_model(recipe.model.name, recipe.model.weights, **recipe.model.options)
+    if recipe.data.size is not None:
+        model.preprocessing = replace(model.preprocessing, size=recipe.data.size)
+    return model
+
+
+def devices(recipe: Recipe, device: str) -> tuple[Fabric, torch.amp.GradScaler]:
+    """The processes of this training, launched, and what scales their gradients.
+
+    One process on one device; under torchrun, as many as it started, on all the machines it started them.
+
+    Raises:
+        UsageError: there is no such device, or it does not compute in the recipe's precision.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {device}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: there is no usable CUDA device")
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    precision = recipe.schedule.precision
+    if precision == "auto":
+        precision = "float16" if cuda else "float32"
+    if precision == "float16" and not cuda:
+        raise UsageError("schedule.precision: float16 needs a CUDA device; choose float32 or bfloat16")
+
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    scaler = torch.amp.GradScaler("cuda", enabled=precision == "float16")
+    kind = "cuda" if cuda else "cpu"
+    plugins: list[Any] = {
+        "float32": [],
+        "float16": [MixedPrecision("16-mixed", kind, scaler)],
+        "bfloat16": [MixedPrecision("bf16-mixed", kind)],
+    }[precision]
+    processes, processes_here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    fabric = Fabric(
+        accelerator=kind,
+        devices=processes_here,
+        num_nodes=processes // processes_here,
+        strategy=DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto",
+        plugins=plugins,
+    )
+    fabric.launch()
+    return fabric, scaler
+
+
+def _facts(data_path: Path, data: TrainingData, fabric: Fabric) -> dict[str, object]:
+    name = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "CPU"
+    return {
+        "data": str(data_path.resolve()),
+        "classes": [[len(view) for view in group] for group in data.groups],
+        "device": name,
+        "processes": fabric.world_size,
+    }
