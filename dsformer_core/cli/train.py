@@ -56,7 +56,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--validate",
         type=Path,
         metavar="DIR",
-        help="folder with database/ and queries/ (EXIF or '@' names): recall after every epoch, and the best model kept",
+        help="folder with database/ and queries/ (EXIF or '@' names): recall after every epoch; the best model is kept",
     )
     parser.add_argument(
         "--overfit", type=int, metavar="N", help="one epoch on the same N pictures per view, not augmented"
