@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.clustering.config import BlockClusteringConfig
-from dsformer_core.clustering.directions import focal_points, street_directions
+from dsformer_core.clustering.directions import look_from, street_directions
 from dsformer_core.clustering.exclusion import exclude
 from dsformer_core.clustering.group import Group, Rows
 from dsformer_core.clustering.positions import check_headings, check_positions
@@ -87,8 +87,11 @@ def _clusters(
     except ImportError as error:
         raise DsformerError("clustering needs numba: pip install 'dsformer_ros[train]'") from error
 
+    # What is closer than classes may be is one place; without such a limit, what lies in strips side by side.
+    next_street = max(config.min_distance, config.block_width)
+
     def classes_of(strip: Strip) -> list[_Class]:
-        labels = cluster_strip(strip.along, strip.across, config.min_cluster_size, config.min_samples, True)
+        labels = cluster_strip(strip.along, strip.across, config.min_cluster_size, config.min_samples, next_street)
         kept, peaks = keep_around_peaks(strip.along, strip.across, labels, config.radius, config.min_images)
         return [_Class(strip.rows[kept == label], positions[strip.rows[peak]]) for label, peak in enumerate(peaks)]
 
@@ -132,25 +135,21 @@ def _as_groups(
     config: BlockClusteringConfig,
     headings: Array | None,
 ) -> list[Group]:
-    flat = [np.sort(one.rows) for classes in chosen for one in classes]
-    streets = iter(street_directions(positions, flat, config.direction, headings))
+    """Classes of sorted positions as groups of the caller's rows, with their focal points."""
+    # Back in the sorted order, in which sums do not depend on the caller's.
+    members = [[np.sort(one.rows) for one in classes] for classes in chosen]
+    streets = street_directions(positions, [rows for group in members for rows in group], config.direction, headings)
     groups = []
-    for classes in chosen:
-        points = [
-            focal_points(
-                positions[np.sort(one.rows)],
-                config.focal_distance,
-                street=next(streets),
-                lateral_side=config.lateral_side,
-            )
-            for one in classes
-        ]
+    for classes, own in zip(chosen, members, strict=True):
+        centres = np.array([positions[rows].mean(axis=0) for rows in own]).reshape(-1, 2)
+        lateral, frontal = look_from(centres, streets[: len(own)], config.focal_distance, config.lateral_side)
+        streets = streets[len(own) :]
         groups.append(
             Group(
-                classes=[np.sort(order[one.rows]) for one in classes],
+                classes=[np.sort(order[rows]) for rows in own],
                 peaks=np.array([one.peak for one in classes]).reshape(-1, 2),
-                lateral=np.array([lateral for lateral, _ in points]).reshape(-1, 2),
-                frontal=np.array([frontal for _, frontal in points]).reshape(-1, 2),
+                lateral=lateral,
+                frontal=frontal,
             )
         )
     return groups

@@ -25,8 +25,13 @@ def street_directions(utm: Array, classes: Sequence[Rows], rule: str, headings_d
     if rule == "singular_vectors":
         return eastward(np.array([principal_axis(utm[rows]) for rows in classes]).reshape(-1, 2))
     angles: Array = np.full(len(classes), np.nan)
+    if not classes:
+        return angles.reshape(0, 2)
     if rule == "headings" and headings_deg is not None:
-        angles = np.array([_mean_axis(np.asarray(headings_deg, np.float64)[rows]) for rows in classes])
+        from dsformer_core.clustering.headings import heading_directions
+
+        starts = np.cumsum([0, *map(len, classes)])
+        angles = heading_directions(np.asarray(headings_deg, np.float64)[np.concatenate(classes)], starts)
     if (blind := np.flatnonzero(np.isnan(angles))).size:
         from dsformer_core.clustering.surroundings import surrounding_directions
 
@@ -67,10 +72,17 @@ def focal_points(
         Lateral and frontal focal point, each (2,) metres. The frontal one lies towards the street's eastern end.
     """
     locations = np.asarray(locations, np.float64)
-    ahead = eastward(np.asarray(principal_axis(locations) if street is None else street, np.float64))
-    left = np.array([-ahead[1], ahead[0]])
-    centre = locations.mean(axis=0)
-    return centre + distance * (left if lateral_side == "north" else -left), centre + distance * ahead
+    direction = eastward(np.asarray(principal_axis(locations) if street is None else street, np.float64))
+    return look_from(locations.mean(axis=0), direction, distance, lateral_side)
+
+
+def look_from(centres: Array, streets: Array, distance: float, lateral_side: str) -> tuple[Array, Array]:
+    """Equation 9 for many classes: lateral and frontal focal points, each (..., 2), of `centres` (..., 2).
+
+    `streets` (..., 2) are unit vectors as `eastward` makes them.
+    """
+    left = np.stack([-streets[..., 1], streets[..., 0]], axis=-1)
+    return centres + distance * (left if lateral_side == "north" else -left), centres + distance * streets
 
 
 def eastward(directions: Array) -> Array:
@@ -79,12 +91,3 @@ def eastward(directions: Array) -> Array:
     # A hair west of north counts as north: what rounding decides must not decide on which side a camera looks.
     west = (unit[..., :1] < -1e-9) | ((np.abs(unit[..., :1]) <= 1e-9) & (unit[..., 1:] < 0))
     return np.where(west, -unit, unit)
-
-
-def _mean_axis(headings_deg: Array) -> float:
-    """Radians counterclockwise from east of the axis along which vehicles went, either way; NaN where none is known."""
-    known = headings_deg[np.isfinite(headings_deg)]
-    if known.size == 0:
-        return np.nan
-    doubled = np.radians(2 * (90 - known))
-    return float(np.arctan2(np.sin(doubled).sum(), np.cos(doubled).sum()) / 2)

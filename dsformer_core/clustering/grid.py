@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.clustering.config import GridConfig
-from dsformer_core.clustering.directions import focal_points, street_directions
+from dsformer_core.clustering.directions import look_from, street_directions
 from dsformer_core.clustering.group import Group
 from dsformer_core.clustering.positions import check_headings, check_positions
 
@@ -39,21 +39,8 @@ def grid_partition(
     groups = []
     for number in range(config.groups**2):
         own = np.flatnonzero(group_of == number)
-        points = [
-            focal_points(
-                positions[squares[square]],
-                config.focal_distance,
-                street=streets[square],
-                lateral_side=config.lateral_side,
-            )
-            for square in own
-        ]
-        groups.append(
-            Group(
-                classes=[np.sort(squares[square]) for square in own],
-                peaks=np.array([positions[squares[square]].mean(axis=0) for square in own]).reshape(-1, 2),
-                lateral=np.array([lateral for lateral, _ in points]).reshape(-1, 2),
-                frontal=np.array([frontal for _, frontal in points]).reshape(-1, 2),
-            )
-        )
+        centres = np.array([positions[squares[square]].mean(axis=0) for square in own]).reshape(-1, 2)
+        lateral, frontal = look_from(centres, streets[own], config.focal_distance, config.lateral_side)
+        classes = [np.sort(squares[square]) for square in own]
+        groups.append(Group(classes=classes, peaks=centres, lateral=lateral, frontal=frontal))
     return groups

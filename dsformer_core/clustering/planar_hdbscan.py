@@ -6,13 +6,9 @@ metres of a point stands within d metres along the axis, and hardly anything els
 
 The method is that of Campello, Moulavi, Sander, "Density-based clustering based on hierarchical density estimates"
 (PAKDD 2013), in the form of the `hdbscan` package: core distances, the minimum spanning tree of mutual reachability
-distances (Borůvka), the condensed tree, and excess of mass. Three things differ from the package, on purpose:
-
-- Edges of equal mutual reachability are ordered by plain distance, so a point joins the side it is nearer to and exact
-  duplicates never part. The answer depends on the points alone, not on the order they came in.
-- Where the root is the one cluster, all points belong to it. The package keeps only those as dense as the densest
-  split and calls the rest noise, which loses most of a strip that crosses a single street.
-- Distances under `FINEST` count as that much, so that stacked points have a large density and not an infinite one.
+distances (Borůvka), the condensed tree, and excess of mass. Edges of equal mutual reachability, which are common, are
+ordered by plain distance, so a point joins the side it is nearer to and exact duplicates never part: the answer depends
+on the points alone, where the package's depends on their order.
 
 Everything is squared metres until the tree is done. Points must come centred (see `strips`): UTM's millions squared
 leave no digits for centimetres.
@@ -25,41 +21,70 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
 
-FINEST = 1e-3
 NOISE = -1
+
+# Metres. Shorter distances count as this: stacked points are dense, but not infinitely so.
+_FINEST = 1e-3
 
 compiled = numba.njit(nogil=True, cache=True)
 
 
 @compiled
-def cluster_strip(
-    along: Array, across: Array, min_cluster_size: int, min_samples: int, allow_single_cluster: bool
-) -> Labels:
-    """Clusters of one strip's points.
+def cluster_strip(along: Array, across: Array, min_cluster_size: int, min_samples: int, next_street: float) -> Labels:
+    """Clusters of one strip's points; all of them may be one.
+
+    The root of the hierarchy competes like any other cluster, as though beyond the strip's ends there were more streets
+    `next_street` metres away. So a strip that crosses a single street is one cluster, noise is what is noise inside any
+    cluster, and a strip of many streets is judged as it would be in a larger city.
 
     Args:
         along: (n,) metres along the strip, ascending.
         across: (n,) metres across it.
         min_cluster_size: points from which on a group is a cluster, 2 or more.
         min_samples: the core distance is that to this many other points.
-        allow_single_cluster: whether all points together may be the one cluster.
+        next_street: metres.
 
     Returns:
         (n,) int32, a cluster number from 0 upwards in the order of their first points, or `NOISE`.
     """
     count = len(along)
-    labels = np.full(count, NOISE, np.int32)
     if count < min_cluster_size:
-        return labels
-    core = _squared_core_distances(along, across, min(min_samples, count - 1))
-    ends, heights = _spanning_tree(along, across, core)
-    children, sizes = _single_linkage(ends, count)
-    point_cluster, parents, stabilities = _condensed_tree(children, sizes, heights, count, min_cluster_size)
-    chosen = _excess_of_mass(parents, stabilities, allow_single_cluster)
-    number = np.full(len(parents), NOISE, np.int32)
-    found = np.int32(0)
+        return np.full(count, NOISE, np.int32)
+    point_cluster, _, _, parents, stabilities = _hierarchy(along, across, min_cluster_size, min_samples)
+    stabilities[0] -= count / next_street
+    return _numbered(_excess_of_mass(parents, stabilities, True)[point_cluster])
+
+
+@compiled
+def hdbscan_labels(
+    along: Array, across: Array, min_cluster_size: int, min_samples: int, allow_single_cluster: bool
+) -> Labels:
+    """Clusters by the conventions of the `hdbscan` package, which make agreement with it measurable.
+
+    With `allow_single_cluster` the root is born at infinite distance, which favours it, and where it is chosen only the
+    points that are as dense as its last split belong to it: a strip across one street becomes mostly noise. Without, it
+    is never chosen, and such a strip is all noise or arbitrary pieces. Arguments and result as of `cluster_strip`.
+    """
+    count = len(along)
+    if count < min_cluster_size:
+        return np.full(count, NOISE, np.int32)
+    point_cluster, point_density, root_end, parents, stabilities = _hierarchy(
+        along, across, min_cluster_size, min_samples
+    )
+    chosen = _excess_of_mass(parents, stabilities, allow_single_cluster)[point_cluster]
     for point in range(count):
-        cluster = chosen[point_cluster[point]]
+        if chosen[point] == 0 and point_density[point] < root_end:
+            chosen[point] = NOISE
+    return _numbered(chosen)
+
+
+@compiled
+def _numbered(chosen: npt.NDArray[np.int64]) -> Labels:
+    """Clusters renumbered from 0 in the order of their first points."""
+    labels = np.full(len(chosen), NOISE, np.int32)
+    number = np.full(len(chosen) + 1, NOISE, np.int32)
+    found = np.int32(0)
+    for point, cluster in enumerate(chosen):
         if cluster == NOISE:
             continue
         if number[cluster] == NOISE:
@@ -67,6 +92,18 @@ def cluster_strip(
             found += np.int32(1)
         labels[point] = number[cluster]
     return labels
+
+
+@compiled
+def _hierarchy(
+    along: Array, across: Array, min_cluster_size: int, min_samples: int
+) -> tuple[npt.NDArray[np.int64], Array, float, npt.NDArray[np.int64], Array]:
+    """The condensed tree of a strip's points; see `_condensed_tree`."""
+    count = len(along)
+    core = _squared_core_distances(along, across, min(min_samples, count - 1))
+    ends, heights = _spanning_tree(along, across, core)
+    children, sizes = _single_linkage(ends, count)
+    return _condensed_tree(children, sizes, heights, count, min_cluster_size)
 
 
 @compiled
@@ -210,35 +247,34 @@ def _condensed_tree(
     heights: Array,
     count: int,
     min_cluster_size: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
+) -> tuple[npt.NDArray[np.int64], Array, float, npt.NDArray[np.int64], Array]:
     """The hierarchy with only those splits that leave two sides of at least `min_cluster_size` points.
 
+    Density is one over distance, in 1/m.
+
     Returns:
-        (n,) the cluster each point falls out of; (C,) every cluster's parent, -1 for the root 0, always below the
-        cluster's own number; (C,) stabilities: the sum over points of (density where it leaves - density at birth),
-        density being one over distance.
+        (n,) the cluster each point falls out of; (n,) the density at which it does; the density at which the root loses
+        its last points or splits; (C,) every cluster's parent, -1 for the root 0, always below the cluster's own
+        number; (C,) stabilities: the sum over a cluster's points of (density where they leave it - density at birth).
     """
     limit = 2 * (count // min_cluster_size) + 1
     parents = np.full(limit, -1, np.int64)
     births = np.zeros(limit)
     stabilities = np.zeros(limit)
-    point_cluster = np.zeros(count, np.int64)
-    cluster_of = np.zeros(2 * count - 1, np.int64)
-    # Whether everything below a node has fallen out of its cluster already.
-    dissolved = np.zeros(2 * count - 1, np.bool_)
+    root_end = 0.0
     clusters = 1
+    cluster_of = np.zeros(2 * count - 1, np.int64)
+    # Density at which everything below a node fell out of its cluster together; zero while it has not.
+    left_at = np.zeros(2 * count - 1)
     # A merge's node number is above its children's, so counting down meets every parent before its children.
-    for node in range(2 * count - 2, -1, -1):
+    for node in range(2 * count - 2, count - 1, -1):
         cluster = cluster_of[node]
-        if node < count:
-            point_cluster[node] = cluster
-            continue
         left, right = children[node - count]
-        if dissolved[node]:
-            cluster_of[left] = cluster_of[right] = cluster
-            dissolved[left] = dissolved[right] = True
+        if left_at[node] > 0:
+            for child in (left, right):
+                cluster_of[child], left_at[child] = cluster, left_at[node]
             continue
-        density = 1 / max(heights[node - count], FINEST)
+        density = 1 / max(heights[node - count], _FINEST)
         split = sizes[left] >= min_cluster_size and sizes[right] >= min_cluster_size
         for child in (left, right):
             if split:
@@ -247,10 +283,13 @@ def _condensed_tree(
                 clusters += 1
             else:
                 cluster_of[child] = cluster
-                dissolved[child] = sizes[child] < min_cluster_size
-            if split or dissolved[child]:
-                stabilities[cluster] += sizes[child] * (density - births[cluster])
-    return point_cluster, parents[:clusters], stabilities[:clusters]
+                if sizes[child] >= min_cluster_size:
+                    continue
+                left_at[child] = density
+            stabilities[cluster] += sizes[child] * (density - births[cluster])
+            if cluster == 0:
+                root_end = max(root_end, density)
+    return cluster_of[:count], left_at[:count], root_end, parents[:clusters], stabilities[:clusters]
 
 
 @compiled
