@@ -11,13 +11,13 @@ its list's descriptors stale; they are computed anew in place.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,32 +69,31 @@ def describe(
     Raises:
         DsformerError: the network failed, or the disk is full (what was finished by then is kept).
     """
+    unreadable = np.full(extractor.descriptor_dim, np.nan, np.float32)
 
-    def compute(first: int) -> "_Described":
-        return _Described(pictures, extractor, first, batch_size, workers, on_unreadable)
+    def described_from(first: int) -> Iterator[Descriptors]:
+        loaders = (extractor.loader(pictures.path(row)) for row in range(first, len(pictures)))
+        with closing(extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)) as results:
+            for _, result in results:
+                if isinstance(result, DsformerError):
+                    on_unreadable(result)
+                    result = unreadable
+                yield result
+                on_progress(1)
 
     if cache is None:
         described = np.empty((len(pictures), extractor.descriptor_dim), np.float32)
-        with closing(compute(0)) as rows:
-            for start in range(0, len(pictures), _CHUNK):
-                chunk = rows.next(_CHUNK)
-                described[start : start + len(chunk)] = chunk
-                on_progress(len(chunk))
+        for row, descriptor in enumerate(described_from(0)):
+            described[row] = descriptor
         return described
     kept = KeptDescriptors(cache, pictures, extractor)
     try:
-        if not kept.complete:
-            done = kept.begin()
-            on_progress(done)
-            with closing(compute(done)) as rows:
-                while done < len(pictures):
-                    chunk = rows.next(_CHUNK)
-                    kept.append(chunk)
-                    done += len(chunk)
-                    on_progress(len(chunk))
-            kept.finish()
-        else:
+        if kept.complete:
             on_progress(len(pictures))
+        else:
+            with kept.unfinished() as done:
+                on_progress(done)
+                kept.extend(done, described_from(done))
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -125,29 +124,60 @@ class KeptDescriptors:
         self._same_files = self._read_description() == self._state
         self.complete = self._same_files and self._whole.is_file() and self._whole.stat().st_size == self._size
 
-    def begin(self) -> int:
-        """Makes ready to append; returns how many rows are there already."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._same_files:
-            self._whole.unlink(missing_ok=True)
-            self._part.unlink(missing_ok=True)
-            _write_whole(self._description, json.dumps(self._state, indent=2))
-        if not self._part.is_file() or self._part.stat().st_size < len(self._header):
-            self._part.write_bytes(self._header)
-        done = (self._part.stat().st_size - len(self._header)) // self._row_bytes
-        os.truncate(self._part, len(self._header) + done * self._row_bytes)
-        return done
+    @contextmanager
+    def unfinished(self) -> Iterator[int]:
+        """Takes up the work where it was left, for this process alone; yields how many rows are there already.
 
-    def append(self, rows: Descriptors) -> None:
-        """Writes further rows; they are on the disk when it returns."""
-        with self._part.open("ab") as file:
-            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+        When the block ends well, all rows are there and the file gets its name.
+
+        Raises:
+            DsformerError: another process is at it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DsformerError(f"{self.folder}: another run is describing these pictures; wait for it") from error
+            if not self._same_files:
+                self._whole.unlink(missing_ok=True)
+                self._part.unlink(missing_ok=True)
+                _write_whole(self._description, json.dumps(self._state, indent=2))
+            if not self._part.is_file() or self._part.stat().st_size < len(self._header):
+                self._part.write_bytes(self._header)
+            done = (self._part.stat().st_size - len(self._header)) // self._row_bytes
+            os.truncate(self._part, len(self._header) + done * self._row_bytes)
+            yield done
+            self._part.replace(self._whole)
+
+    def extend(self, first: int, rows: Iterable[Descriptors]) -> None:
+        """Writes rows from the given one on, some hundred at a time, and those in hand also when it is interrupted."""
+        waiting: list[tuple[int, Descriptors]] = []
+        try:
+            for numbered in enumerate(rows, first):
+                waiting.append(numbered)
+                if len(waiting) == _CHUNK:
+                    self._write(waiting)
+                    waiting = []
+        except OSError:
+            raise
+        except BaseException:
+            self._write(waiting)
+            raise
+        self._write(waiting)
+
+    def _write(self, numbered: Sequence[tuple[int, Descriptors]]) -> None:
+        """Puts consecutive rows into their places; they are on the disk when it returns.
+
+        Interrupted by Ctrl-C it can be called again with the same rows.
+        """
+        if not numbered:
+            return
+        with self._part.open("r+b") as file:
+            file.seek(len(self._header) + numbered[0][0] * self._row_bytes)
+            file.write(b"".join(np.asarray(row, "<f4").tobytes() for _, row in numbered))
             file.flush()
             os.fsync(file.fileno())
-
-    def finish(self) -> None:
-        """Gives the file its name, once all rows are there."""
-        self._part.replace(self._whole)
 
     def open(self) -> npt.NDArray[np.float32]:
         """The descriptors, memory-mapped."""
@@ -176,36 +206,6 @@ class KeptDescriptors:
             return None
 
 
-class _Described:
-    """Descriptors of pictures from one row on, taken a number at a time; unreadable ones as NaN."""
-
-    def __init__(
-        self,
-        pictures: Pictures,
-        extractor: Extractor,
-        first: int,
-        batch_size: int,
-        workers: int,
-        on_unreadable: Callable[[DsformerError], None],
-    ) -> None:
-        loaders = (extractor.loader(pictures.path(row)) for row in range(first, len(pictures)))
-        self._results = extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)
-        self._unreadable = np.full(extractor.descriptor_dim, np.nan, np.float32)
-        self._on_unreadable = on_unreadable
-
-    def next(self, count: int) -> Descriptors:
-        rows = []
-        for _, result in islice(self._results, count):
-            if isinstance(result, DsformerError):
-                self._on_unreadable(result)
-                result = self._unreadable
-            rows.append(result)
-        return np.stack(rows)
-
-    def close(self) -> None:
-        self._results.close()
-
-
 def _identity(pictures: Pictures, extractor: Extractor) -> dict[str, Any]:
     """What descriptors depend on, apart from what is in the files."""
     preprocessing = extractor.preprocessing
@@ -224,7 +224,7 @@ def _identity(pictures: Pictures, extractor: Extractor) -> dict[str, Any]:
 def _state_of_files(pictures: Pictures) -> str:
     """Digest of every file's size and time of change; a missing file is a state, too."""
 
-    def states() -> Any:
+    def states() -> Iterator[str]:
         for row in range(len(pictures)):
             try:
                 status = pictures.path(row).stat()
@@ -235,7 +235,7 @@ def _state_of_files(pictures: Pictures) -> str:
     return _digest(states())
 
 
-def _digest(lines: Sequence[str] | Any) -> str:
+def _digest(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")

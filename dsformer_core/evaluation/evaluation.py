@@ -200,16 +200,16 @@ def evaluate(
 
     references = described("describing references", benchmark.database)
     queries = described("describing queries", benchmark.queries)
-    rows, similarities = best_matches(queries, references, min(retrieve, len(references)))
+    found = best_matches(queries, references, min(retrieve, len(references)))
     return Evaluation(
         benchmark=benchmark,
         model=extractor.model_name,
         weights=extractor.weights,
         weights_sha256=extractor.weights_sha256,
-        rows=rows,
-        similarities=similarities,
+        rows=found.rows,
+        similarities=found.similarities,
         unreadable_queries=int(np.isnan(queries[:, 0]).sum()),
-        unreadable_references=int(np.isnan(references[:, 0]).sum()),
+        unreadable_references=found.unreadable,
     )
 
 
