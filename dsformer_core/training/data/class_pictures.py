@@ -19,6 +19,14 @@ from dsformer_core.training.data.views import Aspect, Size, read_views
 log = logging.getLogger(__name__)
 
 
+class UnreadableClassError(DsformerError):
+    """No picture of a class can be read."""
+
+    def __init__(self, message: str) -> None:
+        # What a loading process raises, torch raises again with the process's traceback before the message.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
+
+
 class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Gives a picture of a class for every draw.
 
@@ -82,7 +90,7 @@ class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
             (3, H, W) uint8 RGB, and the class's index.
 
         Raises:
-            DsformerError: no picture of the class can be read.
+            UnreadableClassError: no picture of the class can be read.
         """
         for record in self._records(draw):
             offset = None if self.offsets_deg is None else float(self.offsets_deg[record])
@@ -94,7 +102,7 @@ class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
             return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))), draw.class_index
         first = int(self.starts[draw.class_index])
         count = int(self.starts[draw.class_index + 1]) - first
-        raise DsformerError(
+        raise UnreadableClassError(
             f"{self.name}: none of the {count} pictures of class {draw.class_index} can be read ({self.path(first)}, …)"
         )
 

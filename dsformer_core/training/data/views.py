@@ -95,7 +95,9 @@ def _window(centre: float, height: float, width: float, aspect: Aspect, output: 
     return Window(centre - kept_width / 2, (height - kept_height) / 2, kept_width, kept_height)
 
 
-def read_views(path: str | Path, offsets: Sequence[float | None], size: Size, aspect: Aspect) -> list[Picture]:
+def read_views(
+    path: str | Path, offsets: Sequence[float | None], size: Size, aspect: Aspect, *, enlarge: bool = True
+) -> list[Picture]:
     """Reads views of one file, which is decoded once, with no more pixels than they need where it is a JPEG.
 
     Args:
@@ -103,6 +105,7 @@ def read_views(path: str | Path, offsets: Sequence[float | None], size: Size, as
         offsets: per view, degrees right of the panorama's centre column; None for an ordinary picture.
         size: height and width of each view.
         aspect: as for `panorama_window`.
+        enlarge: whether views have `size` even where the file has fewer pixels for them.
 
     Returns:
         Per view (H, W, 3) uint8 RGB.
@@ -112,9 +115,12 @@ def read_views(path: str | Path, offsets: Sequence[float | None], size: Size, as
     """
     with open_picture(path) as image:
         height, width = image.height, image.width
-        windows = [_window_of((height, width), offset, aspect, size) for offset in offsets]
-        # Reduced by 2, 4 or 8 as long as every window keeps the pixels that its view has.
-        shrink = max(1.0, min(min(window.height / size[0], window.width / size[1]) for window in windows))
+        # Every view of a file has a window of the same size.
+        window = _window_of((height, width), offsets[0], aspect, size)
+        if not enlarge:
+            size = min(size[0], round(window.height)), min(size[1], round(window.width))
+        # Reduced by 2, 4 or 8 as long as the window keeps the pixels that the view has.
+        shrink = max(1.0, min(window.height / size[0], window.width / size[1]))
         image.draft(image.mode, (math.ceil(width / shrink), math.ceil(height / shrink)))
         pixels = upright_rgb(image, str(path))
     decoded = pixels.shape[0], pixels.shape[1]
