@@ -19,7 +19,7 @@ examples:
   dsformer train RECIPE --data sf_xl.partition --output runs/two --set model.options.layers=2
   dsformer train RECIPE --data sf_xl.partition --dry-run           one iteration, nothing is written
   dsformer train RECIPE --data sf_xl.partition --output runs/one --overfit 8     the loss must fall to nearly nothing
-  torchrun --nproc-per-node 4 -m dsformer_core.cli.main train RECIPE --data sf_xl.partition --output runs/four
+  torchrun --nproc-per-node 4 --no-python dsformer train RECIPE --data sf_xl.partition --output runs/four
 
 Every hyper-parameter of a recipe, its default and what it does: dsformer_core/training/recipe.py
 """
@@ -113,6 +113,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _train(trainer: "Trainer") -> bool:
+    if not trainer.fabric.is_global_zero:
+        return trainer.fit()
     with progress("training", trainer.iterations) as advance:
         shown = trainer.iteration
         advance(shown)

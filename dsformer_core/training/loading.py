@@ -1,5 +1,6 @@
 """Batches from disk: processes that load and decode while the device computes."""
 
+import re
 from collections.abc import Iterator
 from itertools import cycle, islice
 
@@ -7,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dsformer_core.errors import UsageError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.training.data import ClassPictures, ClassSampler
 from dsformer_core.training.interruption import leave_signals_to_the_parent
 from dsformer_core.training.recipe import Recipe
@@ -27,8 +28,11 @@ def endless_batches(
         view: of the group.
         first: iteration of the epoch to begin at.
 
-    Returns:
-        An iterator over (B, 3, H, W) uint8 pictures and their (B,) int64 classes.
+    Yields:
+        (B, 3, H, W) uint8 pictures and their (B,) int64 classes.
+
+    Raises:
+        DsformerError: no picture of a class can be read, or a loading process died.
     """
     schedule = recipe.schedule
     draws = ClassSampler(
@@ -50,7 +54,19 @@ def endless_batches(
         pin_memory=fabric.device.type == "cuda",
         worker_init_fn=leave_signals_to_the_parent,
     )
-    return iter(loader)
+    try:
+        yield from loader
+    except DsformerError as error:
+        # One from a loading process comes wrapped in that process's traceback, of which the last line is the message.
+        last = str(error).strip().splitlines()[-1]
+        raise DsformerError(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+    except RuntimeError as error:
+        died = re.search(r"DataLoader worker .*", str(error))
+        if died is None:
+            raise
+        raise DsformerError(
+            f"{died[0]}; a process that loads pictures died, often for want of memory: try --set data.workers=1"
+        ) from error
 
 
 def check_batch_size(recipe: Recipe, processes: int) -> None:

@@ -1,7 +1,8 @@
 """Recipes: every hyper-parameter of a training, with its default and what it does. On disk, a YAML file.
 
 A recipe may extend another: ``base: dsformer_resnet50.yaml`` (relative to the file) is read first and the file's own
-values replace single values of it. Keys that nobody knows are an error, wherever they come from.
+values replace single values of it. Keys that nobody knows are an error, wherever they come from. In `model.options` and
+`data.partition`, whose keys depend on another value, null takes one of the base's keys away.
 """
 
 import difflib
@@ -10,12 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dsformer_core.errors import UsageError
 
 BASE = "base"
 
+
+def _given(values: Any) -> Any:
+    """Null takes a key of the base recipe away; in place of all of them, it takes all away."""
+    if isinstance(values, dict):
+        return {key: value for key, value in values.items() if value is not None}
+    return {} if values is None else values
+
+
+Given = Annotated[dict[str, Any], BeforeValidator(_given)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=32)]
 
@@ -29,7 +39,7 @@ class ModelRecipe(_Section):
 
     name: str  # one of dsformer_core.models.list_models()
     weights: str | None = None  # file, or name of released weights ("imagenet", "dinov2", ...); None: random
-    options: dict[str, Any] = {}  # of the architecture, e.g. layers: 2, or drop_ratio: 0.1 (DropKey)
+    options: Given = {}  # of the architecture, e.g. layers: 2, or drop_ratio: 0.1 (DropKey)
     freeze_early: bool = True  # all but the last two stages/blocks, where the model says which those are
     freeze: tuple[str, ...] = ()  # more to freeze: prefixes of parameter names, e.g. features.0
 
@@ -37,7 +47,7 @@ class ModelRecipe(_Section):
 class DataRecipe(_Section):
     """What the pictures are and how they are loaded."""
 
-    partition: dict[str, Any] = {}  # what the partition must have been built with, e.g. focal_distance: 15
+    partition: Given = {}  # how the partition must have been built, e.g. focal_distance: 15; empty: any way
     size: tuple[Side, Side] | None = None  # height and width in pixels that enter the network; None: the model's own
     aspect: Literal["keep", "squeeze"] = "keep"  # crops of panoramas undistorted, or as the official code makes them
     workers: Annotated[int, Field(ge=0)] = 4  # processes that load, per device and view

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
 
+from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FILE
 from dsformer_core.errors import UsageError
 from dsformer_core.models import DescriptorModel, create_model
 from dsformer_core.training.data import TrainingData, open_training_data
+from dsformer_core.training.data.subset import DESCRIPTION_FILE as SUBSET_FILE
 from dsformer_core.training.loading import check_batch_size
 from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.run_directory import RunDirectory
@@ -58,6 +61,7 @@ def start(
     check_batch_size(recipe, fabric.world_size)
     model = make_model(recipe)
     data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
+    check_partition(recipe, data_path)
     trainer = Trainer(
         recipe,
         model,
@@ -65,7 +69,7 @@ def start(
         run,
         fabric,
         scaler,
-        validate=validation(validate, model, recipe.validation, fabric.device) if validate else None,
+        validate=validation(validate, model.name, recipe.validation) if validate else None,
         report=report if fabric.is_global_zero else lambda line: None,
     )
     if run and resume:
@@ -79,6 +83,33 @@ def start(
         run.open_logs(trainer.iteration)
     fabric.barrier()
     return trainer
+
+
+def check_partition(recipe: Recipe, path: Path) -> None:
+    """Makes sure that the data were partitioned as the recipe wants it.
+
+    Raises:
+        UsageError: they were not; names the settings that differ.
+    """
+    wanted = recipe.data.partition
+    if not wanted:
+        return
+    found: dict[str, Any] = {}
+    for file, key in ((PARTITION_FILE, None), (SUBSET_FILE, "partition")):
+        if (path / file).is_file():
+            description = yaml.safe_load((path / file).read_text(encoding="utf-8"))
+            description = description[key] if key else description
+            found = {"method": description["method"], **description["config"]}
+    differing = [
+        f"{key} is {found.get(key, 'unknown')} instead of {value}"
+        for key, value in wanted.items()
+        if found.get(key) != value
+    ]
+    if differing:
+        raise UsageError(
+            f"{path}: not partitioned as the recipe wants it: {', '.join(differing)}; build it so with "
+            "`dsformer cluster build`, or take it as it is by --set data.partition=null"
+        )
 
 
 def make_model(recipe: Recipe) -> DescriptorModel:
@@ -101,7 +132,7 @@ def devices(recipe: Recipe, device: str) -> tuple[Fabric, torch.amp.GradScaler]:
     One process on one device; under torchrun, as many as it started, on all the machines it started them.
 
     Raises:
-        UsageError: there is no such device, or it does not compute in the recipe's precision.
+        UsageError: there is no such device.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"--device {device}: choose auto, cpu or cuda")
@@ -111,12 +142,10 @@ def devices(recipe: Recipe, device: str) -> tuple[Fabric, torch.amp.GradScaler]:
     precision = recipe.schedule.precision
     if precision == "auto":
         precision = "float16" if cuda else "float32"
-    if precision == "float16" and not cuda:
-        raise UsageError("schedule.precision: float16 needs a CUDA device; choose float32 or bfloat16")
 
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    scaler = torch.amp.GradScaler("cuda", enabled=precision == "float16")
     kind = "cuda" if cuda else "cpu"
+    scaler = torch.amp.GradScaler(kind, enabled=precision == "float16")
     plugins: list[Any] = {
         "float32": [],
         "float16": [MixedPrecision("16-mixed", kind, scaler)],
