@@ -10,8 +10,10 @@ import numpy.typing as npt
 from dsformer_core.clustering.planar_hdbscan import Array, compiled
 
 # Metres: how far around a class to look, and half the width within which tracks belong to one street.
-SIGHT = 40.0
-HALF_WIDTH = 7.0
+SIGHT = 50.0
+HALF_WIDTH = 7
+# Metres by which a street's middle may lie beside the mean of a class.
+_SHIFT = 5
 # Corridors tried, over half a turn; a fit to what the best one holds gives the rest of the accuracy.
 _TRIALS = 36
 _REFINEMENTS = 4
@@ -66,16 +68,31 @@ def _directions(
 
 @compiled
 def _corridor(around: Array, cosines: Array, sines: Array) -> float:
-    """Direction of the corridor through the origin that holds most of the way, then of the line fitted to it."""
-    best, most = 0, -1.0
+    """Direction of the best corridor near the origin, then of the line fitted to what it holds.
+
+    A corridor is better the more of the way lies in it and the less in the stripes along its sides: across parallel
+    streets, or where two streets meet, those are as full as itself.
+    """
+    # Metre by metre across the corridor, how much of the way lies there.
+    reach = _SHIFT + 2 * HALF_WIDTH
+    way = np.zeros(2 * reach)
+    summed = np.zeros(2 * reach + 1)
+    best, middle, most = 0, 0.0, -np.inf
     for trial in range(len(cosines)):
-        held = 0.0
+        way[:] = 0
         for east, north in around:
-            if abs(north * cosines[trial] - east * sines[trial]) <= HALF_WIDTH:
-                held += abs(east * cosines[trial] + north * sines[trial])
-        if held > most:
-            best, most = trial, held
-    angle, middle = best * np.pi / len(cosines), 0.0
+            beside = int(np.floor(north * cosines[trial] - east * sines[trial])) + reach
+            if 0 <= beside < 2 * reach:
+                way[beside] += abs(east * cosines[trial] + north * sines[trial])
+        for metre in range(2 * reach):
+            summed[metre + 1] = summed[metre] + way[metre]
+        for shift in range(-_SHIFT, _SHIFT + 1):
+            centre = reach + shift
+            inside = summed[centre + HALF_WIDTH] - summed[centre - HALF_WIDTH]
+            whole = summed[centre + 2 * HALF_WIDTH] - summed[centre - 2 * HALF_WIDTH]
+            if 2 * inside - whole > most:
+                best, middle, most = trial, float(shift), 2 * inside - whole
+    angle = best * np.pi / len(cosines)
     for _ in range(_REFINEMENTS):
         cosine, sine = np.cos(angle), np.sin(angle)
         count, sums = 0, np.zeros(5)
@@ -91,6 +108,6 @@ def _corridor(around: Array, cosines: Array, sines: Array) -> float:
             2 * (sums[4] - sums[0] * sums[1]), (sums[2] - sums[0] * sums[0]) - (sums[3] - sums[1] * sums[1])
         )
         angle += turn
-        # The fitted line passes through the mean; where it passes the origin is what the next corridor lies about.
+        # The fitted line passes through the mean; how far it passes from the origin is the next corridor's middle.
         middle = sums[1] * np.cos(turn) - sums[0] * np.sin(turn)
     return angle % np.pi
