@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,16 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluates and prints what came out."""
+    """Evaluates and prints what came out.
+
+    Raises:
+        UsageError: the arguments do not go together.
+        DsformerError: the data set, the model or the disk does not play along.
+    """
+    if not (math.isfinite(arguments.radius) and arguments.radius > 0):
+        raise UsageError(f"--radius {arguments.radius} is no distance")
+    if arguments.submission_keys < 1:
+        raise UsageError(f"--submission-keys {arguments.submission_keys}: it must be 1 or more")
     if arguments.list:
         _print_datasets()
         return
@@ -82,7 +92,11 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.check:
             _print_check(benchmark, as_json=arguments.json)
             return
-        evaluations = _evaluate_models(benchmark, arguments)
+        try:
+            evaluations = _evaluate_models(benchmark, arguments)
+        except KeyboardInterrupt:
+            errors.print("what is described so far is kept: the same command goes on from there", highlight=False)
+            raise
     _print(evaluations, as_json=arguments.json)
     if arguments.submission is not None:
         _write_submission(evaluations, arguments)
@@ -96,7 +110,12 @@ def _are_maps(arguments: argparse.Namespace) -> bool:
         raise UsageError("give --database and --queries together, and no DATASET beside them")
     if not given and arguments.dataset is None:
         raise UsageError("name a data set, a folder, or --database and --queries; --list shows the data sets")
-    return bool(given) and all((path / "map.yaml").is_file() for path in given)
+    maps = [path for path in given if (path / "map.yaml").is_file()]
+    if len(maps) == 1:
+        raise UsageError(f"{maps[0]} is a map and the other is not: give two maps, or two folders of pictures")
+    if maps and (arguments.model or arguments.weights):
+        raise UsageError("maps hold their descriptors: no --model and no --weights are needed with them")
+    return bool(maps)
 
 
 def _open(arguments: argparse.Namespace) -> "Benchmark":
@@ -122,9 +141,12 @@ def _evaluate_maps(arguments: argparse.Namespace) -> "Evaluation":
 
 def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "list[Evaluation]":
     from dsformer_core.evaluation import default_cache, evaluate
+    from dsformer_core.evaluation.evaluation import RETRIEVED
     from dsformer_core.extractor import Extractor
 
     models = arguments.model or []
+    if arguments.submission is not None and (len(models) != 1 or not benchmark.name.startswith("msls")):
+        raise UsageError("a submission is of one --model on msls-challenge")
     if not models:
         raise UsageError("name the network to evaluate: --model NAME")
     weights = arguments.weights or ["auto"] * len(models)
@@ -143,6 +165,7 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
                     benchmark,
                     extractor,
                     cache=arguments.cache or default_cache(),
+                    retrieve=max(RETRIEVED, arguments.submission_keys),
                     batch_size=arguments.batch_size,
                     workers=arguments.workers,
                     on_progress=show,
@@ -164,37 +187,26 @@ def _print_datasets() -> None:
 
 
 def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
-    missing = [
-        str(side.path(row))
-        for side in (benchmark.database, benchmark.queries)
-        for row in range(len(side))
-        if not side.path(row).is_file()
-    ]
+    """What a data set holds.
+
+    Raises:
+        DsformerError: pictures that it lists are not there.
+    """
+    sides = {"references": benchmark.database, "queries": benchmark.queries}
+    missing = [str(path) for side in sides.values() for path in side.paths if not path.is_file()]
     without = int((~benchmark.answerable).sum()) if benchmark.labelled else None
     if as_json:
-        print_json(
-            {
-                "benchmark": benchmark.name,
-                "protocol": benchmark.protocol,
-                "references": len(benchmark.database),
-                "queries": len(benchmark.queries),
-                "without_a_right_reference": without,
-                "missing": missing,
-                "notes": list(benchmark.notes),
-            }
-        )
+        counts = {name: len(side) for name, side in sides.items()}
+        described = {"benchmark": benchmark.name, "protocol": benchmark.protocol, **counts}
+        print_json(described | {"without_a_right_reference": without, "missing": missing, "notes": benchmark.notes})
     else:
-        lines = [
-            f"{benchmark.name}: {benchmark.protocol}",
-            f"{len(benchmark.database):,} references in {benchmark.database.root}",
-            f"{len(benchmark.queries):,} queries in {benchmark.queries.root}",
-        ]
-        if without is not None:
-            lines.append(f"{without:,} queries have no right reference")
-        for line in [*lines, *benchmark.notes]:
+        lines = [f"{benchmark.name}: {benchmark.protocol}"]
+        lines += [f"{len(side):,} {name} in {side.root}" for name, side in sides.items()]
+        lines += [] if without is None else [f"{without:,} queries have no right reference"]
+        for line in [*lines, *(f"note: {note}" for note in benchmark.notes)]:
             console.print(line, markup=False, highlight=False)
     if missing:
-        raise DsformerError(f"{len(missing):,} of the data set's pictures are missing, the first is {missing[0]}")
+        raise DsformerError(f"{len(missing):,} pictures of {benchmark.name} are missing, the first is {missing[0]}")
 
 
 def _print(evaluations: "list[Evaluation]", *, as_json: bool) -> None:
@@ -210,8 +222,6 @@ def _print(evaluations: "list[Evaluation]", *, as_json: bool) -> None:
 def _write_submission(evaluations: "list[Evaluation]", arguments: argparse.Namespace) -> None:
     from dsformer_core.evaluation.datasets.msls import write_submission
 
-    if len(evaluations) > 1:
-        raise UsageError("a submission is of one model: give one --model")
     evaluation = evaluations[0]
     write_submission(arguments.submission, evaluation.benchmark, evaluation.rows, count=arguments.submission_keys)
     errors.print(f"wrote {arguments.submission}", markup=False, highlight=False)
@@ -219,11 +229,10 @@ def _write_submission(evaluations: "list[Evaluation]", arguments: argparse.Names
 
 def _write_output(evaluations: "list[Evaluation]", folder: Path) -> None:
     from dsformer_core.evaluation.report import write_report
+    from dsformer_core.pages import write_page
 
     folder.mkdir(parents=True, exist_ok=True)
     described = [evaluation.to_dict() for evaluation in evaluations]
-    (folder / "evaluation.json").write_text(
-        json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_page(folder / "evaluation.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
     write_report(evaluations, folder / "report.html")
     errors.print(f"wrote {folder / 'evaluation.json'} and {folder / 'report.html'}", markup=False, highlight=False)

@@ -225,9 +225,10 @@ def _state_of_files(pictures: Pictures) -> str:
     """Digest of every file's size and time of change; a missing file is a state, too."""
 
     def states() -> Iterator[str]:
-        for row in range(len(pictures)):
+        root = os.fspath(pictures.root)
+        for name in pictures.names:
             try:
-                status = pictures.path(row).stat()
+                status = os.stat(f"{root}/{name}")  # noqa: PTH116  several times faster than Path's, for millions
                 yield f"{status.st_size} {status.st_mtime_ns}"
             except OSError:
                 yield "missing"

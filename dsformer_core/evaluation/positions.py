@@ -5,9 +5,10 @@ the data set names none. Only where it spans several are positions moved: neighb
 so that a street across their border stays whole; zones that do not touch are kept apart by a third coordinate.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +16,34 @@ import numpy.typing as npt
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, to_latlon, to_utm
 from dsformer_core.sources import FolderSource
-from dsformer_core.sources.at_names import parse_at_name
+from dsformer_core.sources.at_names import EASTING, LATITUDE, NORTHING, ZONE_LETTER, ZONE_NUMBER, parse_at_name
 
-# Farther apart than any two places on Earth are in one zone.
-_APART = 1e9
+APART = 1e9
+"""Metres between places that no distance shall connect: more than any two places in one zone are apart."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Located:
-    """Where one picture was taken: UTM coordinates in metres; a data set may leave the zone out."""
+    """Where pictures were taken.
 
-    easting: float
-    northing: float
-    zone: UtmZone | None
+    Attributes:
+        utm: (N, 2) easting and northing, metres.
+        zones: the zones that occur; None is one, too: a data set may leave the zone out.
+        zone_numbers: (N,) which of `zones` each position is in.
+    """
+
+    utm: npt.NDArray[np.float64]
+    zones: list[UtmZone | None]
+    zone_numbers: npt.NDArray[np.int64]
+
+    def rows_in(self, zone: UtmZone) -> npt.NDArray[np.int64]:
+        """The pictures in one zone."""
+        if zone not in self.zones:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(self.zone_numbers == self.zones.index(zone))
 
 
-def locate(folder: Path, names: Sequence[str], *, zone: UtmZone | None = None) -> list[Located]:
+def locate(folder: Path, names: Sequence[str], *, zone: UtmZone | None = None) -> Located:
     """Finds where pictures were taken: in their '@' names, else in EXIF.
 
     Args:
@@ -41,29 +54,10 @@ def locate(folder: Path, names: Sequence[str], *, zone: UtmZone | None = None) -
     Raises:
         DsformerError: a picture says nowhere where it was taken; names the first such and counts the others.
     """
-    parsed = [parse_at_name(Path(name)) for name in names]
-    if all(at_name is not None for at_name in parsed):
-        return [Located(at.easting, at.northing, at.zone or zone) for at in parsed if at is not None]
-    pictures, skipped = FolderSource(folder, zone=zone).scan()
-    by_name = {picture.id: picture for picture in pictures}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        reasons = {Path(item.image).absolute(): item.reason for item in skipped}
-        reason = reasons.get((folder / missing[0]).absolute(), "no position")
-        others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
-        raise DsformerError(
-            f"{folder / missing[0]}{others}: {reason}; pictures need GPS in EXIF or names @easting@northing@…@.jpg"
-        )
-    located = []
-    for name in names:
-        picture = by_name[name]
-        own = UtmZone.of(picture.latitude, picture.longitude)
-        easting, northing = to_utm(picture.latitude, picture.longitude, own)
-        located.append(Located(float(easting), float(northing), own))
-    return located
+    return _from_names(names, zone) or _from_files(folder, names, zone)
 
 
-def in_metres(*groups: Sequence[Located]) -> list[npt.NDArray[np.float64]]:
+def in_metres(*groups: Located) -> list[npt.NDArray[np.float64]]:
     """Coordinates in which pictures of all groups can be compared.
 
     Returns:
@@ -72,32 +66,68 @@ def in_metres(*groups: Sequence[Located]) -> list[npt.NDArray[np.float64]]:
     Raises:
         UsageError: some pictures name a zone and others do not.
     """
-    zones = {item.zone for group in groups for item in group}
-    utm: list[npt.NDArray[np.float64]] = [
-        np.array([(item.easting, item.northing) for item in group], np.float64).reshape(-1, 2) for group in groups
-    ]
+    zones = {zone for group in groups for zone in group.zones}
     if len(zones) <= 1:
-        return utm
+        return [group.utm for group in groups]
     if None in zones:
-        raise UsageError(
-            "some pictures name a UTM zone and others do not: say which zone those are in, e.g. --zone 33N"
-        )
-    counts = {zone: sum(item.zone == zone for group in groups for item in group) for zone in zones if zone is not None}
+        raise UsageError("some pictures name a UTM zone and others do not: say which theirs is, e.g. --zone 33N")
+    counts = {zone: sum(len(group.rows_in(zone)) for group in groups) for zone in zones if zone is not None}
     regions = _regions(sorted({zone.number for zone in counts}))
-    for coordinates, group in zip(utm, groups, strict=True):
-        for region in regions:
-            target = max((zone for zone in counts if zone.number in region), key=lambda zone: (counts[zone], str(zone)))
-            for zone in counts:
-                rows = [row for row, item in enumerate(group) if item.zone == zone and zone.number in region]
-                if rows and zone != target:
-                    coordinates[rows] = to_utm(*to_latlon(coordinates[rows], zone), target)
-    if len(regions) == 1:
-        return utm
-    place = {number: index for index, region in enumerate(regions) for number in region}
-    return [
-        np.column_stack([xy, [_APART * place[item.zone.number] for item in group if item.zone is not None]])
-        for xy, group in zip(utm, groups, strict=True)
-    ]
+    coordinates = [np.column_stack([group.utm, np.zeros(len(group.utm))]) for group in groups]
+    for number, region in enumerate(regions):
+        members = [zone for zone in counts if zone.number in region]
+        common = max(members, key=lambda zone: (counts[zone], str(zone)))
+        for zone in members:
+            for moved, group in zip(coordinates, groups, strict=True):
+                rows = group.rows_in(zone)
+                if len(rows) and zone != common:
+                    moved[rows, :2] = to_utm(*to_latlon(group.utm[rows], zone), common)
+                moved[rows, 2] = number * APART
+    return coordinates if len(regions) > 1 else [moved[:, :2] for moved in coordinates]
+
+
+def _from_names(names: Sequence[str], default: UtmZone | None) -> Located | None:
+    """From '@' names; None where one is not. Written for millions: what does not concern positions stays unread."""
+    eastings, northings, numbers = array("d"), array("d"), array("q")
+    zones: list[UtmZone | None] = []
+    known: dict[tuple[str, ...], int] = {}
+    for name in names:
+        fields = name.rpartition("/")[2].rpartition(".")[0].split("@")
+        try:
+            eastings.append(float(fields[EASTING]))
+            northings.append(float(fields[NORTHING]))
+        except (IndexError, ValueError):
+            return None
+        says = (*fields[ZONE_NUMBER : ZONE_LETTER + 1], "".join(fields[LATITUDE : LATITUDE + 1])[:1])
+        if says not in known:
+            parsed = parse_at_name(PurePath(name))
+            if parsed is None:
+                return None
+            zone = parsed.zone or default
+            if zone not in zones:
+                zones.append(zone)
+            known[says] = zones.index(zone)
+        numbers.append(known[says])
+    utm = np.column_stack([eastings, northings])
+    return Located(utm, zones, np.array(numbers, np.int64)) if np.isfinite(utm).all() else None
+
+
+def _from_files(folder: Path, names: Sequence[str], default: UtmZone | None) -> Located:
+    pictures, skipped = FolderSource(folder, zone=default).scan()
+    by_name = {picture.id: picture for picture in pictures}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        reasons = {Path(item.image).absolute(): item.reason for item in skipped}
+        reason = reasons.get((folder / missing[0]).absolute(), "not found")
+        others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
+        raise DsformerError(
+            f"{folder / missing[0]}{others}: {reason}; pictures need GPS in EXIF or names @easting@northing@…@.jpg"
+        )
+    positions = [(by_name[name].latitude, by_name[name].longitude) for name in names]
+    own = [UtmZone.of(*position) for position in positions]
+    zones: list[UtmZone | None] = list(dict.fromkeys(own))
+    utm = np.array([to_utm(*position, zone) for position, zone in zip(positions, own, strict=True)])
+    return Located(utm.reshape(-1, 2), zones, np.array([zones.index(zone) for zone in own], np.int64))
 
 
 def _regions(numbers: list[int]) -> list[set[int]]:

@@ -24,10 +24,10 @@ def print_evaluations(evaluations: Sequence[Evaluation], console: Console) -> No
         return
     without = int((~benchmark.answerable).sum())
     lines[-1] += f", of which {without:,} have no right reference"
-    table = Table("model", "weights", *(f"R@{count}" for count in evaluations[0].recalls))
+    table = Table("model", *(f"R@{count}" for count in evaluations[0].recalls), show_lines=True)
     for evaluation in evaluations:
         shown = [_shown(recall) for recall in evaluation.headline.values()]
-        table.add_row(Text(evaluation.model), Text(evaluation.weights), *shown)
+        table.add_row(Text(f"{evaluation.model}\n{evaluation.weights}", overflow="fold"), *shown)
     for line in lines:
         console.print(Text(line))
     console.print(table)
@@ -40,7 +40,7 @@ def print_evaluations(evaluations: Sequence[Evaluation], console: Console) -> No
 
 
 def _shown(recall: Recall) -> str:
-    return f"{100 * recall.value:.1f} [{100 * recall.low:.1f}, {100 * recall.high:.1f}]"
+    return f"{100 * recall.value:.1f}\n{100 * recall.low:.1f}-{100 * recall.high:.1f}"
 
 
 def _which_queries(evaluation: Evaluation) -> str:

@@ -1,7 +1,6 @@
 """Finding a data set below a folder, and saying what was looked for where it is not there."""
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def first_existing(root: Path, candidates: Iterable[str], what: str, source: str
 
 
 def list_pictures(folder: Path) -> list[str]:
-    """Picture files below a folder, relative POSIX paths, in natural order ("9.jpg" before "10.jpg").
+    """Picture files below a folder, relative POSIX paths, sorted.
 
     A list beside the folder (`database_images_paths.txt` for `database/`), which the field's tools use to avoid
     listing millions of files, is believed.
@@ -44,11 +43,12 @@ def list_pictures(folder: Path) -> list[str]:
     """
     listed = folder.with_name(f"{folder.name}_images_paths.txt")
     if listed.is_file():
-        lines = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-        names = [Path(os.path.relpath(line, folder) if Path(line).is_absolute() else line).as_posix() for line in lines]
+        with listed.open(encoding="utf-8") as file:
+            lines = (line.strip() for line in file)
+            names = [os.path.relpath(line, folder) if line.startswith("/") else line for line in lines if line]
     else:
         names = [
-            Path(parent, file).relative_to(folder).as_posix()
+            f"{os.path.relpath(parent, folder)}/{file}".removeprefix("./")
             for parent, folders, files in os.walk(folder, followlinks=True)
             if _without_hidden(folders)
             for file in files
@@ -56,13 +56,9 @@ def list_pictures(folder: Path) -> list[str]:
         ]
     if not names:
         raise LayoutError(f"{folder}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    return sorted(names, key=_natural)
+    return sorted(names)
 
 
 def _without_hidden(folders: list[str]) -> bool:
     folders[:] = [folder for folder in folders if not folder.startswith(".")]
     return True
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", name) if run]

@@ -23,6 +23,7 @@ from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictur
 from dsformer_core.evaluation.datasets.dataset import Dataset, compared_with_release
 from dsformer_core.evaluation.datasets.folders import open_folders
 from dsformer_core.evaluation.datasets.layout import LayoutError, first_existing
+from dsformer_core.evaluation.positions import APART
 
 VALIDATION_CITIES = ("cph", "sf")
 TEST_CITIES = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")
@@ -33,8 +34,6 @@ SOURCE = (
 
 _PARENTS = (".", "msls", "MSLS", "mapillary_sls")
 _RELEASED_QUERIES, _RELEASED_REFERENCES = 740, 18_871
-# Cities lie in UTM zones of their own; this keeps them apart however their coordinates happen to fall.
-_APART = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +130,9 @@ def _open(root: Path, part: str, cities: tuple[str, ...], *, subtask: bool) -> B
 
 
 def _pooled(folder: Path, sides: list[_Side]) -> Pictures:
+    # Cities lie in UTM zones of their own; a third coordinate keeps them apart however the others happen to fall.
     located = [
-        np.column_stack([side.positions, np.full(len(side.names), number * _APART)])
+        np.column_stack([side.positions, np.full(len(side.names), number * APART)])
         for number, side in enumerate(sides)
         if side.positions is not None
     ]
