@@ -142,7 +142,7 @@ class Trainer:
             endless_batches(pictures, self.recipe, self.fabric, epoch=epoch, group=group, view=view, first=first)
             for view, pictures in enumerate(self.data.groups[group])
         ]
-        training_mode(self.network, self.recipe.model)
+        training_mode(self.model, self.recipe.model)
         steps, since = [], time.perf_counter()
         while True:
             steps.append(self.step(batches, classifiers))
