@@ -112,7 +112,8 @@ def extract_subset(
         unreadable: dict[str, str] = {}
         total = len(np.unique(partition.table["row"].to_numpy()))
         finished = written = 0
-        for done in _run(_jobs(partition, root, output, size, aspect), workers or len(os.sched_getaffinity(0))):
+        processes = max(1, min(workers or len(os.sched_getaffinity(0)), total // CHUNK))
+        for done in _run(_jobs(partition, root, output, size, aspect), processes):
             finished += done.images
             written += done.written
             unreadable |= done.unreadable
@@ -176,7 +177,10 @@ def _jobs(partition: Partition, root: Path, output: Path, size: Size, aspect: As
 
 
 def _run(jobs: Iterator[_Job], workers: int) -> Iterator[_Done]:
-    """Does jobs in processes, a bounded number ahead."""
+    """Does jobs in processes, a bounded number ahead; in this one where one suffices."""
+    if workers == 1:
+        yield from map(_work, jobs)
+        return
     # Not forked: the caller may have threads, and a fork of those can hang.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_enter_worker)
     try:

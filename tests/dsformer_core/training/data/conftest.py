@@ -16,6 +16,7 @@ ZONE = UtmZone(33, True)
 ORIGIN = np.array([380_000.0, 6_170_000.0])
 WIDTH, HEIGHT = 832, 128
 PER_CLASS = 4
+ACROSS, ALONG = np.array([3.0, 15.0]), np.array([-15.0, 3.0])
 
 
 def write_town(folder: Path) -> Path:
@@ -32,7 +33,7 @@ def write_town(folder: Path) -> Path:
     groups = []
     for members in (list(classes[:3]), [classes[3], np.concatenate([[0], classes[4]])]):
         peaks = np.array([utm[rows[-1]] for rows in members])
-        groups.append(Group(members, peaks, lateral=peaks + [3.0, 15.0], frontal=peaks + [-15.0, 3.0]))
+        groups.append(Group(members, peaks, lateral=peaks + ACROSS, frontal=peaks + ALONG))
     write_partition(
         folder / "town.partition",
         groups,
