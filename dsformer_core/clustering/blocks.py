@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dsformer_core.clustering.config import BlockClusteringConfig
 from dsformer_core.clustering.directions import look_from, street_directions
-from dsformer_core.clustering.exclusion import exclude
+from dsformer_core.clustering.exclusion import far_from, greedy, without_neighbours
 from dsformer_core.clustering.group import Group, Rows
 from dsformer_core.clustering.positions import check_headings, check_positions
 from dsformer_core.clustering.strips import EAST, NORTH, Strip, strips
@@ -56,8 +56,8 @@ def cluster_blocks(
 
     chosen: list[list[_Class]] = []
     for group in range(config.groups):
-        east, north = (_exclude(found[axis][group], config) for axis in (EAST, NORTH))
-        chosen.append(_without_shared(_exclude(east + north, config), config.min_images))
+        merged = _merge(found[EAST][group], found[NORTH][group], config)
+        chosen.append(_without_shared(merged, config.min_images))
     return _as_groups(chosen, sorted_positions, order, config, None if headings is None else headings[order])
 
 
@@ -108,10 +108,25 @@ def _clusters(
     return found
 
 
-def _exclude(classes: list[_Class], config: BlockClusteringConfig) -> list[_Class]:
-    peaks = np.array([one.peak for one in classes]).reshape(-1, 2)
+def _merge(east: list[_Class], north: list[_Class], config: BlockClusteringConfig) -> list[_Class]:
+    """Equation 8 for one group, with the rule of least distance before and after; larger classes first."""
+    if config.exclusion == "greedy":
+        return _greedy(_greedy(east, config) + _greedy(north, config), config)
+    east, north = (
+        [classes[number] for number in without_neighbours(_peaks(classes), config.min_distance)]
+        for classes in (east, north)
+    )
+    merged = east + [north[number] for number in far_from(_peaks(north), _peaks(east), config.min_distance)]
+    return sorted(merged, key=lambda one: (-len(one.rows), *one.peak))
+
+
+def _greedy(classes: list[_Class], config: BlockClusteringConfig) -> list[_Class]:
     sizes = np.array([len(one.rows) for one in classes], np.int64)
-    return [classes[number] for number in exclude(peaks, sizes, config.min_distance, config.exclusion)]
+    return [classes[number] for number in greedy(_peaks(classes), sizes, config.min_distance)]
+
+
+def _peaks(classes: list[_Class]) -> Array:
+    return np.array([one.peak for one in classes]).reshape(-1, 2)
 
 
 def _without_shared(classes: list[_Class], min_images: int) -> list[_Class]:
@@ -147,7 +162,7 @@ def _as_groups(
         groups.append(
             Group(
                 classes=[np.sort(order[rows]) for rows in own],
-                peaks=np.array([one.peak for one in classes]).reshape(-1, 2),
+                peaks=_peaks(classes),
                 lateral=lateral,
                 frontal=frontal,
             )

@@ -64,8 +64,8 @@ class BlockClusteringConfig(_Checked):
         min_cluster_size: of HDBSCAN: points from which on a group is a cluster.
         min_samples: of HDBSCAN: the core distance is that to this many other points.
         min_images: locations from which on what is left of a cluster is a class.
-        exclusion: of two classes that are too close, ``greedy`` keeps the one with more locations; ``remove_both``
-            drops both, as the official code does.
+        exclusion: of two classes that are too close, ``greedy`` keeps the one with more locations. ``remove_both`` is
+            the official code's rule: both go where both are of strips along the same axis, else the north one.
         direction: how a class finds its street: ``headings`` asks where its vehicles headed and, where that is unknown,
             does as ``surroundings``, which looks at the tracks of all locations around it; ``singular_vectors`` takes
             the class's own locations alone, as the paper does.

@@ -1,9 +1,16 @@
-"""What becomes of a cluster: the locations within r metres of its densest one."""
+"""What becomes of a cluster: the locations within r metres of its densest one.
+
+A cluster may hold two streets where both are too thinly driven to be clusters of their own, so a gap in the way ends a
+class too.
+"""
 
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.clustering.planar_hdbscan import NOISE, Array, Labels, compiled
+
+# Of the radius: what lies beyond a wider gap is another street.
+LARGEST_GAP = 2 / 3
 
 Points = npt.NDArray[np.int64]
 
@@ -15,7 +22,8 @@ def keep_around_peaks(
     """Shrinks every cluster of a strip to what lies within `radius` of its peak.
 
     The peak is the location with most others of its cluster within `radius`; of several, the one whose others are
-    nearer on average, then the first along the strip.
+    nearer on average, then the first along the strip. A chain of steps of at most `LARGEST_GAP` of the radius must lead
+    from it to every location.
 
     Args:
         along: (n,) metres along the strip, ascending.
@@ -64,9 +72,30 @@ def keep_around_peaks(
                 peak, most, nearest = point, near, total
         if most < min_images:
             continue
-        for point in own:
-            if np.hypot(along[point] - along[peak], across[point] - across[peak]) <= radius:
-                kept[point] = classes
+        near = own[np.hypot(along[own] - along[peak], across[own] - across[peak]) <= radius]
+        street = _reachable(along[near], across[near], int(np.searchsorted(near, peak)), LARGEST_GAP * radius)
+        if street.sum() < min_images:
+            continue
+        kept[near[street]] = classes
         peaks[classes] = peak
         classes += np.int32(1)
     return kept, peaks[:classes]
+
+
+@compiled
+def _reachable(along: Array, across: Array, start: int, step: float) -> npt.NDArray[np.bool_]:
+    """(n,) the points to which a chain of steps no longer than `step` leads from point `start`."""
+    count = len(along)
+    reached = np.zeros(count, np.bool_)
+    reached[start] = True
+    waiting = np.empty(count, np.int64)
+    waiting[0], last = start, 1
+    while last > 0:
+        last -= 1
+        point = waiting[last]
+        for other in range(count):
+            if not reached[other] and np.hypot(along[other] - along[point], across[other] - across[point]) <= step:
+                reached[other] = True
+                waiting[last] = other
+                last += 1
+    return reached

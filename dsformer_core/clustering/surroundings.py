@@ -95,19 +95,25 @@ def _corridor(around: Array, cosines: Array, sines: Array) -> float:
     angle = best * np.pi / len(cosines)
     for _ in range(_REFINEMENTS):
         cosine, sine = np.cos(angle), np.sin(angle)
-        count, sums = 0, np.zeros(5)
+        count = 0
+        mean_ahead, mean_beside, ahead_ahead, beside_beside, ahead_beside = 0.0, 0.0, 0.0, 0.0, 0.0
         for east, north in around:
             ahead, beside = east * cosine + north * sine, north * cosine - east * sine
             if abs(beside - middle) <= HALF_WIDTH:
                 count += 1
-                sums += np.array([ahead, beside, ahead * ahead, beside * beside, ahead * beside])
+                mean_ahead += ahead
+                mean_beside += beside
+                ahead_ahead += ahead * ahead
+                beside_beside += beside * beside
+                ahead_beside += ahead * beside
         if count < 2:
             break
-        sums /= count
-        turn = 0.5 * np.arctan2(
-            2 * (sums[4] - sums[0] * sums[1]), (sums[2] - sums[0] * sums[0]) - (sums[3] - sums[1] * sums[1])
-        )
+        mean_ahead /= count
+        mean_beside /= count
+        covariance = ahead_beside / count - mean_ahead * mean_beside
+        excess = (ahead_ahead - beside_beside) / count - mean_ahead**2 + mean_beside**2
+        turn = 0.5 * np.arctan2(2 * covariance, excess)
         angle += turn
         # The fitted line passes through the mean; how far it passes from the origin is the next corridor's middle.
-        middle = sums[1] * np.cos(turn) - sums[0] * np.sin(turn)
+        middle = mean_beside * np.cos(turn) - mean_ahead * np.sin(turn)
     return angle % np.pi

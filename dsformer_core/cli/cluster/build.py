@@ -29,7 +29,10 @@ _SETTINGS: dict[str, tuple[type, str]] = {
     "min_cluster_size": (int, "of HDBSCAN (default: 15)"),
     "min_samples": (int, "of HDBSCAN (default: 15)"),
     "min_images": (int, "least images of a class (default: 10)"),
-    "exclusion": (str, "of classes too close: greedy keeps the larger, remove_both neither (default: greedy)"),
+    "exclusion": (
+        str,
+        "of classes too close: greedy keeps the larger, remove_both is the official code's rule (default: greedy)",
+    ),
     "direction": (
         str,
         "what shows a class its street: headings, surroundings or singular_vectors "
