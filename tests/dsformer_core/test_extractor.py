@@ -15,6 +15,7 @@ from PIL import Image
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
+from dsformer_core.models import create_model
 from dsformer_core.pictures import PictureError
 
 MODEL = "gem_mobilenet_v2"
@@ -256,6 +257,22 @@ def test_cuda_agrees_with_the_cpu(extractor):
     auto = Extractor(MODEL, None)
     assert auto.device.type == "cuda" and auto.precision in ("bfloat16", "float16")
     assert np.sum(auto.extract(images) * expected, axis=1).min() > 0.99
+
+
+def test_a_network_in_memory_describes_as_one_from_a_file(extractor, files):
+    model = create_model(MODEL)
+    model.load_state_dict(extractor._network.state_dict())
+    wrapped = Extractor.of_model(model.train(), "mine")
+    np.testing.assert_array_equal(wrapped.extract_files(files), extractor.extract_files(files))
+    assert not model.training, "put into evaluation mode"
+    assert (wrapped.model_name, wrapped.weights, wrapped.precision) == ("mine", "in training", "float32")
+    assert wrapped.weights_sha256 == extractor.weights_sha256
+    assert wrapped.preprocessing == extractor.preprocessing and wrapped.device == extractor.device
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    assert not np.allclose(wrapped.extract_files(files), extractor.extract_files(files)), "the weights are shared"
+    with pytest.raises(UsageError, match="no device 'tpu'"):
+        Extractor.of_model(model, "mine", device="tpu")
 
 
 def test_auto_on_the_cpu_is_float32(extractor):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as csv
 
+from dsformer_core.errors import UsageError
 from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
 from dsformer_core.evaluation.datasets.dataset import Dataset, compared_with_release
 from dsformer_core.evaluation.datasets.folders import open_folders
@@ -93,10 +94,10 @@ def write_submission(path: Path, benchmark: Benchmark, rows: npt.NDArray[np.int6
         count: keys per query.
 
     Raises:
-        ValueError: fewer than `count` references were retrieved.
+        UsageError: fewer than `count` references were retrieved.
     """
     if rows.shape[1] < count:
-        raise ValueError(f"{rows.shape[1]} references per query were retrieved, a submission has {count}")
+        raise UsageError(f"{rows.shape[1]} references per query were retrieved, a submission has {count}")
     query_keys = [Path(name).stem for name in benchmark.queries.names]
     keys = np.array([Path(name).stem for name in benchmark.database.names], object)
     lines = (

@@ -1,0 +1,184 @@
+"""`dsformer evaluate`: what a person types and sees."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dsformer_core.cli.main import main
+from tests.dsformer_core.evaluation.layouts import street, write_at_pictures, write_msls_city
+from tests.synthetic import write_picture, write_pictures
+
+MODEL = ["--model", "gem_mobilenet_v2", "--weights", "untrained"]
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight references, of which four are queries, and two queries from elsewhere."""
+    folder = tmp_path_factory.mktemp("town") / "town"
+    write_pictures(folder / "database", 8)
+    write_pictures(folder / "queries", 4)
+    write_picture(folder / "queries/far.jpg", latitude=56.5, seed=77)
+    (folder / "queries/torn.jpg").write_bytes((folder / "queries/003.jpg").read_bytes()[:1500])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.getbasetemp() / "descriptors"
+    monkeypatch.setenv("DSFORMER_DESCRIPTORS", str(folder))
+    return folder
+
+
+def test_the_table_says_which_queries_count(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(town), *MODEL]) == 0
+    words = capsys.readouterr()
+    assert "8 references, 6 queries, of which 1 have no right reference" in words.out
+    assert "over all queries, as the field counts here" in words.out
+    assert "over those with a right reference: R@1 80.0" in words.out
+    assert "66.7" in words.out and "R@5" in words.out
+    assert "1 queries and 0 references could not be read; such queries count as not found" in words.out
+    assert "torn.jpg: damaged or cut short" in words.err
+
+
+def test_json_report_and_pictures(town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(town), *MODEL, "--json", "--output", str(tmp_path / "report")]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["recall"]["1"] == {**described["recall"]["1"], "hits": 4, "queries": 6}
+    assert described["recall_over_answerable"]["1"]["value"] == 0.8
+    assert described["queries"] == {"count": 6, "unreadable": 1, "without_a_right_reference": 1}
+    assert json.loads((tmp_path / "report/evaluation.json").read_text()) == [described]
+    page = (tmp_path / "report/report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 4 * 6
+    assert "has no right reference" in page and "the picture is not here" in page
+    assert not re.search(r"(src|href)=\"http", page), "needs no internet"
+
+
+def test_several_models_side_by_side(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(town), *MODEL, *MODEL, "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == second
+    assert main(["evaluate", str(town), *MODEL, "--model", "gem_resnet50"]) == 2
+    assert "2 --model and 1 --weights" in capsys.readouterr().err
+
+
+def test_a_map_asked_about_another(town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = [tmp_path / "a.map", tmp_path / "b.map"]
+    for path, side in zip(maps, ("database", "queries"), strict=True):
+        assert main(["map", "build", "--images", str(town / side), "--output", str(path), *MODEL]) == 0
+    capsys.readouterr()
+    arguments = ["evaluate", "--database", str(maps[0]), "--queries", str(maps[1])]
+    assert main([*arguments, "--json", "--output", str(tmp_path / "report")]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["recall_over_answerable"]["1"]["value"] == 1
+    assert [curve["score"] for curve in described["abstention"]] == ["similarity", "probability"]
+    assert "data:image/jpeg" in (tmp_path / "report/report.html").read_text(), "thumbnails of the maps"
+    assert main([*arguments, *MODEL]) == 2
+    assert main(["evaluate", "--database", str(maps[0]), "--queries", str(town / "queries")]) == 2
+    assert "is a map and the other is not" in capsys.readouterr().err
+
+
+def test_two_folders_that_are_not_side_by_side(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "--database", str(town / "database"), "--queries", str(town / "queries"), *MODEL]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["benchmark"] == "queries in database"
+
+
+def test_check_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_at_pictures(tmp_path / "tokyo247/images/test/database", street(3), zone="54@S")
+    queries = write_at_pictures(tmp_path / "tokyo247/images/test/queries", street(2), zone="54@S")
+    check = ["evaluate", "tokyo247", "--root", str(tmp_path), "--check"]
+    assert main(check) == 0
+    words = capsys.readouterr().out
+    assert "3 references in" in words and "0 queries have no right reference" in words
+    assert "2 queries where the release has 315" in words
+    (queries[0].parent.with_name("queries_images_paths.txt")).write_text("\n".join(path.name for path in queries))
+    queries[0].unlink()
+    assert main([*check, "--json"]) == 1
+    assert len(json.loads((said := capsys.readouterr()).out)["missing"]) == 1
+    assert "1 pictures of tokyo247 are missing, the first is" in said.err
+    assert main(["evaluate", "pitts30k", "--root", str(tmp_path), "--check"]) == 1
+    assert "looked for pitts30k/images/test" in capsys.readouterr().err
+    assert main(["evaluate", "--list"]) == 0
+    assert "nordland-27592-10" in capsys.readouterr().out
+
+
+def test_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for city in ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala"):
+        pictures = [{"key": f"{city}{number}", "seed": number + len(city)} for number in range(2)]
+        write_msls_city(tmp_path, "test", city, "database", pictures)
+        write_msls_city(tmp_path, "test", city, "query", [{"key": f"q{city}", "seed": len(city)}])
+    output = tmp_path / "prediction.zip"
+    arguments = ["evaluate", "msls-challenge", "--root", str(tmp_path), *MODEL, "--submission", str(output)]
+    assert main([*arguments, "--submission-keys", "5"]) == 0
+    assert "positions of the test cities are secret" in capsys.readouterr().out
+    with zipfile.ZipFile(output) as archive:
+        lines = archive.read("prediction.csv").decode().splitlines()
+    assert [len(line.split(" ")) for line in lines] == [6] * 6
+    assert main(arguments) == 2
+    assert "12 references per query were retrieved, a submission has 20" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name a data set, a folder, or --database and --queries"),
+        (["--database", "a"], "give --database and --queries together"),
+        (["town", "--database", "a", "--queries", "b"], "no DATASET beside them"),
+        (["pitts30k"], "--root DIR"),
+        (["TOWN"], "--model NAME"),
+        (["TOWN", "--radius", "nan"], "--radius nan is no distance"),
+        (["TOWN", "--radius", "-1"], "--radius -1.0 is no distance"),
+        (["TOWN", "--zone", "99N"], "'99N' is not a UTM zone"),
+        (["TOWN", *MODEL, "--submission", "a.zip"], "a submission is of one --model on msls-challenge"),
+        (["TOWN", "--model", "resnet"], "no model is called 'resnet'"),
+        (["TOWN", *MODEL, "--batch-size", "0"], "batch_size is 0"),
+    ],
+)
+def test_wrong_calls_are_one_line(
+    town: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert main(["evaluate", *(str(town) if word == "TOWN" else word for word in arguments), *cache]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert words in lines[-1]
+
+
+def test_ctrl_c_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(tmp_path / "drive/database", 150)
+    write_pictures(tmp_path / "drive/queries", 2)
+    arguments = ["evaluate", str(tmp_path / "drive"), *MODEL, "--cache", str(tmp_path / "cache"), "--json"]
+    program = "import sys; from dsformer_core.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *arguments, "--batch-size", "1"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list((tmp_path / "cache").glob("*/descriptors.part.npy")):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == 1 and "Traceback" not in words
+    assert "what is described so far is kept: the same command goes on from there" in words
+    assert words.strip().endswith("dsformer: interrupted")
+    (part,) = (tmp_path / "cache").glob("*/descriptors.part.npy")
+    assert part.stat().st_size > 128 and (part.stat().st_size - 128) % 2048 == 0
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["recall"]["1"]["value"] == 1
+
+
+def test_help_is_fast_and_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "dsformer evaluate pitts30k --root datasets/" in capsys.readouterr().out
+    script = "import sys, dsformer_core.cli.evaluate; sys.exit('torch' in sys.modules or 'faiss' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

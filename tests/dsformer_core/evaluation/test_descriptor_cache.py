@@ -1,0 +1,200 @@
+"""Descriptors are computed once, survive whatever ends a run, and are never taken for those of other pictures."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.evaluation import Pictures
+from dsformer_core.evaluation.descriptor_cache import KeptDescriptors, describe
+from dsformer_core.extractor import Extractor
+from tests.synthetic import write_picture, write_pictures
+
+
+def pictures_in(folder: Path) -> Pictures:
+    return Pictures(folder, sorted(path.name for path in folder.iterdir()))
+
+
+class Counting:
+    """An extractor that counts the pictures it is given."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+        self.seen = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.extractor, name)
+
+    def extract_pictures(self, loaders, **options):  # type: ignore[no-untyped-def]
+        for item in self.extractor.extract_pictures(loaders, **options):
+            self.seen += 1
+            yield item
+
+
+@pytest.fixture
+def counting(extractor: Extractor) -> Counting:
+    return Counting(extractor)
+
+
+def test_the_second_time_nothing_is_computed(tmp_path: Path, counting: Counting) -> None:
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 7))
+    in_memory = describe(pictures, counting, None)
+    kept = describe(pictures, counting, tmp_path / "cache")
+    assert counting.seen == 14
+    told: list[int] = []
+    again = describe(pictures, counting, tmp_path / "cache", on_progress=told.append)
+    assert counting.seen == 14 and sum(told) == 7
+    assert isinstance(again, np.memmap) and not again.flags.writeable
+    np.testing.assert_array_equal(again, kept)
+    np.testing.assert_allclose(in_memory, kept, atol=1e-5)
+    np.testing.assert_allclose(kept, counting.extract_files(pictures.paths), atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["content", "time", "gone", "more"])
+def test_a_changed_file_makes_them_stale(tmp_path: Path, counting: Counting, change: str) -> None:
+    drive = write_pictures(tmp_path / "drive", 4)
+    pictures = pictures_in(drive)
+    before = np.array(describe(pictures, counting, tmp_path / "cache"))
+    changed = drive / "002.jpg"
+    if change == "content":
+        write_picture(changed, latitude=50, seed=99)
+    elif change == "time":
+        os.utime(changed, (1, 1))
+    elif change == "gone":
+        changed.unlink()
+    else:
+        write_picture(drive / "004.jpg", latitude=50, seed=99)
+        pictures = pictures_in(drive)
+    after = describe(pictures, counting, tmp_path / "cache")
+    assert counting.seen == 4 + len(pictures)
+    same = np.isclose(after[:4], before, atol=1e-5).all(axis=1)
+    assert same.tolist() == [True, True, change in ("time", "more"), True]
+    assert len(list((tmp_path / "cache").iterdir())) == (2 if change == "more" else 1), "stale ones do not pile up"
+
+
+def test_other_weights_have_descriptors_of_their_own(tmp_path: Path, extractor: Extractor) -> None:
+    import torch
+
+    from dsformer_core.models import create_model
+
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 2))
+    first = describe(pictures, extractor, tmp_path / "cache")
+    torch.manual_seed(7)
+    other = Extractor.of_model(create_model("gem_mobilenet_v2"), "gem_mobilenet_v2")
+    assert not np.allclose(describe(pictures, other, tmp_path / "cache"), first, atol=1e-3)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_unreadable_pictures_are_rows_of_nan(tmp_path: Path, extractor: Extractor) -> None:
+    drive = write_pictures(tmp_path / "drive", 3)
+    (drive / "001.jpg").write_bytes(b"no picture")
+    told: list[DsformerError] = []
+    described = describe(pictures_in(drive), extractor, tmp_path / "cache", on_unreadable=told.append)
+    assert np.isnan(described).all(axis=1).tolist() == [False, True, False]
+    assert len(told) == 1 and "001.jpg" in str(told[0])
+
+
+def describing(drive: Path, cache: Path, before: str = "") -> subprocess.Popen[str]:
+    """A process that describes a folder."""
+    script = textwrap.dedent(before) + textwrap.dedent(f"""
+        from pathlib import Path
+        from dsformer_core.evaluation import Pictures
+        from dsformer_core.evaluation import descriptor_cache
+        from dsformer_core.extractor import Extractor
+        from dsformer_core.errors import DsformerError
+        descriptor_cache._CHUNK = 8
+        drive = Path({str(drive)!r})
+        pictures = Pictures(drive, sorted(path.name for path in drive.iterdir()))
+        extractor = Extractor("gem_mobilenet_v2", "untrained", device="cpu", threads=1)
+        try:
+            descriptor_cache.describe(pictures, extractor, Path({str(cache)!r}), batch_size=1)
+        except DsformerError as error:
+            raise SystemExit(str(error))
+    """)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_rows(cache: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(part.stat().st_size > 8 * 2048 for part in cache.glob("*/descriptors.part.npy")):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no rows were written: {process.communicate()[1]}")
+
+
+def test_a_killed_run_is_gone_on_with(tmp_path: Path, counting: Counting) -> None:
+    drive, cache = write_pictures(tmp_path / "drive", 60), tmp_path / "cache"
+    process = describing(drive, cache)
+    wait_for_rows(cache, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    (part,) = cache.glob("*/descriptors.part.npy")
+    rows = (part.stat().st_size - 128) // 2048
+    assert 8 <= rows < 60
+    # A write that was cut in the middle of a row.
+    with part.open("ab") as file:
+        file.write(b"x" * 100)
+    described = describe(pictures_in(drive), counting, cache)
+    assert counting.seen == 60 - rows
+    np.testing.assert_allclose(described, counting.extract_files(pictures_in(drive).paths), atol=1e-5)
+    assert not list(cache.glob("*/descriptors.part.npy"))
+
+
+def test_an_interruption_keeps_every_finished_row(tmp_path: Path, counting: Counting) -> None:
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 12))
+
+    def interrupt(count: int) -> None:
+        if counting.seen == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        describe(pictures, counting, tmp_path / "cache", batch_size=2, on_progress=interrupt)
+    counting.seen = 0
+    described = describe(pictures, counting, tmp_path / "cache")
+    assert counting.seen == 6
+    np.testing.assert_allclose(described, counting.extract_files(pictures.paths), atol=1e-5)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, counting: Counting) -> None:
+    drive, cache = write_pictures(tmp_path / "drive", 30), tmp_path / "cache"
+    limit = 128 + 20 * 2048 + 1000
+    full = f"""
+        import resource, signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        import dsformer_core.evaluation
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+    """
+    process = describing(drive, cache, full)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "File too large; what is described so far is kept: free some space and run again" in words
+    assert "Traceback" not in words
+    describe(pictures_in(drive), counting, cache)
+    assert counting.seen <= 30 - 16, "two chunks of eight were on the disk"
+
+
+def test_two_runs_do_not_write_the_same_file(tmp_path: Path, extractor: Extractor) -> None:
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 2))
+    with (
+        KeptDescriptors(tmp_path / "cache", pictures, extractor).unfinished(),
+        pytest.raises(DsformerError, match="another run is describing these pictures"),
+    ):
+        describe(pictures, extractor, tmp_path / "cache")
+
+
+def test_a_damaged_description_means_starting_over(tmp_path: Path, counting: Counting) -> None:
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 2))
+    describe(pictures, counting, tmp_path / "cache")
+    (description,) = (tmp_path / "cache").glob("*/description.json")
+    description.write_text("{")
+    describe(pictures, counting, tmp_path / "cache")
+    assert counting.seen == 4

@@ -1,0 +1,57 @@
+"""One map asked about another."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsformer_core.evaluation.maps import evaluate_maps
+from dsformer_core.place_map import MapError
+from tests.synthetic import ORIGIN, unit, write_map
+
+
+def town(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places 50 m apart that all look different."""
+    return unit(random.standard_normal((count, 512))), ORIGIN + np.column_stack(
+        [50.0 * np.arange(count), np.zeros(count)]
+    )
+
+
+def test_descriptors_find_their_places_and_strangers_get_low_probability(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    descriptors, utm = town(random, 60)
+    again = unit(descriptors[:40] + 0.02 * random.standard_normal((40, 512)))
+    strangers = unit(random.standard_normal((10, 512)))
+    elsewhere = ORIGIN + np.column_stack([np.full(10, 90_000.0), 50.0 * np.arange(10)])
+    references = write_map(tmp_path / "a.map", descriptors, utm)
+    queries = write_map(tmp_path / "b.map", np.vstack([again, strangers]), np.vstack([utm[:40] + 3, elsewhere]))
+    evaluation = evaluate_maps(references, queries, retrieve=20)
+    assert evaluation.recalls[1] == pytest.approx(0.8)
+    assert evaluation.recalls_answerable[1].value == 1
+    assert int((~evaluation.benchmark.answerable).sum()) == 10
+    np.testing.assert_allclose(evaluation.errors[:40], np.hypot(3, 3), atol=0.01)
+    similarity, probability = evaluation.abstentions
+    assert (similarity.score, probability.score) == ("similarity", "probability")
+    assert probability.recall_at_precision(1.0)[0] == pytest.approx(0.8), "declining the strangers costs no answer"
+    expected = references.search(np.asarray(queries.descriptors, np.float32), k=20)
+    np.testing.assert_array_equal(evaluation.rows, expected.indices)
+
+
+def test_a_radius_of_ones_own(tmp_path: Path) -> None:
+    descriptors, utm = town(np.random.default_rng(1), 5)
+    references = write_map(tmp_path / "a.map", descriptors, utm)
+    queries = write_map(tmp_path / "b.map", descriptors, utm + np.array([8.0, 0.0]))
+    assert evaluate_maps(references, queries).recalls[1] == 1
+    narrow = evaluate_maps(references, queries, radius=5.0)
+    assert narrow.recalls[1] == 0 and "5 m" in narrow.benchmark.protocol
+
+
+def test_maps_of_different_networks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.synthetic import ArrayExtractor
+
+    descriptors, utm = town(np.random.default_rng(2), 5)
+    references = write_map(tmp_path / "a.map", descriptors, utm)
+    monkeypatch.setattr(ArrayExtractor, "weights_sha256", "1" * 64)
+    queries = write_map(tmp_path / "b.map", descriptors, utm)
+    with pytest.raises(MapError, match="give the same weights"):
+        evaluate_maps(references, queries)
