@@ -269,7 +269,7 @@ def test_a_network_in_memory_describes_as_one_from_a_file(extractor, files):
     assert wrapped.weights_sha256 == extractor.weights_sha256
     assert wrapped.preprocessing == extractor.preprocessing and wrapped.device == extractor.device
     with torch.no_grad():
-        next(model.parameters()).mul_(2)
+        next(model.parameters()).normal_()
     assert not np.allclose(wrapped.extract_files(files), extractor.extract_files(files)), "the weights are shared"
     with pytest.raises(UsageError, match="no device 'tpu'"):
         Extractor.of_model(model, "mine", device="tpu")
