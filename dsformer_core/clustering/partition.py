@@ -117,15 +117,19 @@ class Partition:
         if not table.schema.equals(COLUMNS):
             raise PartitionError(f"{path} has columns {table.schema.names}: it must have {COLUMNS.names}")
         images_root = description["images_root"]
-        zone = description["utm_zone"]
+        try:
+            config = METHODS[description["method"]].from_dict(description["config"])
+            zone = None if description["utm_zone"] is None else UtmZone.parse(description["utm_zone"])
+        except UsageError as error:
+            raise PartitionError(f"{directory / DESCRIPTION_FILE}: {error}") from error
         return cls(
             directory=directory,
             kind=description["kind"],
             method=description["method"],
-            config=METHODS[description["method"]].from_dict(description["config"]),
+            config=config,
             groups=description["groups"],
             locations=description["locations"],
-            zone=None if zone is None else UtmZone.parse(zone),
+            zone=zone,
             images_root=None if images_root is None else directory.absolute() / images_root,
             table=table,
             description=description,
