@@ -57,11 +57,19 @@ class DSFormerTiny(DescriptorModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
-        fine = self.features[:FINE](images)  # (B, 96, H/16, W/16)
-        coarse = self.features[FINE:](fine)  # (B, 1280, H/32, W/32)
+        fine, coarse = self.scales(images)
         pooled = self.projection(self.pool(F.normalize(coarse, dim=1)))
-        scales = self.head(self.former(fine, coarse))
-        return F.normalize(F.normalize(pooled, dim=-1) + self.gate * scales, dim=-1)
+        learned = self.head(self.former(fine, coarse))
+        return F.normalize(F.normalize(pooled, dim=-1) + self.gate * learned, dim=-1)
+
+    def scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised float -> (B, 96, H/16, W/16) and (B, 1280, H/32, W/32)."""
+        fine = self.features[:FINE](images)
+        return fine, self.features[FINE:](fine)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised float -> (B, 1280), what the projection sees."""
+        return self.pool(F.normalize(self.scales(images)[1], dim=1))
 
     def freeze_early(self) -> None:
         """Freezes features of stride 8 and less, and the statistics of all normalisations: both know real streets."""
