@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import cycle, islice
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -53,6 +54,8 @@ def endless_batches(
         num_workers=recipe.data.workers,
         pin_memory=fabric.device.type == "cuda",
         worker_init_fn=leave_signals_to_the_parent,
+        # For seeds that nobody uses here; left out, they would be drawn from the numbers that augmentation uses.
+        generator=torch.Generator(),
     )
     try:
         yield from loader

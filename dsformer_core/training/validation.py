@@ -1,14 +1,18 @@
 """Recall of a model in training, on places that it is not trained on."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
+from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.datasets.folders import open_folder_pair
 from dsformer_core.evaluation.evaluation import evaluate
 from dsformer_core.extractor import Extractor
 from dsformer_core.training.recipe import ValidationRecipe
+
+log = logging.getLogger(__name__)
 
 
 def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[nn.Module], dict[str, float]]:
@@ -27,8 +31,11 @@ def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[n
     """
     benchmark = open_folder_pair(folder, radius=recipe.radius)
 
+    def warn(error: DsformerError) -> None:
+        log.warning("validation counts as not found: %s", error)
+
     def validate(network: nn.Module) -> dict[str, float]:
         extractor = Extractor.of_model(network, name)
-        return {f"recall@{k}": value for k, value in evaluate(benchmark, extractor).recalls.items()}
+        return {f"recall@{k}": value for k, value in evaluate(benchmark, extractor, on_unreadable=warn).recalls.items()}
 
     return validate

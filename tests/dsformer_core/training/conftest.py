@@ -1,55 +1,11 @@
-"""Places to train on, small enough for a test: a few blurs of colour per class, seen with noise."""
+"""What tests of the training share."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
-from dsformer_core.clustering.config import BlockClusteringConfig
-from dsformer_core.clustering.group import FRONTAL, LATERAL, Group
-from dsformer_core.clustering.partition import PICTURES, write_partition
-
-GROUPS, CLASSES, PICTURES_PER_CLASS = 2, 6, 4
-SIDE = 64
-
-
-def write_blur(path: Path, place: int, seed: int) -> None:
-    """A picture of a place: its few colours, smoothly, under noise of the picture's own."""
-    colours = np.random.default_rng(place).integers(0, 256, (4, 4, 3), np.uint8)
-    picture = np.asarray(Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.int16)
-    noise = np.random.default_rng((place, seed)).integers(-25, 26, picture.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(path, quality=95)
-
-
-def write_places(folder: Path) -> Path:
-    """A partition of `GROUPS` groups with lateral and frontal classes of pictures."""
-    names, groups, utm = [], [], []
-    for number in range(GROUPS):
-        classes = []
-        for label in range(2 * CLASSES):
-            place = 100 * number + label
-            classes.append(np.arange(len(names), len(names) + PICTURES_PER_CLASS))
-            for seed in range(PICTURES_PER_CLASS):
-                names.append(f"{place:03d}/{seed}.jpg")
-                utm.append((380_000.0 + 50 * place, 6_170_000.0 + seed))
-                write_blur(folder / "pictures" / names[-1], place, seed)
-        peaks = np.array([utm[rows[0]] for rows in classes])
-        angles = np.array([LATERAL, FRONTAL] * CLASSES, np.int32)
-        groups.append(Group(classes, peaks, peaks + (0.0, 15.0), peaks + (15.0, 0.0), angles))
-    write_partition(
-        folder / "partition",
-        groups,
-        utm=np.array(utm),
-        config=BlockClusteringConfig(),
-        kind=PICTURES,
-        images=names,
-        images_root=folder / "pictures",
-        headings_deg=np.zeros(len(names)),
-    )
-    return folder / "partition"
+from tests.dsformer_core.training.places import SIDE, write_places
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +14,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_places(tmp_path_factory.mktemp("places"))
 
 
-@pytest.fixture
-def recipe_file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def small_recipe() -> str:
     """A recipe that a slow core runs in seconds: GeM over MobileNetV2 at 64 x 64, random weights."""
     values = {
         "model": {"name": "gem_mobilenet_v2", "freeze": [f"features.{i}" for i in range(15)]},
@@ -74,6 +30,12 @@ def recipe_file(tmp_path: Path) -> Path:
             "save_every": 2,
         },
     }
+    return yaml.safe_dump(values)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, small_recipe: str) -> Path:
+    """`small_recipe` as a file."""
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(small_recipe)
     return path

@@ -1,0 +1,50 @@
+"""Places to train on, small enough for a test: a few blurs of colour per class, seen with noise."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dsformer_core.clustering.config import BlockClusteringConfig
+from dsformer_core.clustering.group import FRONTAL, LATERAL, Group
+from dsformer_core.clustering.partition import PICTURES, write_partition
+
+GROUPS, CLASSES, PICTURES_PER_CLASS = 2, 6, 4
+SIDE = 64
+
+
+def write_blur(path: Path, place: int, seed: int) -> None:
+    """A picture of a place: its few colours, smoothly, under noise of the picture's own."""
+    colours = np.random.default_rng(place).integers(0, 256, (4, 4, 3), np.uint8)
+    picture = np.asarray(Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.int16)
+    noise = np.random.default_rng((place, seed)).integers(-25, 26, picture.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(path, quality=95)
+
+
+def write_places(folder: Path, classes: int = CLASSES) -> Path:
+    """A partition of `GROUPS` groups with lateral and frontal classes of pictures."""
+    names, groups, utm = [], [], []
+    for number in range(GROUPS):
+        of_group = []
+        for label in range(2 * classes):
+            place = 100 * number + label
+            of_group.append(np.arange(len(names), len(names) + PICTURES_PER_CLASS))
+            for seed in range(PICTURES_PER_CLASS):
+                names.append(f"{place:03d}/{seed}.jpg")
+                utm.append((380_000.0 + 50 * place, 6_170_000.0 + seed))
+                write_blur(folder / "pictures" / names[-1], place, seed)
+        peaks = np.array([utm[rows[0]] for rows in of_group])
+        angles = np.array([LATERAL, FRONTAL] * classes, np.int32)
+        groups.append(Group(of_group, peaks, peaks + np.array([0.0, 15.0]), peaks + np.array([15.0, 0.0]), angles))
+    write_partition(
+        folder / "partition",
+        groups,
+        utm=np.array(utm),
+        config=BlockClusteringConfig(),
+        kind=PICTURES,
+        images=names,
+        images_root=folder / "pictures",
+        headings_deg=np.zeros(len(names)),
+    )
+    return folder / "partition"

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dsformer_core.errors import UsageError
+from dsformer_core.models.registry import model_entry
+from dsformer_core.models.weights import named_weights
+from dsformer_core.training.recipe import Recipe, differences, load_recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[3] / "training/recipes").glob("*.yaml"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: {name: gem_mobilenet_v2}\noptimizer: {learning_rate: 1e-4}\n")
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_of_a_model_that_can_be_made(path: Path) -> None:
+    recipe = load_recipe(path)
+    with torch.device("meta"):
+        model_entry(recipe.model.name).build(**recipe.model.options)
+    assert recipe.model.weights is not None
+    named_weights(recipe.model.name, recipe.model.weights)
+
+
+def test_there_is_a_recipe_for_every_row() -> None:
+    names = {path.stem for path in RECIPES}
+    assert len([name for name in names if name.startswith("table4")]) == 9
+    assert len([name for name in names if name.startswith("table5")]) == 6
+    assert names >= {
+        "dsformer_resnet50",
+        "dsformer_dinov2_vitb14",
+        "dsformer_tiny",
+        "gem_resnet50_block_clustering",
+        "gem_dinov2_vitb14_block_clustering",
+    }
+
+
+def test_the_paper_s_recipe_says_what_the_paper_says() -> None:
+    recipe = load_recipe(next(path for path in RECIPES if path.stem == "dsformer_resnet50"))
+    assert (recipe.schedule.epochs, recipe.schedule.iterations_per_epoch, recipe.schedule.batch_size) == (
+        40,
+        10_000,
+        32,
+    )
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.classifier_learning_rate) == (1e-5, 0.01)
+    assert recipe.model.options == {"layers": 3}
+    assert recipe.data.partition["focal_distance"] == 15
+
+
+def test_overrides_win_over_the_file_and_the_file_over_its_base(tmp_path: Path, file: Path) -> None:
+    child = tmp_path / "child.yaml"
+    child.write_text("base: recipe.yaml\nschedule: {epochs: 3, batch_size: 8}\n")
+    recipe = load_recipe(child, ["schedule.epochs=5", "model.options.layers=2", "data.size=[64, 96]"])
+    assert recipe.optimizer.learning_rate == 1e-4
+    assert (recipe.schedule.epochs, recipe.schedule.batch_size) == (5, 8)
+    assert recipe.model.options == {"layers": 2}
+    assert recipe.data.size == (64, 96)
+
+
+def test_null_takes_a_key_of_the_base_away(tmp_path: Path, file: Path) -> None:
+    child = tmp_path / "child.yaml"
+    child.write_text("base: recipe.yaml\ndata: {partition: {method: grid, radius: 7.5}}\n")
+    assert load_recipe(child, ["data.partition.radius=null"]).data.partition == {"method": "grid"}
+    assert load_recipe(child, ["data.partition=null"]).data.partition == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learnig_rate=1", "there is no optimizer.learnig_rate; the nearest is optimizer.learning_rate"),
+        ("batch_size=8", "there is no batch_size; the nearest is schedule.batch_size"),
+        ("shedule.epochs=8", "there is no shedule; the nearest is schedule"),
+        ("schedule.epochs=many", "schedule.epochs: .* not 'many'"),
+        ("schedule.epochs=0", "schedule.epochs: .* not 0"),
+        ("loss.scale=-1", "loss.scale: .* not -1"),
+        ("augmentation.crop_scale=[1.0, 0.5]", r"augmentation.crop_scale: 1.0 is more than 0.5"),
+        ("model.name=null", "model.name"),
+        ("model=gem", "model"),
+        ("schedule.epochs", "expected section.key=value"),
+        ("schedule.epochs=[1", "not YAML"),
+    ],
+)
+def test_a_bad_key_or_value_is_one_line_that_names_it(file: Path, override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_recipe(file, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"missing.yaml: No such file"):
+        load_recipe(tmp_path / "missing.yaml")
+    for content in ("[1, 2]", "model: {", "\x00"):
+        (tmp_path / "bad.yaml").write_text(content)
+        with pytest.raises(UsageError, match=r"bad.yaml: not"):
+            load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("base: bad.yaml")
+    with pytest.raises(UsageError, match="extends itself"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_recipe_written_out_reads_back_equal(tmp_path: Path) -> None:
+    for path in RECIPES:
+        recipe = load_recipe(path)
+        (tmp_path / "written.yaml").write_text(recipe.to_yaml())
+        assert load_recipe(tmp_path / "written.yaml") == recipe
+
+
+def test_what_decides_the_weights_may_not_change_between_runs(file: Path) -> None:
+    before = load_recipe(file)
+
+    def changed(*overrides: str) -> list[str]:
+        return sorted(differences(before, load_recipe(file, overrides)))
+
+    assert changed("schedule.batch_size=8", "model.options.layers=2") == ["model.options.layers", "schedule.batch_size"]
+    assert changed("data.workers=1", "schedule.log_every=7", "schedule.epochs=50") == []
+    cosine = Recipe.model_validate(
+        yaml.safe_load(before.to_yaml()) | {"optimizer": {"learning_rate": 1e-4, "schedule": "cosine"}}
+    )
+    longer = cosine.model_copy(update={"schedule": cosine.schedule.model_copy(update={"epochs": 50})})
+    assert differences(cosine, longer) == ["schedule.epochs"]

@@ -1,0 +1,209 @@
+"""Trainings that are killed, interrupted or run out of disk."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.training.recipe import load_recipe
+from dsformer_core.training.resume_state import read_state, write_state
+from dsformer_core.training.start import start
+from tests.dsformer_core.training.places import write_places
+
+
+def train(recipe: Path, places: Path, run: Path, *overrides: str, **options: bool) -> None:
+    assert start(load_recipe(recipe, overrides), places, run, device="cpu", **options).fit()
+
+
+def training_process(recipe: Path, places: Path, run: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`dsformer train` in a process group of its own, slow enough to be interrupted."""
+    script = textwrap.dedent("""
+        import sys, time
+        from dsformer_core.cli.main import main
+        from dsformer_core.training.trainer import Trainer
+        step = Trainer.step
+        def slow_step(*arguments):
+            time.sleep(0.2)
+            return step(*arguments)
+        Trainer.step = slow_step
+    """)
+    script += f"sys.exit(main({['train', str(recipe), '--data', str(places), '--output', str(run), *arguments]!r}))"
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file of this process may become larger: writes fail as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+
+
+def iteration_of(run: Path) -> int:
+    state = run / "resume.pt"
+    return int(read_state(state)["iteration"]) if state.is_file() else -1
+
+
+def same_tensors(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_tensors(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_tensors, one, other))
+    return one == other
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, places: Path, small_recipe: str) -> Path:
+    """The run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "recipe.yaml").write_text(small_recipe)
+    train(folder / "recipe.yaml", places, folder / "run")
+    return folder / "run"
+
+
+def assert_same_end(run: Path, uninterrupted: Path) -> None:
+    """Model, optimisers, classifiers, counts: all of the state, bit for bit; and the same rows of the log."""
+    assert same_tensors(read_state(run / "resume.pt"), read_state(uninterrupted / "resume.pt"))
+    assert (run / "last.safetensors").read_bytes() == (uninterrupted / "last.safetensors").read_bytes()
+    logs = [(path / "log.csv").read_text().splitlines() for path in (run, uninterrupted)]
+    assert [line.split(",")[:4] for line in logs[0]] == [line.split(",")[:4] for line in logs[1]]
+
+
+def test_killed_and_resumed_ends_like_undisturbed(
+    recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    """SIGKILL in the middle of the second epoch, which is on another group."""
+    run = tmp_path / "run"
+    process = training_process(recipe_file, places, run)
+    wait_for(lambda: iteration_of(run) >= 6, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert iteration_of(run) < 8
+    train(recipe_file, places, run, resume=True)
+    assert_same_end(run, uninterrupted)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    """Ctrl-C reaches the processes that load, too; they leave the talking to the training."""
+    run = tmp_path / "run"
+    process = training_process(recipe_file, places, run, "--set", "data.workers=1")
+    wait_for(lambda: (run / "log.csv").is_file(), process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert f"interrupted after iteration {iteration_of(run)} of 8" in last
+    assert last.endswith(
+        f"go on with: dsformer train {recipe_file} --data {places} --output {run} --set data.workers=1 --resume"
+    )
+    train(recipe_file, places, run, resume=True)
+    assert_same_end(run, uninterrupted)
+
+
+def test_sigterm_saves_at_any_iteration(recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path) -> None:
+    trainer = start(load_recipe(recipe_file), places, tmp_path / "run", device="cpu")
+    before = signal.getsignal(signal.SIGTERM)
+    finished = trainer.fit(lambda done, total: os.kill(os.getpid(), signal.SIGTERM) if done == 3 else None)
+    assert not finished and iteration_of(tmp_path / "run") == 3
+    assert signal.getsignal(signal.SIGTERM) == before
+    train(recipe_file, places, tmp_path / "run", resume=True)
+    assert_same_end(tmp_path / "run", uninterrupted)
+
+
+def test_a_full_disk_leaves_the_state_before(
+    recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    """Full at the size that the state comes to have once the optimisers have moments."""
+    run = tmp_path / "run"
+    trainer = start(load_recipe(recipe_file), places, run, device="cpu")
+    size = (uninterrupted / "resume.pt").stat().st_size - 100_000
+    with disk_of(size), pytest.raises(DsformerError, match="the previous state is whole") as caught:
+        trainer.fit()
+    assert "\n" not in str(caught.value)
+    assert 0 <= iteration_of(run) < 8 and not list(run.glob("*.part"))
+    train(recipe_file, places, run, resume=True)
+    assert_same_end(run, uninterrupted)
+
+
+def test_a_disk_too_small_for_the_state_shows_itself_before_the_first_iteration(
+    recipe_file: Path, places: Path, tmp_path: Path
+) -> None:
+    with disk_of(1_000_000), pytest.raises(DsformerError, match=r"resume.pt: could not be written"):
+        start(load_recipe(recipe_file), places, tmp_path / "run", device="cpu")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/never",)
+
+
+@pytest.mark.parametrize("content", ["nothing", "cut", "code", "other"])
+def test_what_is_no_state_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "resume.pt"
+    write_state(path, {"iteration": 1, "weights": torch.zeros(1000)})
+    if content == "nothing":
+        path.unlink()
+    elif content == "cut":
+        path.write_bytes(path.read_bytes()[:500])
+    elif content == "code":
+        torch.save(Malicious(), path)
+    else:
+        torch.save({"format": 99}, path)
+    with pytest.raises(DsformerError, match=r"resume.pt: ") as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_the_same_training_can_be_resumed(
+    recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    def resume(*overrides: str) -> None:
+        start(load_recipe(recipe_file, overrides), places, uninterrupted, device="cpu", resume=True)
+
+    with pytest.raises(UsageError, match=r"begun with another loss.margin, schedule.seed; .*recipe.yaml"):
+        resume("schedule.seed=7", "loss.margin=0.3")
+    with pytest.raises(UsageError, match="holds no training to resume"):
+        start(load_recipe(recipe_file), places, tmp_path / "nowhere", device="cpu", resume=True)
+    resume("schedule.epochs=3", "data.workers=1")
+
+
+def test_resuming_with_other_data_is_refused(recipe_file: Path, tmp_path: Path, uninterrupted: Path) -> None:
+    with pytest.raises(DsformerError, match="was trained on other data"):
+        start(
+            load_recipe(recipe_file),
+            write_places(tmp_path, classes=3),
+            uninterrupted,
+            device="cpu",
+            resume=True,
+        )
