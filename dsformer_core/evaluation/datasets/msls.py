@@ -3,7 +3,7 @@
     train_val/{cph,sf}/{query,database}/images/KEY.jpg
                                        /seq_info.csv  subtask_index.csv  raw.csv  postprocessed.csv
     test/{miami,athens,...}/{query,database}/images/KEY.jpg
-                                            /seq_info.csv  subtask_index.csv
+                                            /seq_info.csv  subtask_index.csv  [postprocessed.csv]
 
 The tables of one folder belong together row by row. Published "MSLS val" numbers mean one of two query sets, and one
 model can differ by four points between them: the 740 of the official image-to-image task (the sub-task "all", no
@@ -11,7 +11,7 @@ panoramas, and only those that have a reference within 25 m), or all pictures th
 """
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from dsformer_core.errors import UsageError
-from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
+from dsformer_core.evaluation.benchmark import Benchmark, Pictures
 from dsformer_core.evaluation.datasets.dataset import Dataset, compared_with_release
 from dsformer_core.evaluation.datasets.folders import open_folders
 from dsformer_core.evaluation.datasets.layout import LayoutError, first_existing
@@ -47,41 +47,40 @@ class _Side:
 
 def open_validation(root: Path) -> Benchmark:
     """The official image-to-image task on the validation cities."""
-    benchmark = _open(root, "train_val", VALIDATION_CITIES, subtask=True)
-    answerable = int(benchmark.answerable.sum())
-    notes = compared_with_release(len(benchmark.database), answerable, (_RELEASED_REFERENCES, _RELEASED_QUERIES))
-    return Benchmark(
+    database, queries = _open(root, "train_val", VALIDATION_CITIES, subtask=True)
+    benchmark = Benchmark(
         name="msls-val",
         protocol="queries of the official sub-task 'all' that have a reference within 25 m (740); right within 25 m",
-        database=benchmark.database,
-        queries=benchmark.queries,
+        database=database,
+        queries=queries,
         headline="answerable",
-        notes=notes,
     )
+    found = len(database), int(benchmark.answerable.sum())
+    return replace(benchmark, notes=compared_with_release(*found, (_RELEASED_REFERENCES, _RELEASED_QUERIES)))
 
 
 def open_validation_all(root: Path) -> Benchmark:
     """Every picture of the validation cities that is no panorama, in Mapillary's layout or the field's '@' layout."""
+    protocol = "all pictures of the two validation cities that are no panoramas; right within 25 m"
     for parent in (*_PARENTS, "msls/images", "images"):
         folder = root / parent / "val"
         if (folder / "database").is_dir() and (folder / "queries").is_dir():
-            return open_folders(
-                folder / "database", folder / "queries", name="msls-val-all", protocol=_ALL_PROTOCOL, notes=()
-            )
-    benchmark = _open(root, "train_val", VALIDATION_CITIES, subtask=False)
-    return Benchmark("msls-val-all", _ALL_PROTOCOL, benchmark.database, benchmark.queries)
+            return open_folders(folder / "database", folder / "queries", name="msls-val-all", protocol=protocol)
+    return Benchmark("msls-val-all", protocol, *_open(root, "train_val", VALIDATION_CITIES, subtask=False))
 
 
 def open_challenge(root: Path) -> Benchmark:
-    """The test cities, whose positions are secret: matches become a submission."""
-    benchmark = _open(root, "test", TEST_CITIES, subtask=True)
-    return Benchmark(
-        name="msls-challenge",
-        protocol=f"sub-task 'all' of the test cities; scored by the challenge's server from {SUBMITTED} keys per query",
-        database=benchmark.database,
-        queries=benchmark.queries,
-        notes=("positions of the test cities are secret: no recall here, write a submission",),
+    """The test cities, all in one database. Their matches become a submission; with positions, a recall, too."""
+    benchmark = Benchmark(
+        "msls-challenge",
+        "queries of the sub-task 'all' of the test cities, their databases as one; right within 25 m",
+        *_open(root, "test", TEST_CITIES, subtask=True),
+        headline="answerable",
     )
+    if benchmark.labelled:
+        return benchmark
+    hidden = "the test cities have no postprocessed.csv: no recall here, write a submission"
+    return replace(benchmark, notes=(hidden,))
 
 
 def write_submission(path: Path, benchmark: Benchmark, rows: npt.NDArray[np.int64], *, count: int = SUBMITTED) -> None:
@@ -113,7 +112,8 @@ def write_submission(path: Path, benchmark: Benchmark, rows: npt.NDArray[np.int6
         staged.unlink(missing_ok=True)
 
 
-def _open(root: Path, part: str, cities: tuple[str, ...], *, subtask: bool) -> Benchmark:
+def _open(root: Path, part: str, cities: tuple[str, ...], *, subtask: bool) -> tuple[Pictures, Pictures]:
+    """The databases of some cities as one, and their queries."""
     # Below a folder that holds MSLS, or that is this part of it.
     city = first_existing(
         root,
@@ -122,12 +122,8 @@ def _open(root: Path, part: str, cities: tuple[str, ...], *, subtask: bool) -> B
         SOURCE,
     )
     folder = city.parent
-    sides = {
-        kind: [_read(folder, city, kind, subtask=subtask, located=part != "test") for city in cities]
-        for kind in ("database", "query")
-    }
-    database, queries = (_pooled(folder, sides[kind]) for kind in ("database", "query"))
-    return Benchmark("msls", "", database, queries, RIGHT_WITHIN_M)
+    database = _pooled(folder, [_read(folder, city, "database", subtask=subtask) for city in cities])
+    return database, _pooled(folder, [_read(folder, city, "query", subtask=subtask) for city in cities])
 
 
 def _pooled(folder: Path, sides: list[_Side]) -> Pictures:
@@ -137,10 +133,11 @@ def _pooled(folder: Path, sides: list[_Side]) -> Pictures:
         for number, side in enumerate(sides)
         if side.positions is not None
     ]
-    return Pictures(folder, [name for side in sides for name in side.names], np.vstack(located) if located else None)
+    known = len(located) == len(sides)
+    return Pictures(folder, [name for side in sides for name in side.names], np.vstack(located) if known else None)
 
 
-def _read(folder: Path, city: str, kind: str, *, subtask: bool, located: bool) -> _Side:
+def _read(folder: Path, city: str, kind: str, *, subtask: bool) -> _Side:
     below = folder / city / kind
     if not below.is_dir():
         raise LayoutError(
@@ -151,8 +148,10 @@ def _read(folder: Path, city: str, kind: str, *, subtask: bool, located: bool) -
     if subtask:
         kept &= _flags(below, "subtask_index.csv", "all", len(keys))
     positions = None
-    if located:
+    hidden = folder.name == "test"
+    if not hidden:
         kept &= ~_flags(below, "raw.csv", "pano", len(keys))
+    if not hidden or (below / "postprocessed.csv").is_file():
         table = _same_rows(below, "postprocessed.csv", len(keys))
         positions = np.column_stack([table.column(axis).to_numpy() for axis in ("easting", "northing")])[kept]
     return _Side([f"{city}/{kind}/images/{keys[row]}.jpg" for row in np.flatnonzero(kept)], positions)
@@ -184,8 +183,6 @@ def _table(folder: Path, name: str) -> pa.Table:
     except (pa.ArrowException, KeyError) as error:
         raise LayoutError(f"{folder / name} is not MSLS's: {error}") from error
 
-
-_ALL_PROTOCOL = "all pictures of the two validation cities that are no panoramas; right within 25 m"
 
 DATASETS = [
     Dataset("msls-val", "MSLS validation, the 740 official queries; 25 m", SOURCE, open_validation),

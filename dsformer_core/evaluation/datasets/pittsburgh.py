@@ -7,6 +7,7 @@ Pittsburgh250k/000/…, 001/…, …                references
 /[netvlad_v100_datasets/]datasets/pitts30k_test.mat, …
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def open_pittsburgh(root: Path, *, size: str, split: str) -> Benchmark:
     if place.is_dir():
         benchmark = open_folders(place / "database", place / "queries", name=name, protocol=protocol)
         notes = compared_with_release(len(benchmark.database), len(benchmark.queries), _RELEASED[size, split])
-        return Benchmark(name, protocol, benchmark.database, benchmark.queries, notes=notes)
+        return replace(benchmark, notes=notes)
     table = read_table(place)
     pictures = first_existing(
         place.parent,

@@ -4,6 +4,7 @@ sf_xl/processed/test/database/…
 /queries_v1  queries_v2  queries_night  queries_occlusion
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def open_sf_xl(root: Path, *, queries: str) -> Benchmark:
     protocol = f"all queries of {wanted}/ against the whole test database; right within 25 m"
     benchmark = open_folders(database, found, name=name, protocol=protocol)
     notes = compared_with_release(len(benchmark.database), len(benchmark.queries), (None, _QUERIES[queries]))
-    return Benchmark(name, protocol, benchmark.database, benchmark.queries, notes=notes)
+    return replace(benchmark, notes=notes)
 
 
 DATASETS = [

@@ -61,6 +61,7 @@ def write_msls_city(root: Path, part: str, city: str, kind: str, pictures: Seque
     }
     if part == "train_val":
         tables["raw.csv"] = ("key", "lon", "lat", "ca", "captured_at", "pano")
+    if part == "train_val" or any("east" in picture for picture in pictures):
         tables["postprocessed.csv"] = (
             "key", "easting", "northing", "unique_cluster", "night", "control_panel", "view_direction",
         )  # fmt: skip

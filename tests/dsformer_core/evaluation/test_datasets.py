@@ -184,6 +184,17 @@ def test_msls_challenge_and_its_submission(tmp_path: Path) -> None:
         write_submission(tmp_path / "prediction.zip", benchmark, rows)
 
 
+def test_msls_challenge_with_published_positions(tmp_path: Path) -> None:
+    for city in ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala"):
+        write_msls_city(
+            tmp_path, "test", city, "database", [{"key": f"{city}{n}", "east": 100.0 * n} for n in range(2)]
+        )
+        write_msls_city(tmp_path, "test", city, "query", [{"key": f"q{city}", "east": 90.0}])
+    benchmark = open_benchmark("msls-challenge", tmp_path)
+    assert [benchmark.positives(query).tolist() for query in range(6)] == [[1], [3], [5], [7], [9], [11]]
+    assert not benchmark.notes
+
+
 def test_pittsburgh_in_the_at_layout(tmp_path: Path) -> None:
     for split, queries in (("test", 2), ("val", 1)):
         write_at_pictures(tmp_path / f"pitts30k/images/{split}/database", street(3), zone="17@T")
