@@ -17,8 +17,10 @@ from lightning_fabric.strategies import DDPStrategy
 from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FILE
 from dsformer_core.errors import UsageError
 from dsformer_core.models import DescriptorModel, create_model
+from dsformer_core.training.augmentation import Augmentation
 from dsformer_core.training.data import TrainingData, open_training_data
 from dsformer_core.training.data.subset import DESCRIPTION_FILE as SUBSET_FILE
+from dsformer_core.training.learned_whitening import learn_projection
 from dsformer_core.training.loading import check_batch_size
 from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.run_directory import RunDirectory
@@ -62,6 +64,15 @@ def start(
     model = make_model(recipe)
     data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
     check_partition(recipe, data_path)
+    if recipe.model.whitening_pictures and not resume:
+        learn_projection(
+            model,
+            data,
+            Augmentation(recipe.augmentation, model.preprocessing),
+            recipe.model.whitening_pictures,
+            seed=recipe.schedule.seed,
+            device=fabric.device,
+        )
     trainer = Trainer(
         recipe,
         model,
