@@ -8,6 +8,10 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.sources.folder import PICTURE_SUFFIXES
 
 
+# Places named in a message; a data set can be looked for in dozens.
+_SHOWN = 5
+
+
 class LayoutError(DsformerError):
     """A data set is not there, or not in its place. Says what was looked for and where to get it."""
 
@@ -17,7 +21,7 @@ def first_existing(root: Path, candidates: Iterable[str], what: str, source: str
 
     Args:
         root: where the user says data sets lie.
-        candidates: paths relative to `root`; "." is the root itself.
+        candidates: paths relative to `root`, the usual ones first.
         what: what is being looked for, in words.
         source: where to get it, a sentence.
 
@@ -28,8 +32,9 @@ def first_existing(root: Path, candidates: Iterable[str], what: str, source: str
     for candidate in candidates:
         if (path := root / candidate).exists():
             return path
-    tried = ", ".join(candidate for candidate in candidates if candidate != ".")
-    raise LayoutError(f"{what} not found below {root}: looked for {tried}. {source}")
+    tried = ", ".join(candidates[:_SHOWN])
+    others = f" and {len(candidates) - _SHOWN} places like these" if len(candidates) > _SHOWN else ""
+    raise LayoutError(f"{what} not found below {root}: looked for {tried}{others}. {source}")
 
 
 def list_pictures(folder: Path) -> list[str]:
