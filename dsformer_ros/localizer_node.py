@@ -1,5 +1,6 @@
 """The program `localizer_node`: runs the managed node until a signal ends it."""
 
+import argparse
 import signal
 import sys
 from collections.abc import Sequence
@@ -8,8 +9,29 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.utilities import remove_ros_args
 
 from dsformer_core.errors import DsformerError
+
+EXAMPLES = """\
+examples:
+  localizer_node --ros-args -p autostart:=true -p map:=town.map
+  localizer_node --ros-args -p autostart:=true -p map:=town.map -p cameras:='[/camera/image_raw/compressed]'
+  localizer_node --ros-args --params-file my.yaml -r __ns:=/robot1
+
+Every parameter with its default and meaning: config/localizer.yaml, or `ros2 param describe` on the running node.
+Without autostart the node waits unconfigured for a lifecycle manager or `ros2 lifecycle set`.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line, without ROS's own arguments: there is nothing but help."""
+    return argparse.ArgumentParser(
+        prog="localizer_node",
+        description="Localizes what cameras see in a place map. All settings are ROS parameters, after --ros-args.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,12 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 after SIGINT or SIGTERM, 2 when it was called wrongly.
     """
+    command_line = list(sys.argv if arguments is None else ["localizer_node", *arguments])
+    build_parser().parse_args(remove_ros_args(command_line)[1:])
     # rclpy's handlers call these after their own: both signals end whatever runs, a slow configure included.
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     node: Any = None
     try:
-        rclpy.init(args=None if arguments is None else list(arguments))
+        rclpy.init(args=command_line)
     except Exception as error:
         # About arguments and parameter files, in exceptions of many kinds.
         return _fail(" ".join(str(error).split()), 2)

@@ -161,11 +161,22 @@ def _wait_for_subscribers(node: Node, publisher: Publisher, wanted: int, seconds
     while (found := publisher.get_subscription_count()) < wanted:
         if time.monotonic() > deadline:
             who = f"only {found} listen" if found else "nobody listens"
-            node.get_logger().warning(f"{who} to {publisher.topic_name}; publishing all the same")
+            heard = ", ".join(_topics_with_listeners(node, publisher)) or "none"
+            node.get_logger().warning(
+                f"{who} to {publisher.topic_name}; publishing all the same (image topics with listeners: {heard})"
+            )
             return
         rclpy.spin_once(node, timeout_sec=0.05)
     # Discovery has two ends: a best-effort subscriber that does not know this publisher yet would miss the first one.
     time.sleep(_SETTLE)
+
+
+def _topics_with_listeners(node: Node, publisher: Publisher) -> list[str]:
+    """Topics of the publisher's type that somebody listens to."""
+    kind = f"sensor_msgs/msg/{publisher.msg_type.__name__}"
+    return sorted(
+        topic for topic, kinds in node.get_topic_names_and_types() if kind in kinds and node.count_subscribers(topic)
+    )
 
 
 def _positive(text: str) -> float:
