@@ -236,7 +236,9 @@ def _one_line(error: ValidationError) -> str:
         message = first["msg"].removeprefix("Value error, ")
         shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
         return f"{key}: {message}{shown}{more}" if key else message
-    known = [*_known_keys(), *Recipe.model_fields]
-    same_name = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    nearest = same_name or difflib.get_close_matches(key, known, n=1, cutoff=0)
-    return f"there is no {key}; the nearest is {nearest[0]}{more}"
+    known = _known_keys()
+    section, _, name = key.rpartition(".")
+    beside = [other for other in known if other.startswith(f"{section}.")] or [*Recipe.model_fields]
+    same_name = [other for other in known if other.endswith(f".{name}")]
+    nearest = (same_name or difflib.get_close_matches(key, beside, n=1, cutoff=0))[0]
+    return f"there is no {key}; the nearest is {nearest}{more}"

@@ -74,6 +74,7 @@ def test_null_takes_a_key_of_the_base_away(tmp_path: Path, file: Path) -> None:
     ("override", "message"),
     [
         ("optimizer.learnig_rate=1", "there is no optimizer.learnig_rate; the nearest is optimizer.learning_rate"),
+        ("optimizer.rate=1", "there is no optimizer.rate; the nearest is optimizer.learning_rate"),
         ("batch_size=8", "there is no batch_size; the nearest is schedule.batch_size"),
         ("shedule.epochs=8", "there is no shedule; the nearest is schedule"),
         ("schedule.epochs=many", "schedule.epochs: .* not 'many'"),
