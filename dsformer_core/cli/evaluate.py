@@ -55,7 +55,9 @@ def register(subparsers: Any) -> None:
         help="metres within which a reference is right, for folders and maps (default: %(default)s)",
     )
     parser.add_argument("--zone", metavar="ZONE", help="UTM zone of '@' names without one, e.g. 33N")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write evaluation.json and report.html there")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write evaluation.json, matches.csv and report.html there"
+    )
     parser.add_argument("--submission", type=Path, metavar="FILE", help="write the MSLS challenge's zip")
     parser.add_argument(
         "--submission-keys", type=int, default=20, metavar="N", help="matches per query in it (default: %(default)s)"
@@ -115,6 +117,8 @@ def _are_maps(arguments: argparse.Namespace) -> bool:
         raise UsageError(f"{maps[0]} is a map and the other is not: give two maps, or two folders of pictures")
     if maps and (arguments.model or arguments.weights):
         raise UsageError("maps hold their descriptors: no --model and no --weights are needed with them")
+    if maps and arguments.check:
+        raise UsageError("--check looks at data sets; maps are checked with dsformer map verify")
     return bool(maps)
 
 
@@ -228,11 +232,13 @@ def _write_submission(evaluations: "list[Evaluation]", arguments: argparse.Names
 
 
 def _write_output(evaluations: "list[Evaluation]", folder: Path) -> None:
+    from dsformer_core.evaluation.pairs import write_pairs
     from dsformer_core.evaluation.report import write_report
     from dsformer_core.pages import write_page
 
     folder.mkdir(parents=True, exist_ok=True)
     described = [evaluation.to_dict() for evaluation in evaluations]
     write_page(folder / "evaluation.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+    write_pairs(evaluations, folder / "matches.csv")
     write_report(evaluations, folder / "report.html")
-    errors.print(f"wrote {folder / 'evaluation.json'} and {folder / 'report.html'}", markup=False, highlight=False)
+    errors.print(f"wrote evaluation.json, matches.csv and report.html in {folder}", markup=False, highlight=False)

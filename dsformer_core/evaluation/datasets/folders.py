@@ -55,13 +55,14 @@ def open_folders(
 
 
 def open_folder_pair(folder: Path, *, radius: float = RIGHT_WITHIN_M, zone: UtmZone | None = None) -> Benchmark:
-    """A benchmark of a folder with `database/` and `queries/` in it.
+    """A benchmark of a folder with `database/` and `queries/` in it, or in `images/test/` below it.
 
     Raises:
         LayoutError: they are not there.
     """
     if not folder.is_dir():
         raise LayoutError(f"{folder}: no such folder")
-    return open_folders(
-        folder / DATABASE, folder / QUERIES, name=folder.resolve().name or "pictures", radius=radius, zone=zone
-    )
+    name = folder.resolve().name or "pictures"
+    formatted = folder / "images" / "test"
+    home = formatted if (formatted / DATABASE).is_dir() and not (folder / DATABASE).exists() else folder
+    return open_folders(home / DATABASE, home / QUERIES, name=name, radius=radius, zone=zone)

@@ -7,7 +7,6 @@ from pathlib import Path
 from dsformer_core.errors import DsformerError
 from dsformer_core.sources.folder import PICTURE_SUFFIXES
 
-
 # Places named in a message; a data set can be looked for in dozens.
 _SHOWN = 5
 

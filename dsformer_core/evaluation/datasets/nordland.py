@@ -62,7 +62,7 @@ def open_nordland(root: Path, *, queries: int, tolerance: int) -> Benchmark:
         )
     return Benchmark(
         name=name,
-        protocol=f"{_SUMMARIES[queries]} as queries; right within {tolerance} frames",
+        protocol=f"{_SUMMARIES[queries]} as queries; right within ±{tolerance} frames",
         database=database,
         queries=asked,
         radius=float(tolerance),
@@ -116,7 +116,7 @@ def _column(frames: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> npt.NDAr
 DATASETS = [
     Dataset(
         f"nordland-{queries}-{tolerance}",
-        f"Nordland, {_SUMMARIES[queries]} as queries; {tolerance} frames",
+        f"Nordland, {_SUMMARIES[queries]} as queries; ±{tolerance} {'frame' if tolerance == 1 else 'frames'}",
         SOURCE,
         partial(open_nordland, queries=queries, tolerance=tolerance),
     )

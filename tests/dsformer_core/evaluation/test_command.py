@@ -1,5 +1,6 @@
 """`dsformer evaluate`: what a person types and sees."""
 
+import csv
 import json
 import os
 import re
@@ -55,6 +56,10 @@ def test_json_report_and_pictures(town: Path, tmp_path: Path, capsys: pytest.Cap
     assert described["recall_over_answerable"]["1"]["value"] == 0.8
     assert described["queries"] == {"count": 6, "unreadable": 1, "without_a_right_reference": 1}
     assert json.loads((tmp_path / "report/evaluation.json").read_text()) == [described]
+    with (tmp_path / "report/matches.csv").open() as file:
+        pairs = list(csv.DictReader(file))
+    assert len(pairs) == 5 * 8 and pairs[0]["query"] == pairs[0]["reference"] == "000.jpg"
+    assert (pairs[0]["rank"], pairs[0]["right"]) == ("1", "true") and float(pairs[0]["distance"]) == 0
     page = (tmp_path / "report/report.html").read_text()
     assert page.count("data:image/jpeg;base64,") >= 4 * 6
     assert "has no right reference" in page and "the picture is not here" in page
@@ -134,6 +139,7 @@ def test_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["town", "--database", "a", "--queries", "b"], "no DATASET beside them"),
         (["pitts30k"], "--root DIR"),
         (["TOWN"], "--model NAME"),
+        (["--database", "TOWN", "--queries", "TOWN", "--zone", "99N"], "'99N' is not a UTM zone"),
         (["TOWN", "--radius", "nan"], "--radius nan is no distance"),
         (["TOWN", "--radius", "-1"], "--radius -1.0 is no distance"),
         (["TOWN", "--zone", "99N"], "'99N' is not a UTM zone"),
@@ -152,7 +158,7 @@ def test_wrong_calls_are_one_line(
 
 
 def test_ctrl_c_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_pictures(tmp_path / "drive/database", 150)
+    write_pictures(tmp_path / "drive/database", 100)
     write_pictures(tmp_path / "drive/queries", 2)
     arguments = ["evaluate", str(tmp_path / "drive"), *MODEL, "--cache", str(tmp_path / "cache"), "--json"]
     program = "import sys; from dsformer_core.cli.main import main; sys.exit(main())"

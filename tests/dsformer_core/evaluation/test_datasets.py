@@ -61,6 +61,13 @@ def test_a_folder_with_at_names_below_folders_and_without_a_zone(tmp_path: Path)
     assert benchmark.distances(np.array([[0]])).tolist() == [[25.0]], "as the names have it, digit for digit"
 
 
+def test_a_folder_as_the_fields_downloader_makes_it(tmp_path: Path) -> None:
+    for side in ("database", "queries"):
+        write_at_pictures(tmp_path / "st_lucia/images/test" / side, street(2))
+    benchmark = open_benchmark(tmp_path / "st_lucia")
+    assert benchmark.name == "st_lucia" and benchmark.answerable.all()
+
+
 def test_a_picture_without_position_is_named(tmp_path: Path) -> None:
     write_pictures(tmp_path / "database", 2)
     write_picture(tmp_path / "queries/lost.jpg", latitude=None)
