@@ -166,7 +166,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     console.print(f"compiling, once per machine: {compiling:.1f} s; loading what was compiled: {loading:.2f} s")
 
     table = Table(box=None, header_style="bold")
-    columns = ["locations", "1 thread", f"{arguments.workers} threads", "CPU", "memory", "CPU/NlogN"]
+    columns = ["locations", "1 thread", f"{arguments.workers} threads", "memory", "CPU/NlogN"]
     for title in [*columns, *([] if arguments.no_plain else ["plain", "memory", "ratio"])]:
         table.add_column(title, justify="right", no_wrap=True)
     rows = []
@@ -197,7 +197,6 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
             f"{size:,}",
             f"{row['one_thread_s']:.2f} s",
             f"{row['threads_s']:.2f} s",
-            f"{row['cpu_s']:.2f} s",
             f"{row['megabytes']:.0f} MB",
             f"{row['cpu_us_per_n_log_n']:.2f} µs",
         ]

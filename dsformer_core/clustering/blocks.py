@@ -13,7 +13,6 @@ from dsformer_core.clustering.exclusion import far_from, greedy, without_neighbo
 from dsformer_core.clustering.group import Group, Rows
 from dsformer_core.clustering.positions import check_headings, check_positions
 from dsformer_core.clustering.strips import EAST, NORTH, Strip, strips
-from dsformer_core.errors import DsformerError
 from dsformer_core.ordered_map import ordered_map
 
 Array = npt.NDArray[np.float64]
@@ -52,13 +51,30 @@ def cluster_blocks(
     headings = check_headings(headings_deg, len(positions))
     order = _canonical_order(positions, headings)
     sorted_positions = positions[order]
-    found = _clusters(sorted_positions, config, workers or os.cpu_count() or 1, on_progress)
+    workers = workers or os.cpu_count() or 1
+    found = _clusters(sorted_positions, config, workers, on_progress)
 
     chosen: list[list[_Class]] = []
     for group in range(config.groups):
         merged = _merge(found[EAST][group], found[NORTH][group], config)
         chosen.append(_without_shared(merged, config.min_images))
-    return _as_groups(chosen, sorted_positions, order, config, None if headings is None else headings[order])
+    # Rows ascending again: then sums do not depend on how a class came about.
+    members = [[np.sort(one.rows) for one in classes] for classes in chosen]
+    streets = street_directions(
+        sorted_positions,
+        [rows for classes in members for rows in classes],
+        config.direction,
+        None if headings is None else headings[order],
+        workers,
+    )
+    groups = []
+    for classes, own in zip(chosen, members, strict=True):
+        centres = np.array([sorted_positions[rows].mean(axis=0) for rows in own]).reshape(-1, 2)
+        lateral, frontal = look_from(centres, streets[: len(own)], config.focal_distance, config.lateral_side)
+        streets = streets[len(own) :]
+        original = [np.sort(order[rows]) for rows in own]
+        groups.append(Group(classes=original, peaks=_peaks(classes), lateral=lateral, frontal=frontal))
+    return groups
 
 
 class _Class:
@@ -81,11 +97,8 @@ def _clusters(
     positions: Array, config: BlockClusteringConfig, workers: int, on_progress: Callable[[int, int], None] | None
 ) -> dict[int, list[list[_Class]]]:
     """Per axis and group the classes of all its strips, before any is excluded."""
-    try:
-        from dsformer_core.clustering.peaks import keep_around_peaks
-        from dsformer_core.clustering.planar_hdbscan import cluster_strip
-    except ImportError as error:
-        raise DsformerError("clustering needs numba: pip install 'dsformer_ros[train]'") from error
+    from dsformer_core.clustering.peaks import keep_around_peaks
+    from dsformer_core.clustering.planar_hdbscan import cluster_strip
 
     # What is closer than classes may be is one place; without such a limit, what lies in strips side by side.
     next_street = max(config.min_distance, config.block_width)
@@ -141,30 +154,3 @@ def _without_shared(classes: list[_Class], min_images: int) -> list[_Class]:
             taken.update(rows.tolist())
             kept.append(_Class(rows, one.peak))
     return kept
-
-
-def _as_groups(
-    chosen: list[list[_Class]],
-    positions: Array,
-    order: Rows,
-    config: BlockClusteringConfig,
-    headings: Array | None,
-) -> list[Group]:
-    """Classes of sorted positions as groups of the caller's rows, with their focal points."""
-    # Back in the sorted order, in which sums do not depend on the caller's.
-    members = [[np.sort(one.rows) for one in classes] for classes in chosen]
-    streets = street_directions(positions, [rows for group in members for rows in group], config.direction, headings)
-    groups = []
-    for classes, own in zip(chosen, members, strict=True):
-        centres = np.array([positions[rows].mean(axis=0) for rows in own]).reshape(-1, 2)
-        lateral, frontal = look_from(centres, streets[: len(own)], config.focal_distance, config.lateral_side)
-        streets = streets[len(own) :]
-        groups.append(
-            Group(
-                classes=[np.sort(order[rows]) for rows in own],
-                peaks=_peaks(classes),
-                lateral=lateral,
-                frontal=frontal,
-            )
-        )
-    return groups

@@ -10,7 +10,9 @@ from dsformer_core.clustering.group import Rows
 Array = npt.NDArray[np.float64]
 
 
-def street_directions(utm: Array, classes: Sequence[Rows], rule: str, headings_deg: npt.ArrayLike | None) -> Array:
+def street_directions(
+    utm: Array, classes: Sequence[Rows], rule: str, headings_deg: npt.ArrayLike | None, workers: int = 1
+) -> Array:
     """Directions of the streets that classes lie on.
 
     Args:
@@ -18,6 +20,7 @@ def street_directions(utm: Array, classes: Sequence[Rows], rule: str, headings_d
         classes: rows of each class.
         rule: ``headings``, ``surroundings`` or ``singular_vectors``; see `BlockClusteringConfig`.
         headings_deg: (N,) degrees clockwise from north, NaN where unknown; None where all are.
+        workers: threads.
 
     Returns:
         (K, 2) unit vectors (east, north), pointing east, on a street due north north.
@@ -36,7 +39,7 @@ def street_directions(utm: Array, classes: Sequence[Rows], rule: str, headings_d
         from dsformer_core.clustering.surroundings import surrounding_directions
 
         centres = np.array([utm[classes[number]].mean(axis=0) for number in blind])
-        angles[blind] = surrounding_directions(utm, centres)
+        angles[blind] = surrounding_directions(utm, centres, workers)
     return eastward(np.stack([np.cos(angles), np.sin(angles)], axis=-1))
 
 

@@ -14,9 +14,15 @@ Everything is squared metres until the tree is done. Points must come centred (s
 leave no digits for centimetres.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from dsformer_core.errors import DsformerError
+
+try:
+    import numba
+except ImportError as error:
+    raise DsformerError("clustering needs numba: pip install 'dsformer_ros[train]'") from error
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]

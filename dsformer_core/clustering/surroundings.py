@@ -4,10 +4,13 @@ A class is clipped by strip and radius and is often wider than it is long, so it
 The vehicles' tracks go on beyond it: of all corridors through the class, the street is the one that holds most of them.
 """
 
+from contextlib import closing
+
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.clustering.planar_hdbscan import Array, compiled
+from dsformer_core.ordered_map import ordered_map
 
 # Metres: how far around a class to look, and half the width within which tracks belong to one street.
 SIGHT = 50.0
@@ -17,14 +20,17 @@ _SHIFT = 5
 # Corridors tried, over half a turn; a fit to what the best one holds gives the rest of the accuracy.
 _TRIALS = 36
 _REFINEMENTS = 4
+# Classes that a thread takes at a time.
+_BATCH = 512
 
 
-def surrounding_directions(utm: Array, centres: Array) -> Array:
+def surrounding_directions(utm: Array, centres: Array, workers: int = 1) -> Array:
     """Which way streets run.
 
     Args:
         utm: (N, 2) metres, all locations.
         centres: (K, 2) metres, the classes' mean positions.
+        workers: threads.
 
     Returns:
         (K,) radians counterclockwise from east, modulo pi.
@@ -37,7 +43,14 @@ def surrounding_directions(utm: Array, centres: Array) -> Array:
     order = np.lexsort((utm[:, 1], utm[:, 0], keys))
     home = np.floor((centres - lowest) / SIGHT).astype(np.int64)
     home_keys = (home[:, 0] + 1) * columns + home[:, 1] + 1
-    return _directions(utm[order] - lowest, keys[order], columns, centres - lowest, home_keys)
+    points, keys, centres = utm[order] - lowest, keys[order], centres - lowest
+    parts = [slice(start, start + _BATCH) for start in range(0, len(centres), _BATCH)]
+
+    def directions(part: slice) -> Array:
+        return _directions(points, keys, columns, centres[part], home_keys[part])
+
+    with closing(ordered_map(directions, parts, workers=workers, ahead=2 * workers)) as results:
+        return np.concatenate([np.empty(0), *results])
 
 
 @compiled
