@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import connection, get_context, parent_process
@@ -190,6 +191,11 @@ def _run(jobs: Iterator[_Job], workers: int) -> Iterator[_Done]:
             under_way |= {pool.submit(_work, job) for job in itertools.islice(jobs, len(finished))}
             for future in finished:
                 yield future.result()
+    except BrokenProcessPool:
+        raise DsformerError(
+            "a process that cuts views died, perhaps for want of memory: give the command again with fewer workers, it "
+            "goes on where it stopped"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

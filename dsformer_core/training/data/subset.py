@@ -70,7 +70,7 @@ def write_description(directory: Path, description: Mapping[str, Any]) -> None:
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """Reads subset.yaml.
+    """Reads subset.yaml and checks that it has all that is asked of it.
 
     Raises:
         DsformerError: it is damaged, or of another format version.
@@ -78,18 +78,15 @@ def read_description(directory: Path) -> dict[str, Any]:
     path = directory / DESCRIPTION_FILE
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
-        version = description["format"]
-        if version == FORMAT_VERSION:
-            _ = (
-                description["complete"],
-                description["aspect"],
-                tuple(description["size"]),
-                dict(description["partition"]),
-            )
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise DsformerError(f"{path} does not describe a subset: copy it again, or extract it again") from None
-    if version != FORMAT_VERSION:
+    except (OSError, ValueError, yaml.YAMLError):
+        description = None
+    if not isinstance(description, dict):
+        raise DsformerError(f"{path} does not describe a subset: copy it again, or extract it again")
+    if (version := description.get("format")) != FORMAT_VERSION:
         raise DsformerError(f"{path} has format version {version!r}, this program reads version {FORMAT_VERSION}")
+    for key, kind in _KEYS.items():
+        if not isinstance(description.get(key), kind):
+            raise DsformerError(f"{path}: {key} is missing or of another kind: copy it again, or extract it again")
     return description
 
 
@@ -151,7 +148,7 @@ def write_records(directory: Path, records: pa.Table, unreadable: Mapping[str, s
     """
     kept = records.append_column(PICTURE, picture_paths(records))
     if unreadable:
-        kept = kept.filter(pc.invert(pc.is_in(kept["image"], pa.array(unreadable, pa.string()))))
+        kept = kept.filter(pc.invert(pc.is_in(kept["image"], pa.array(list(unreadable), pa.string()))))
     unfinished = directory / f"{CLASSES_FILE}.part"
     pa_parquet.write_table(kept, unfinished, compression="zstd")
     unfinished.replace(directory / CLASSES_FILE)

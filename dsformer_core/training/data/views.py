@@ -153,9 +153,6 @@ def cut(pixels: Picture, window: Window, size: Size) -> Picture:
     else:
         first, last = max(0, first), min(width, last)
         strip = np.ascontiguousarray(pixels[:, first:last])
-    left = max(0.0, window.left - first)
-    right, bottom = min(left + window.width, strip.shape[1]), min(window.top + window.height, height)
-    image = Image.fromarray(strip)
-    return np.asarray(
-        image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=(left, window.top, right, bottom))
-    )
+    left, top = max(0.0, window.left - first), max(0.0, window.top)
+    box = left, top, min(left + window.width, strip.shape[1]), min(top + window.height, height)
+    return np.asarray(Image.fromarray(strip).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))

@@ -141,6 +141,33 @@ def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, 
     assert not list(subset.rglob("*.part"))
 
 
+def workers_of(parent: int) -> list[int]:
+    """The spawned children of a process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent_of_it = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent_of_it == parent and "spawn_main" in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it has ended in the meantime
+    return found
+
+
+def test_a_process_that_died_is_said_so(tmp_path: Path) -> None:
+    """As the kernel ends one when memory runs out."""
+    partition, subset = write_long_street(tmp_path, 120), tmp_path / "subset"
+    process = subprocess.Popen(
+        [*COMMAND, str(partition), "--output", str(subset), "--workers", "2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert wait_until(lambda: len(list(subset.rglob("*.jpg"))) >= 2 or process.poll() is not None)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    _, messages = process.communicate()
+    assert process.returncode == 1
+    assert "died, perhaps for want of memory" in messages and "Traceback" not in messages
+
+
 def test_unreadable_panoramas_are_listed_and_left_out(town: Path, tmp_path: Path) -> None:
     partition = Partition.open(town)
     images = partition.table.to_pylist()

@@ -71,6 +71,21 @@ def test_keep_has_the_proportions_asked_for_and_lies_within_the_picture(picture:
         assert window.top >= -1e-6 and window.top + window.height <= picture[0] + 1e-6
 
 
+@given(
+    picture=st.tuples(st.integers(1, 60), st.integers(4, 90)),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    offset=st.floats(-180, 180),
+    aspect=st.sampled_from(["keep", "squeeze"]),
+)
+def test_any_window_of_any_picture_can_be_cut(
+    picture: views.Size, size: views.Size, offset: float, aspect: views.Aspect
+) -> None:
+    pixels = np.full((*picture, 3), 77, np.uint8)
+    for window in (picture_window(picture, aspect, size), panorama_window(picture, offset, aspect, size)):
+        crop = cut(pixels, window, size)
+        assert crop.shape == (*size, 3) and (crop == 77).all()
+
+
 def test_an_ordinary_picture_is_not_continued_at_its_other_side() -> None:
     picture = np.zeros((64, 90, 3), np.uint8)
     picture[:, 45:] = 255
