@@ -22,7 +22,6 @@ from dsformer_core.models import (
     Preprocessing,
     create_model,
     default_weights,
-    preprocessing_of,
     weights_digest,
 )
 from dsformer_core.ordered_map import ordered_map
@@ -79,7 +78,6 @@ class Extractor:
             UsageError: there is no such model, weights, device or precision.
             DsformerError: the weights or the device are not on this machine.
         """
-        preprocessing = preprocessing_of(model)
         where = _device(device)
         arithmetic = _precision(precision, where)
         if threads is not None:
@@ -94,7 +92,7 @@ class Extractor:
             chosen = default_weights(model) if str(weights) == "auto" else weights
             label = Path(chosen).name
             network = create_model(model, chosen)
-        self._take(network, model, label, preprocessing, where, arithmetic)
+        self._take(network, model, label, network.preprocessing, where, arithmetic)
 
     @classmethod
     def of_model(
