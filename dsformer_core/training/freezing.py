@@ -1,13 +1,10 @@
-"""Which parameters are trained, and with which learning rate."""
+"""Which parameters are trained."""
 
 from torch import nn
 
 from dsformer_core.errors import UsageError
 from dsformer_core.models import DescriptorModel
-from dsformer_core.training.recipe import ModelRecipe, OptimizerRecipe
-
-# What our architectures call the part that comes pre-trained.
-BACKBONES = ("backbone.", "features.")
+from dsformer_core.training.recipe import ModelRecipe
 
 
 def freeze(model: DescriptorModel, recipe: ModelRecipe) -> None:
@@ -39,17 +36,6 @@ def training_mode(model: nn.Module, recipe: ModelRecipe) -> None:
     for name, module in model.named_modules():
         if any(under(name, prefix) for prefix in recipe.freeze):
             module.eval()
-
-
-def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str, object]]:
-    """What is trained, for an optimiser: the backbone and the rest, each with the recipe's rate as `initial_lr`."""
-    backbone_rate = recipe.learning_rate if recipe.backbone_learning_rate is None else recipe.backbone_learning_rate
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    groups = [
-        ([parameter for name, parameter in trained if name.startswith(BACKBONES)], backbone_rate),
-        ([parameter for name, parameter in trained if not name.startswith(BACKBONES)], recipe.learning_rate),
-    ]
-    return [{"params": parameters, "lr": rate, "initial_lr": rate} for parameters, rate in groups if parameters]
 
 
 def under(name: str, prefix: str) -> bool:

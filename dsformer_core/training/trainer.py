@@ -25,11 +25,12 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.models import DescriptorModel, save_checkpoint
 from dsformer_core.training.augmentation import Augmentation, Normalisation
 from dsformer_core.training.data import TrainingData
-from dsformer_core.training.freezing import freeze, parameter_groups, training_mode
+from dsformer_core.training.freezing import freeze, training_mode
 from dsformer_core.training.interruption import Interruption
+from dsformer_core.training.learning_rates import learning_rate_factor, parameter_groups
 from dsformer_core.training.loading import endless_batches
 from dsformer_core.training.loss import Classifier
-from dsformer_core.training.recipe import OptimizerRecipe, Recipe
+from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.resume_state import read_state, write_state
 from dsformer_core.training.run_directory import RunDirectory
 
@@ -329,20 +330,6 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         for name in ("iteration", "closed_epochs", "best_recall", "skipped", "skipped_in_a_row"):
             setattr(self, name, state[name])
-
-
-def learning_rate_factor(iteration: int, iterations: int, recipe: OptimizerRecipe) -> float:
-    """By what the model's learning rates are multiplied in an iteration: warm-up times schedule.
-
-    Args:
-        iteration: from 0.
-        iterations: of the whole training.
-        recipe: says which.
-    """
-    warmup = min(1.0, (iteration + 1) / (recipe.warmup_iterations + 1))
-    if recipe.schedule == "constant":
-        return warmup
-    return warmup * 0.5 * (1 + math.cos(math.pi * iteration / iterations))
 
 
 def _seed(*numbers: int) -> int:

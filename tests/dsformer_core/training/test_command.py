@@ -54,7 +54,7 @@ def test_overfit_trains_one_epoch_on_as_many_pictures(
     ("arguments", "status", "message"),
     [
         ([], 2, "--output RUN is missing"),
-        (["--dry-run", "--set", "optimizer.rate=1"], 2, "there is no optimizer.rate; the nearest is optimizer.learning_rate"),
+        (["--dry-run", "--set", "optimizer.rate=1"], 2, "the nearest is optimizer.learning_rate"),
         (["--dry-run", "--data", "nowhere"], 1, "nowhere: no such"),
         (["--dry-run", "--device", "tpu"], 2, "--device tpu: choose auto, cpu or cuda"),
         (["--dry-run", "--set", "model.weights=nothing.pth"], 2, "nothing.pth"),

@@ -13,9 +13,10 @@ from torch import Tensor
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.models import create_model
+from dsformer_core.training.learning_rates import learning_rate_factor
 from dsformer_core.training.recipe import OptimizerRecipe, load_recipe
 from dsformer_core.training.start import start
-from dsformer_core.training.trainer import Trainer, learning_rate_factor
+from dsformer_core.training.trainer import Trainer
 from tests.dsformer_core.training.places import write_blur, write_places
 
 Begin = Callable[..., Trainer]
@@ -189,7 +190,7 @@ def test_the_run_directory_tells_all_and_its_model_is_a_model(begin: Begin, plac
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), tensors_of(trainer).values(), strict=True)
     )
-    assert Extractor("gem_mobilenet_v2", run / "last.safetensors").weights_sha256
+    assert Extractor("gem_mobilenet_v2", run / "last.safetensors").preprocessing.size == (64, 64)
     with pytest.raises(UsageError, match="holds a training; go on with it by --resume"):
         begin(output="run")
     (tmp_path / "other").mkdir()
