@@ -55,15 +55,16 @@ def register(subparsers: Any) -> None:
         help="metres within which a reference is right, for folders and maps (default: %(default)s)",
     )
     parser.add_argument("--zone", metavar="ZONE", help="UTM zone of '@' names without one, e.g. 33N")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write evaluation.json, matches.csv and report.html there"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write evaluation.json, matches.csv, report.html")
     parser.add_argument("--submission", type=Path, metavar="FILE", help="write the MSLS challenge's zip")
     parser.add_argument(
         "--submission-keys", type=int, default=20, metavar="N", help="matches per query in it (default: %(default)s)"
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="where descriptors are kept (default: ~/.cache/dsformer/descriptors)"
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where descriptors are kept (default: $DSFORMER_DESCRIPTORS, or ~/.cache/dsformer/descriptors)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16, float16 (default: %(default)s)")
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.submission_keys < 1:
         raise UsageError(f"--submission-keys {arguments.submission_keys}: it must be 1 or more")
     if arguments.list:
-        _print_datasets()
+        _print_datasets(as_json=arguments.json)
         return
     if _are_maps(arguments):
         evaluations = [_evaluate_maps(arguments)]
@@ -179,11 +180,15 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
     return evaluations
 
 
-def _print_datasets() -> None:
+def _print_datasets(*, as_json: bool) -> None:
     from rich.table import Table
 
     from dsformer_core.evaluation import DATASETS
 
+    if as_json:
+        described = ({"name": each.name, "summary": each.summary, "source": each.source} for each in DATASETS.values())
+        print_json(list(described))
+        return
     table = Table("data set", "what it is")
     for dataset in DATASETS.values():
         table.add_row(dataset.name, dataset.summary)

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import BytesIO
@@ -30,7 +31,9 @@ from dsformer_core.extractor import Descriptors, Extractor
 
 FOLDER_VARIABLE = "DSFORMER_DESCRIPTORS"
 
+# Rows are written when there are this many, or when the oldest has waited this long: what a killed run loses at most.
 _CHUNK = 512
+_SECONDS = 5.0
 _FORMAT = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -151,14 +154,15 @@ class KeptDescriptors:
             self._part.replace(self._whole)
 
     def extend(self, first: int, rows: Iterable[Descriptors]) -> None:
-        """Writes rows from the given one on, some hundred at a time, and those in hand also when it is interrupted."""
+        """Writes rows from the given one on, a few at a time, and those in hand also when it is interrupted."""
         waiting: list[tuple[int, Descriptors]] = []
+        written = time.monotonic()
         try:
             for numbered in enumerate(rows, first):
                 waiting.append(numbered)
-                if len(waiting) == _CHUNK:
+                if len(waiting) == _CHUNK or time.monotonic() - written > _SECONDS:
                     self._write(waiting)
-                    waiting = []
+                    waiting, written = [], time.monotonic()
         except OSError:
             raise
         except BaseException:

@@ -43,15 +43,12 @@ def first_right(right: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.where(right.any(axis=1), right.argmax(axis=1), places)
 
 
-def recalls_at(
-    places: npt.NDArray[np.int64], counts: Sequence[int] = RECALL_AT, *, confidence: float = CONFIDENCE, seed: int = 0
-) -> dict[int, Recall]:
+def recalls_at(places: npt.NDArray[np.int64], counts: Sequence[int] = RECALL_AT, *, seed: int = 0) -> dict[int, Recall]:
     """Recall@k for several k.
 
     Args:
         places: (Q,) of the first right reference, 0 for the best match (`first_right`).
         counts: the k.
-        confidence: of the intervals.
         seed: of the bootstrap.
 
     Returns:
@@ -60,23 +57,19 @@ def recalls_at(
     hits = [int((places < count).sum()) for count in counts]
     return {
         count: Recall(found / len(places) if len(places) else float("nan"), *interval, found, len(places))
-        for count, found, interval in zip(
-            counts, hits, bootstrap_intervals(hits, len(places), confidence=confidence, seed=seed), strict=True
-        )
+        for count, found, interval in zip(counts, hits, bootstrap_intervals(hits, len(places), seed=seed), strict=True)
     }
 
 
-def bootstrap_intervals(
-    hits: Sequence[int], queries: int, *, confidence: float = CONFIDENCE, seed: int = 0
-) -> list[tuple[float, float]]:
-    """Percentile bootstrap intervals of shares: `hits` of `queries`.
+def bootstrap_intervals(hits: Sequence[int], queries: int, *, seed: int = 0) -> list[tuple[float, float]]:
+    """Percentile bootstrap intervals, at `CONFIDENCE`, of shares: `hits` of `queries`.
 
     Where all or none are hits the bootstrap has nothing to vary and would claim certainty; the far end is then that of
-    the exact binomial interval (Clopper and Pearson), 1 - (1 - confidence) / 2 to the power 1 / queries.
+    the exact binomial interval (Clopper and Pearson).
     """
     if not queries:
         return [(float("nan"), float("nan"))] * len(hits)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     shares = np.asarray(hits) / queries
     draws = np.random.default_rng(seed).binomial(queries, shares, (RESAMPLES, len(shares))) / queries
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)

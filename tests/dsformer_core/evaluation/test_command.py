@@ -113,6 +113,8 @@ def test_check_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "looked for pitts30k/images/test" in capsys.readouterr().err
     assert main(["evaluate", "--list"]) == 0
     assert "nordland-27592-10" in capsys.readouterr().out
+    assert main(["evaluate", "--list", "--json"]) == 0
+    assert {"msls-val", "sf-xl-night"} <= {each["name"] for each in json.loads(capsys.readouterr().out)}
 
 
 def test_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
