@@ -31,7 +31,7 @@ from rich.table import Table
 
 SIZES = (100_000, 300_000, 1_000_000)
 
-console = Console()
+console = Console(width=120)
 
 
 def invented_city(count: int) -> np.ndarray:

@@ -72,30 +72,38 @@ def keep_around_peaks(
                 peak, most, nearest = point, near, total
         if most < min_images:
             continue
-        near = own[np.hypot(along[own] - along[peak], across[own] - across[peak]) <= radius]
-        street = _reachable(along[near], across[near], int(np.searchsorted(near, peak)), LARGEST_GAP * radius)
-        if street.sum() < min_images:
+        reached = _reachable(along, across, own, peak, radius)
+        if len(reached) < min_images:
             continue
-        kept[near[street]] = classes
+        for point in reached:
+            kept[point] = classes
         peaks[classes] = peak
         classes += np.int32(1)
     return kept, peaks[:classes]
 
 
 @compiled
-def _reachable(along: Array, across: Array, start: int, step: float) -> npt.NDArray[np.bool_]:
-    """(n,) the points to which a chain of steps no longer than `step` leads from point `start`."""
-    count = len(along)
-    reached = np.zeros(count, np.bool_)
-    reached[start] = True
-    waiting = np.empty(count, np.int64)
-    waiting[0], last = start, 1
-    while last > 0:
-        last -= 1
-        point = waiting[last]
-        for other in range(count):
-            if not reached[other] and np.hypot(along[other] - along[point], across[other] - across[point]) <= step:
-                reached[other] = True
-                waiting[last] = other
-                last += 1
-    return reached
+def _reachable(along: Array, across: Array, members: Points, peak: int, radius: float) -> Points:
+    """The members within `radius` of `peak` to which a chain of steps of at most `LARGEST_GAP` of it leads."""
+    unreached = np.empty(len(members), np.int64)
+    left = 0
+    for point in members:
+        if point != peak and np.hypot(along[point] - along[peak], across[point] - across[peak]) <= radius:
+            unreached[left] = point
+            left += 1
+    reached = np.empty(left + 1, np.int64)
+    reached[0], found, done = peak, 1, 0
+    while done < found:
+        point = reached[done]
+        done += 1
+        waiting = 0
+        for index in range(left):
+            other = unreached[index]
+            if np.hypot(along[other] - along[point], across[other] - across[point]) <= LARGEST_GAP * radius:
+                reached[found] = other
+                found += 1
+            else:
+                unreached[waiting] = other
+                waiting += 1
+        left = waiting
+    return reached[:found]

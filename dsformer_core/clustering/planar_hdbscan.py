@@ -35,7 +35,6 @@ _FINEST = 1e-3
 compiled = numba.njit(nogil=True, cache=True)
 
 
-@compiled
 def cluster_strip(along: Array, across: Array, min_cluster_size: int, min_samples: int, next_street: float) -> Labels:
     """Clusters of one strip's points; all of them may be one.
 
@@ -61,7 +60,6 @@ def cluster_strip(along: Array, across: Array, min_cluster_size: int, min_sample
     return _numbered(_excess_of_mass(parents, stabilities, True)[point_cluster])
 
 
-@compiled
 def hdbscan_labels(
     along: Array, across: Array, min_cluster_size: int, min_samples: int, allow_single_cluster: bool
 ) -> Labels:
@@ -100,16 +98,16 @@ def _numbered(chosen: npt.NDArray[np.int64]) -> Labels:
     return labels
 
 
-@compiled
 def _hierarchy(
     along: Array, across: Array, min_cluster_size: int, min_samples: int
 ) -> tuple[npt.NDArray[np.int64], Array, float, npt.NDArray[np.int64], Array]:
     """The condensed tree of a strip's points; see `_condensed_tree`."""
     count = len(along)
     core = _squared_core_distances(along, across, min(min_samples, count - 1))
-    ends, heights = _spanning_tree(along, across, core)
-    children, sizes = _single_linkage(ends, count)
-    return _condensed_tree(children, sizes, heights, count, min_cluster_size)
+    ends, reach, plain = _spanning_tree(along, across, core)
+    shortest_first = np.lexsort((ends[:, 1], ends[:, 0], plain, reach))
+    children, sizes = _single_linkage(ends[shortest_first], count)
+    return _condensed_tree(children, sizes, np.sqrt(reach[shortest_first]), count, min_cluster_size)
 
 
 @compiled
@@ -145,7 +143,7 @@ def _squared_core_distances(along: Array, across: Array, neighbours: int) -> Arr
 
 
 @compiled
-def _spanning_tree(along: Array, across: Array, core: Array) -> tuple[npt.NDArray[np.int64], Array]:
+def _spanning_tree(along: Array, across: Array, core: Array) -> tuple[npt.NDArray[np.int64], Array, Array]:
     """Borůvka's minimum spanning tree over mutual reachability distances.
 
     The order of edges is total: (mutual reachability, distance, lower point, higher point). A search from a point walks
@@ -153,7 +151,8 @@ def _spanning_tree(along: Array, across: Array, core: Array) -> tuple[npt.NDArra
     exceeds the component's best edge.
 
     Returns:
-        (n - 1, 2) int64 ends of the edges and (n - 1,) their lengths in metres, ascending.
+        (n - 1, 2) int64 ends of the edges, the lower one first, and (n - 1,) their mutual reachability and plain
+        distances, squared.
     """
     count = len(along)
     component = np.arange(count)
@@ -213,10 +212,7 @@ def _spanning_tree(along: Array, across: Array, core: Array) -> tuple[npt.NDArra
                 edges += 1
         for point in range(count):
             component[point] = _root(parent, component[point])
-    order = np.argsort(ends[:, 0] * count + ends[:, 1], kind="mergesort")
-    order = order[np.argsort(plain[order], kind="mergesort")]
-    order = order[np.argsort(reach[order], kind="mergesort")]
-    return ends[order], np.sqrt(reach[order])
+    return ends, reach, plain
 
 
 @compiled
