@@ -36,9 +36,11 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         part.replace(path)
         sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        # torch reports a full disk as a RuntimeError of its archive writer.
-        kept = "; the previous state is whole" if path.is_file() else ""
-        raise DsformerError(f"{path}: could not be written ({_first_line(error)}){kept}") from error
+        # Where the disk is full, torch's archive writer stumbles over its own feet after the error that counts.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or str(cause).partition("\n")[0]
+        kept = "; the previous state is whole: make room, then --resume" if path.is_file() else ""
+        raise DsformerError(f"{path}: could not be written ({reason}){kept}") from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -69,7 +71,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -13,6 +13,7 @@ resume.pt               all that --resume needs
 import csv
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,13 @@ class RunDirectory:
 
     def open_logs(self, after: int) -> None:
         """Begins to log; what an interrupted training logged of iterations after `after` is forgotten."""
-        for table in self._tables.values():
-            if table.is_file():
-                header, *rows = table.read_text(encoding="utf-8").splitlines()
-                kept = [row for row in rows if int(row.split(",")[0]) <= after]
-                part = table.with_name(table.name + ".part")
-                part.write_text("\n".join([header, *kept, ""]), encoding="utf-8")
-                part.replace(table)
-        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=after + 1)
+        try:
+            for table in self._tables.values():
+                if table.is_file():
+                    _cut(table, after)
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=after + 1)
+        except OSError as error:
+            raise DsformerError(f"{error.filename or self.path}: {error.strerror or error}") from error
 
     def log(self, table: str, row: dict[str, Any]) -> None:
         """Appends a row to the table ``log`` or ``validation``; the row's ``iteration`` is its time in TensorBoard."""
@@ -115,6 +115,23 @@ class RunDirectory:
                 self._tensorboard.add_scalar(f"{table}/{key}", value, row["iteration"])
 
     def close_logs(self) -> None:
-        """Writes out what TensorBoard still holds back."""
+        """Writes out what TensorBoard still holds back, where the disk takes it; log.csv has the same numbers."""
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with suppress(OSError):
+                self._tensorboard.close()
+
+
+def _cut(table: Path, after: int) -> None:
+    """Drops rows of iterations after `after`, or keeps the whole table where that fails."""
+    header, *rows = table.read_text(encoding="utf-8").splitlines()
+    # A process that was killed may have left half a row, of an iteration that is done again.
+    kept = [row for row in rows if row.count(",") == header.count(",") and int(row.split(",")[0]) <= after]
+    part = table.with_name(table.name + ".part")
+    try:
+        part.write_text("\n".join([header, *kept, ""]), encoding="utf-8")
+        part.replace(table)
+    except OSError as error:
+        raise DsformerError(f"{table}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()

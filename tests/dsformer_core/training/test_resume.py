@@ -17,6 +17,7 @@ import torch
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.training.recipe import load_recipe
 from dsformer_core.training.resume_state import read_state, write_state
+from dsformer_core.training.run_directory import RunDirectory
 from dsformer_core.training.start import start
 from tests.dsformer_core.training.places import write_places
 
@@ -161,6 +162,14 @@ def test_a_disk_too_small_for_the_state_shows_itself_before_the_first_iteration(
 ) -> None:
     with disk_of(1_000_000), pytest.raises(DsformerError, match=r"resume.pt: could not be written"):
         start(load_recipe(recipe_file), places, tmp_path / "run", device="cpu")
+
+
+def test_half_a_row_that_a_kill_left_is_forgotten(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    (tmp_path / "log.csv").write_text("iteration,loss\n1,0.5\n2,0.5\n3,0.5\n4")
+    run.open_logs(after=2)
+    run.close_logs()
+    assert (tmp_path / "log.csv").read_text() == "iteration,loss\n1,0.5\n2,0.5\n"
 
 
 class Malicious:

@@ -239,6 +239,18 @@ def test_validation_measures_recall_on_a_folder(begin: Begin, tmp_path: Path) ->
         begin(validate=tmp_path)
 
 
+def test_the_projection_may_be_learned_before_the_first_iteration(begin: Begin) -> None:
+    tiny = ("model.name=dsformer_tiny", "model.freeze=[]", "schedule.epochs=1", "schedule.iterations_per_epoch=1")
+    fixed, learned = (begin(*tiny, f"model.whitening_pictures={count}") for count in (0, 2))
+    differing = {
+        name for name, tensor in tensors_of(fixed).items() if not torch.equal(tensor, tensors_of(learned)[name])
+    }
+    assert differing == {"projection.weight", "projection.bias"}
+    assert learned.fit() and learned.skipped == 0
+    with pytest.raises(UsageError, match="no projection of pooled features"):
+        begin("model.whitening_pictures=2")
+
+
 def test_what_does_not_fit_is_said_before_training(begin: Begin, places: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no features.99"):
         begin("model.freeze=[features.99]")
