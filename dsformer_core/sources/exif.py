@@ -4,13 +4,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from PIL.ExifTags import GPS, IFD, Base
 
 from dsformer_core.pictures import PictureError, open_picture
+from dsformer_core.sources.source import LATEST_TIMESTAMP
 
 
 @dataclass(frozen=True)
@@ -71,44 +72,41 @@ def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any
 def _timestamp(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any) -> float:
     """The camera's clock where its offset from UTC is known, else the satellites', else the camera's as if UTC."""
     taken = _clock(details.get(Base.DateTimeOriginal, modified))
-    if taken is not None:
-        digits = _text(details.get(Base.SubsecTimeOriginal))
-        taken += timedelta(seconds=float(f"0.{digits}") if digits.isdigit() else 0.0)
-        if (offset := _offset(details.get(Base.OffsetTimeOriginal))) is not None:
-            return _utc(taken - offset)
+    digits = _text(details.get(Base.SubsecTimeOriginal))
+    if re.fullmatch("[0-9]+", digits):
+        taken += float(f"0.{digits}")
+    taken_utc = taken - _offset(details.get(Base.OffsetTimeOriginal))
     satellites = _satellite_time(gps)
-    return _utc(taken) if math.isnan(satellites) and taken is not None else satellites
+    return next((seconds for seconds in (taken_utc, satellites, taken) if not math.isnan(seconds)), math.nan)
 
 
 def _satellite_time(gps: Mapping[int, Any]) -> float:
     date = _clock(f"{_text(gps.get(GPS.GPSDateStamp))} 00:00:00")
     time = gps.get(GPS.GPSTimeStamp)
-    if date is None or not isinstance(time, tuple | list) or len(time) != 3:
+    if not isinstance(time, tuple | list) or len(time) != 3:
         return math.nan
     hours, minutes, seconds = (_number(part) for part in time)
     since_midnight = hours * 3600 + minutes * 60 + seconds
-    return _utc(date) + since_midnight if 0 <= since_midnight <= 86_400 else math.nan
+    return date + since_midnight if 0 <= since_midnight <= 86_400 else math.nan
 
 
-def _offset(value: Any) -> timedelta | None:
-    """An offset from UTC such as "+02:00"."""
+def _offset(value: Any) -> float:
+    """Seconds of an offset from UTC such as "+02:00"; NaN for none."""
     match = re.fullmatch(r"([+-])(\d\d):(\d\d)", _text(value).replace("Z", "+00:00"))
     if not match:
-        return None
-    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+        return math.nan
+    offset = int(match[2]) * 3600 + int(match[3]) * 60
     return -offset if match[1] == "-" else offset
 
 
-def _utc(moment: datetime) -> float:
-    return moment.replace(tzinfo=timezone.utc).timestamp()
-
-
-def _clock(value: Any) -> datetime | None:
-    """An EXIF date and time; cameras without a set clock write zeros or blanks."""
+def _clock(value: Any) -> float:
+    """An EXIF date and time as if it were UTC; cameras without a set clock write zeros, blanks or the year 1."""
     try:
-        return datetime.strptime(_text(value).replace("-", ":"), "%Y:%m:%d %H:%M:%S")
+        moment = datetime.strptime(_text(value).replace("-", ":"), "%Y:%m:%d %H:%M:%S")
     except ValueError:
-        return None
+        return math.nan
+    seconds = moment.replace(tzinfo=timezone.utc).timestamp()
+    return seconds if abs(seconds) <= LATEST_TIMESTAMP else math.nan
 
 
 def _degrees(value: Any, reference: Any, positive: str, negative: str) -> float:

@@ -25,13 +25,10 @@ import pyarrow.parquet as pa_parquet
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, to_latlon
 from dsformer_core.pictures import read_picture
-from dsformer_core.sources.source import GeotaggedPicture, Skipped, why_unusable
+from dsformer_core.sources.source import LATEST_TIMESTAMP, GeotaggedPicture, Skipped, why_unusable
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("path", "latitude", "longitude", "easting", "northing", "zone", "altitude", "heading_deg", "timestamp")
-
-# The year 2286: whoever exceeds it has written milli- or nanoseconds.
-_LATEST_TIMESTAMP = 1e10
 
 
 class ManifestSource:
@@ -228,6 +225,6 @@ def _timestamp(value: Any) -> float:
         except ValueError:
             raise ValueError("seconds since 1970 nor ISO 8601") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    if abs(seconds) > _LATEST_TIMESTAMP:
+    if abs(seconds) > LATEST_TIMESTAMP:
         raise ValueError("in seconds since 1970")
     return seconds

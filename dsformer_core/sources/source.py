@@ -8,6 +8,9 @@ from typing import Protocol
 from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST
 from dsformer_core.pictures import Picture
 
+# Seconds from 1970, either way: whoever exceeds it (the years 1653 and 2286) has no set clock, or counts milliseconds.
+LATEST_TIMESTAMP = 1e10
+
 
 @dataclass(frozen=True)
 class GeotaggedPicture:

@@ -4,6 +4,8 @@ import math
 from datetime import datetime, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
@@ -110,6 +112,19 @@ SATELLITES = {DATE: "2024:05:06", TIME: (7.0, 8.0, 9.5)}
 )
 def test_times(gps, details, expected):
     assert parse_exif(gps, details).timestamp == pytest.approx(expected, nan_ok=True)
+
+
+@given(
+    year=st.sampled_from([1, 2, 1652, 2287, 9998, 9999]),
+    day=st.sampled_from(["01:01 00:00:00", "12:31 23:59:59"]),
+    offset=st.sampled_from(["", "+14:00", "-12:00", "+99:99", "-99:99"]),
+    subsecond=st.sampled_from(["", "999999999999999999999", "²"]),
+)
+def test_a_clock_that_was_never_set_is_no_time_and_no_crash(year, day, offset, subsecond):
+    details = {ORIGINAL: f"{year:04d}:{day}", OFFSET: offset, SUBSECOND: subsecond}
+    assert math.isnan(parse_exif({}, details).timestamp)
+    assert math.isnan(parse_exif({DATE: f"{year:04d}:{day[:5]}", TIME: (1.0, 0.0, 0.0)}, {}).timestamp)
+    assert parse_exif(SATELLITES, details).timestamp == utc(2024, 5, 6, 7, 8, 9) + 0.5
 
 
 def test_the_file_time_stands_in_for_the_original():
