@@ -83,6 +83,7 @@ def start(
         validate=validation(validate, model.name, recipe.validation) if validate else None,
         report=report if fabric.is_global_zero else lambda line: None,
     )
+    trainer.report(_summary(trainer))
     if run and resume:
         trainer.resume()
     elif run:
@@ -172,6 +173,17 @@ def devices(recipe: Recipe, device: str) -> tuple[Fabric, torch.amp.GradScaler]:
     )
     fabric.launch()
     return fabric, scaler
+
+
+def _summary(trainer: Trainer) -> str:
+    parameters = list(trainer.model.parameters())
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    views = [view for group in trainer.data.groups for view in group]
+    return (
+        f"{trainer.model.name}: {sum(map(torch.Tensor.numel, parameters)) / 1e6:.1f} M parameters, "
+        f"{trained / 1e6:.1f} M of them trained; {len(trainer.data.groups)} groups, {sum(map(len, views))} classes, "
+        f"{sum(view.picture_count for view in views)} pictures"
+    )
 
 
 def _facts(data_path: Path, data: TrainingData, fabric: Fabric) -> dict[str, object]:

@@ -250,6 +250,8 @@ class Trainer:
                 "epoch": epoch + 1,
                 "group": group,
                 "loss": self.last_loss,
+                # Every row has the same columns, though a group of ordinary pictures may lack a view.
+                **{f"loss_of_view_{view}": "" for view in range(max(map(len, self.classifiers)))},
                 **{f"loss_of_view_{view}": float(loss) for view, loss in enumerate(losses)},
                 "gradient_norm": float(np.mean([step.gradient_norm for step in finite])),
                 "learning_rate": float(self.optimizer.param_groups[-1]["lr"]),

@@ -22,7 +22,7 @@ def write_blur(path: Path, place: int, seed: int) -> None:
     Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(path, quality=95)
 
 
-def write_places(folder: Path, classes: int = CLASSES) -> Path:
+def write_places(folder: Path, classes: int = CLASSES, lateral_in_last_group: bool = True) -> Path:
     """A partition of `GROUPS` groups with lateral and frontal classes of pictures."""
     names, groups, utm = [], [], []
     for number in range(GROUPS):
@@ -35,7 +35,8 @@ def write_places(folder: Path, classes: int = CLASSES) -> Path:
                 utm.append((380_000.0 + 50 * place, 6_170_000.0 + seed))
                 write_blur(folder / "pictures" / names[-1], place, seed)
         peaks = np.array([utm[rows[0]] for rows in of_group])
-        angles = np.array([LATERAL, FRONTAL] * classes, np.int32)
+        lateral = LATERAL if lateral_in_last_group or number < GROUPS - 1 else FRONTAL
+        angles = np.array([lateral, FRONTAL] * classes, np.int32)
         groups.append(Group(of_group, peaks, peaks + np.array([0.0, 15.0]), peaks + np.array([15.0, 0.0]), angles))
     write_partition(
         folder / "partition",

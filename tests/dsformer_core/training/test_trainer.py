@@ -88,6 +88,18 @@ def test_each_epoch_trains_the_classifiers_of_its_group(begin: Begin) -> None:
     assert [row["group"] for row in log_of(trainer.run.path)] == ["0", "1", "0"]  # type: ignore[union-attr]
 
 
+def test_a_group_may_lack_a_view(begin: Begin, tmp_path: Path) -> None:
+    """As groups of ordinary pictures do, when nobody looked across the street."""
+    partition = write_places(tmp_path / "places", lateral_in_last_group=False)
+    trainer = begin("schedule.epochs=2", "schedule.iterations_per_epoch=1", data=partition, output="run")
+    assert [len(group) for group in trainer.data.groups] == [2, 1]
+    assert trainer.fit()
+    first, last = log_of(tmp_path / "run")
+    assert float(first["loss"]) == pytest.approx(float(first["loss_of_view_0"]) + float(first["loss_of_view_1"]))
+    assert last["loss"] == last["loss_of_view_0"] and last["loss_of_view_1"] == ""
+    assert float(last["gradient_norm"]) > 0
+
+
 def test_accumulated_parts_make_the_step_of_the_whole_batch(begin: Begin) -> None:
     """In a network whose normalisation is frozen; augmentation included."""
     options = ("model.name=dsformer_tiny", "model.freeze=[]", "schedule.epochs=1", "schedule.iterations_per_epoch=2")
