@@ -51,8 +51,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--radius",
         type=float,
-        default=25.0,
-        help="metres within which a reference is right, for folders and maps (default: %(default)s)",
+        metavar="METRES",
+        help="distance within which a reference is right, for folders and maps (default: 25)",
     )
     parser.add_argument("--zone", metavar="ZONE", help="UTM zone of '@' names without one, e.g. 33N")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write evaluation.json, matches.csv, report.html")
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         UsageError: the arguments do not go together.
         DsformerError: the data set, the model or the disk does not play along.
     """
-    if not (math.isfinite(arguments.radius) and arguments.radius > 0):
+    if arguments.radius is not None and not (math.isfinite(arguments.radius) and arguments.radius > 0):
         raise UsageError(f"--radius {arguments.radius} is no distance")
     if arguments.submission_keys < 1:
         raise UsageError(f"--submission-keys {arguments.submission_keys}: it must be 1 or more")
@@ -118,30 +118,33 @@ def _are_maps(arguments: argparse.Namespace) -> bool:
         raise UsageError(f"{maps[0]} is a map and the other is not: give two maps, or two folders of pictures")
     if maps and (arguments.model or arguments.weights):
         raise UsageError("maps hold their descriptors: no --model and no --weights are needed with them")
-    if maps and arguments.check:
-        raise UsageError("--check looks at data sets; maps are checked with dsformer map verify")
+    if maps and (arguments.check or arguments.submission):
+        raise UsageError("--check and --submission are for data sets; maps are checked with dsformer map verify")
     return bool(maps)
 
 
 def _open(arguments: argparse.Namespace) -> "Benchmark":
     from dsformer_core.evaluation import open_benchmark
+    from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M
     from dsformer_core.evaluation.datasets.folders import open_folders
     from dsformer_core.geodesy import UtmZone
 
     zone = UtmZone.parse(arguments.zone) if arguments.zone else None
     if arguments.database is not None:
         name = f"{arguments.queries.name} in {arguments.database.name}"
-        return open_folders(arguments.database, arguments.queries, name=name, radius=arguments.radius, zone=zone)
+        radius = arguments.radius or RIGHT_WITHIN_M
+        return open_folders(arguments.database, arguments.queries, name=name, radius=radius, zone=zone)
     return open_benchmark(arguments.dataset, arguments.root, radius=arguments.radius, zone=zone)
 
 
 def _evaluate_maps(arguments: argparse.Namespace) -> "Evaluation":
+    from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M
     from dsformer_core.evaluation.maps import evaluate_maps
     from dsformer_core.place_map import PlaceMap
 
     references, queries = PlaceMap.open(arguments.database), PlaceMap.open(arguments.queries)
     with steps() as show:
-        return evaluate_maps(references, queries, radius=arguments.radius, on_progress=show)
+        return evaluate_maps(references, queries, radius=arguments.radius or RIGHT_WITHIN_M, on_progress=show)
 
 
 def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "list[Evaluation]":

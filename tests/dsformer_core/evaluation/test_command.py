@@ -86,6 +86,7 @@ def test_a_map_asked_about_another(town: Path, tmp_path: Path, capsys: pytest.Ca
     assert [curve["score"] for curve in described["abstention"]] == ["similarity", "probability"]
     assert "data:image/jpeg" in (tmp_path / "report/report.html").read_text(), "thumbnails of the maps"
     assert main([*arguments, *MODEL]) == 2
+    assert main([*arguments, "--check"]) == 2
     assert main(["evaluate", "--database", str(maps[0]), "--queries", str(town / "queries")]) == 2
     assert "is a map and the other is not" in capsys.readouterr().err
 

@@ -38,6 +38,8 @@ def test_names_that_are_none_and_roots_that_are_missing(tmp_path: Path) -> None:
         open_benchmark("tokyo247")
     with pytest.raises(UsageError, match="no such folder to look for tokyo247 in"):
         open_benchmark("tokyo247", tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="tokyo247 has a protocol: neither a radius nor a zone can be chosen"):
+        open_benchmark("tokyo247", tmp_path, radius=10)
 
 
 def test_a_folder_with_exif(tmp_path: Path) -> None:
