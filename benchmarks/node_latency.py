@@ -38,6 +38,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import build_place_map
 from dsformer_core.sources import open_source
 from dsformer_ros.diagnostics import STAGES
+from dsformer_ros.domains import private_domain
 
 TOPIC = "/benchmark/image/compressed"
 NODE = "/dsformer_localizer"
@@ -143,8 +144,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     arguments = parser.parse_args()
 
-    os.environ |= {"ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, private_domain() as domain:
+        os.environ |= {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         place_map = build_map(Path(folder), arguments.model)
         rclpy.init()
         node = rclpy.create_node("node_latency")

@@ -173,7 +173,8 @@ def _wait_for_subscribers(node: Node, publisher: Publisher, wanted: int, seconds
 
 def _topics_with_listeners(node: Node, publisher: Publisher) -> list[str]:
     """Topics of the publisher's type that somebody listens to."""
-    kind = f"sensor_msgs/msg/{publisher.msg_type.__name__}"
+    message_type: type = publisher.msg_type
+    kind = f"sensor_msgs/msg/{message_type.__name__}"
     return sorted(
         topic for topic, kinds in node.get_topic_names_and_types() if kind in kinds and node.count_subscribers(topic)
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from dsformer_core.cli.console import progress
 from dsformer_core.errors import DsformerError
 from dsformer_ros.demo.recorder import Answer, Recorder
+from dsformer_ros.domains import private_domain
 from dsformer_ros.picture_publisher import find_pictures
 
 CAMERA = "/demo/camera/image/compressed"
@@ -33,9 +34,13 @@ def drive(map_directory: Path, pictures: Path) -> list[Answer]:
     Raises:
         DsformerError: a process ended early or did not come up.
     """
-    # The demo's own domain on this machine alone: robots on the network neither see nor disturb it.
-    domain = 1 + os.getpid() % 100
-    os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+    with private_domain() as domain:
+        # This machine alone, too: robots on the network neither see nor disturb it.
+        os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+        return _drive(map_directory, pictures, domain)
+
+
+def _drive(map_directory: Path, pictures: Path, domain: int) -> list[Answer]:
     paths = find_pictures([pictures])
     recorder = Recorder(paths, camera=CAMERA, localizer=LOCALIZER, domain=domain)
     parameters = (f"map:={map_directory}", f"cameras:=[{CAMERA}]", "autostart:=true")

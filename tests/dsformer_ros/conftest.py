@@ -1,6 +1,7 @@
 """What the tests of the node share: a small drive and its map."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,19 @@ from PIL import Image as PillowImage
 from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import build_place_map
 from dsformer_core.sources import open_source
+from dsformer_ros.domains import private_domain
 
 # pytest's importlib mode leaves helper modules beside the tests out of sight.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ros_processes import street
+
+
+@pytest.fixture
+def domain() -> Iterator[int]:
+    """A ROS domain for this test alone."""
+    with private_domain() as domain:
+        yield domain
 
 
 @pytest.fixture(scope="session")

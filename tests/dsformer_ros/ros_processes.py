@@ -1,6 +1,5 @@
 """Running nodes for the tests: each set of processes in a ROS domain of its own, on this machine alone."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -19,12 +18,6 @@ from rclpy.executors import SingleThreadedExecutor
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOCALHOST_ONLY"] = "1"
-
-_domains = itertools.count(os.getpid() % 100)
-
-
-def next_domain() -> int:
-    return 1 + next(_domains) % 100
 
 
 def street(seed: int, size: tuple[int, int] = (240, 320)) -> np.ndarray:

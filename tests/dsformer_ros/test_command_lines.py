@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ros_processes import NodeProcess, listener, next_domain
+from ros_processes import NodeProcess, listener
 from sensor_msgs.msg import CompressedImage
 
 BIN = Path(sys.executable).parent
@@ -23,12 +23,11 @@ def test_an_argument_that_is_no_parameter_is_refused() -> None:
     assert "unrecognized arguments: --map town.map" in said.stderr
 
 
-def test_a_camera_on_the_wrong_topic_is_told_the_right_one(drive: Path, tmp_path: Path) -> None:
-    domain = next_domain()
+def test_a_camera_on_the_wrong_topic_is_told_the_right_one(drive: Path, tmp_path: Path, domain: int) -> None:
     with listener(domain) as ears:
         ears.record(CompressedImage, "/front/image/compressed", 20)
         process = NodeProcess(
-            "picture_publisher", domain, str(drive), "--rate", "100", "--wait", "2", log=tmp_path / "log"
+            "picture_publisher", domain, str(drive), "--rate", "100", "--wait", "4", log=tmp_path / "log"
         )
         assert process.process.wait(60) == 0
     assert "nobody listens to /image/compressed" in process.output

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_processes import listener, next_domain
+from ros_processes import listener
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILE = ROOT / "launch" / "localize.launch.py"
@@ -46,8 +46,7 @@ def prefix(tmp_path: Path) -> Path:
     return prefix
 
 
-def test_it_brings_the_node_to_active(prefix: Path, place_map_directory: Path, tmp_path: Path) -> None:
-    domain = next_domain()
+def test_it_brings_the_node_to_active(prefix: Path, place_map_directory: Path, tmp_path: Path, domain: int) -> None:
     path = os.pathsep.join(filter(None, [str(prefix), os.environ.get("AMENT_PREFIX_PATH", "")]))
     environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "AMENT_PREFIX_PATH": path, "ROS_LOG_DIR": str(tmp_path)}
     given = [f"map:={place_map_directory}", "cameras:=[/front/image/compressed, rear/image]", "namespace:=robot1"]

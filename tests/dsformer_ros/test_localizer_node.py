@@ -22,7 +22,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_processes import Listener, NodeProcess, listener, next_domain, running, street
+from ros_processes import Listener, NodeProcess, listener, running, street
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, NavSatFix, PointCloud2
 from std_msgs.msg import String
@@ -30,6 +30,7 @@ from std_srvs.srv import Empty, Trigger
 from visualization_msgs.msg import MarkerArray
 
 from dsformer_core.place_map import PlaceMap
+from dsformer_ros.domains import private_domain
 
 NODE = "/dsformer_localizer"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -121,12 +122,16 @@ def arguments(**parameters: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def robot(place_map_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
-    domain, folder = next_domain(), tmp_path_factory.mktemp("node")
+    folder = tmp_path_factory.mktemp("node")
     parameters = arguments(
         map=str(place_map_directory), cameras=[FRONT, REAR], camera_yaws_deg=[0.0, 180.0], autostart=True, threads=1,
         image_timeout=1.5, localize_timeout=4.0, provide_reinitialize_service=True, min_probability=0.1,
     )  # fmt: skip
-    with running("localizer_node", domain, *parameters, log=folder / "log") as process, listener(domain) as ears:
+    with (
+        private_domain() as domain,
+        running("localizer_node", domain, *parameters, log=folder / "log") as process,
+        listener(domain) as ears,
+    ):
         robot = Robot(process, ears)
         assert ears.spin_until(lambda: robot.state == "NO_IMAGE", 60), process.output
         assert ears.spin_until(lambda: robot.front.get_subscription_count() and robot.rear.get_subscription_count())
@@ -357,8 +362,7 @@ def test_it_can_be_deactivated_cleaned_up_and_brought_back(robot: Robot) -> None
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_bad_map_is_one_line_and_the_node_stays(tmp_path: Path, how: signal.Signals) -> None:
-    domain = next_domain()
+def test_a_bad_map_is_one_line_and_the_node_stays(tmp_path: Path, how: signal.Signals, domain: int) -> None:
     missing = tmp_path / "missing.map"
     given = arguments(map=str(missing), autostart=True)
     with running("localizer_node", domain, *given, log=tmp_path / "log") as process, listener(domain) as ears:
@@ -371,8 +375,7 @@ def test_a_bad_map_is_one_line_and_the_node_stays(tmp_path: Path, how: signal.Si
         assert "Traceback" not in process.output
 
 
-def test_a_map_of_other_weights_is_refused(place_map_directory: Path, tmp_path: Path) -> None:
-    domain = next_domain()
+def test_a_map_of_other_weights_is_refused(place_map_directory: Path, tmp_path: Path, domain: int) -> None:
     given = arguments(map=str(place_map_directory), weights="untrained", autostart=True)
     with running("localizer_node", domain, *given, log=tmp_path / "log") as process, listener(domain) as ears:
         assert ears.spin_until(lambda: "cannot configure" in process.output, 60)
@@ -388,14 +391,13 @@ def test_a_map_of_other_weights_is_refused(place_map_directory: Path, tmp_path: 
         (["--ros-args", "--params-file", "/nowhere.yaml"], "nowhere.yaml"),
     ],
 )
-def test_a_wrong_call_ends_with_one_line(given: list[str], word: str, tmp_path: Path) -> None:
-    process = NodeProcess("localizer_node", next_domain(), *given, log=tmp_path / "log")
+def test_a_wrong_call_ends_with_one_line(given: list[str], word: str, tmp_path: Path, domain: int) -> None:
+    process = NodeProcess("localizer_node", domain, *given, log=tmp_path / "log")
     assert process.process.wait(60) == 2
     assert word in process.output and "Traceback" not in process.output
 
 
-def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tmp_path: Path) -> None:
-    domain = next_domain()
+def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tmp_path: Path, domain: int) -> None:
     given = arguments(map=str(place_map_directory), cameras=[FRONT], autostart=True, use_sim_time=True, threads=1)
     with running("localizer_node", domain, *given, log=tmp_path / "log") as process, listener(domain) as ears:
         robot = Robot(process, ears)
@@ -409,9 +411,8 @@ def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tm
         assert ears.spin_until(lambda: any(m.header.stamp.sec == 50 for m in robot.received["diagnostics"]))
 
 
-def test_a_qos_mismatch_is_named(place_map_directory: Path, tmp_path: Path) -> None:
+def test_a_qos_mismatch_is_named(place_map_directory: Path, tmp_path: Path, domain: int) -> None:
     """A subscriber that insists on reliability hears nothing from a best-effort camera; the status says so."""
-    domain = next_domain()
     given = arguments(map=str(place_map_directory), cameras=[FRONT], autostart=True, image_timeout=0.5)
     given += ["-p", f"qos_overrides.{FRONT}.subscription.reliability:=reliable"]
     with running("localizer_node", domain, *given, log=tmp_path / "log"), listener(domain) as ears:

@@ -2,15 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ros_processes import NodeProcess, listener, next_domain, street
+from ros_processes import NodeProcess, listener, street
 from sensor_msgs.msg import CompressedImage, Image
 
 from dsformer_ros.images import decode
 from dsformer_ros.picture_publisher import main
 
 
-def test_every_file_is_published_byte_for_byte_in_order(drive: Path, tmp_path: Path) -> None:
-    domain = next_domain()
+def test_every_file_is_published_byte_for_byte_in_order(drive: Path, tmp_path: Path, domain: int) -> None:
     with listener(domain) as ears:
         messages = ears.record(CompressedImage, "/camera/image/compressed", 20)
         process = NodeProcess(
@@ -31,8 +30,7 @@ def test_every_file_is_published_byte_for_byte_in_order(drive: Path, tmp_path: P
     assert {(message.format, message.header.frame_id) for message in messages} == {("jpeg", "camera_optical_frame")}
 
 
-def test_raw_pictures_are_what_the_files_hold(drive: Path, tmp_path: Path) -> None:
-    domain = next_domain()
+def test_raw_pictures_are_what_the_files_hold(drive: Path, tmp_path: Path, domain: int) -> None:
     with listener(domain) as ears:
         messages = ears.record(Image, "/image", 20)
         process = NodeProcess(
@@ -55,8 +53,9 @@ def test_failures_are_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    domain: int,
 ) -> None:
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(next_domain()))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     monkeypatch.setattr("signal.signal", lambda *_: None)  # This process keeps its own.
     folder = tmp_path / "pictures"
     if content is not None:
