@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.geodesy import to_utm
 from dsformer_core.localization.config import LocalizationConfig
@@ -18,9 +18,8 @@ from dsformer_core.localization.verdict import State, Verdict, judge
 from dsformer_core.pictures import read_picture
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
-from dsformer_core.sources.at_names import parse_at_name
-from dsformer_core.sources.exif import read_exif
-from dsformer_core.sources.source import why_unusable
+from dsformer_core.sources.source import Skipped
+from dsformer_core.sources.tags import read_tags
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +128,10 @@ def score(answers: Sequence[Answer]) -> Score:
 
 def _own_position(path: Path, place_map: PlaceMap) -> NDArray[np.float64]:
     """(2,) UTM from the picture's name or EXIF, NaN where it carries no usable position."""
-    unknown = np.full(2, np.nan)
-    if (name := parse_at_name(path)) is not None:
-        position = name.position(place_map.zone)
-    else:
-        try:
-            exif = read_exif(path)
-        except DsformerError:
-            return unknown
-        position = exif.latitude, exif.longitude
-    if position is None or why_unusable(*position) is not None:
-        return unknown
-    return np.asarray(to_utm(*position, place_map.zone)).reshape(2)
+    tags = read_tags(path, place_map.zone)
+    if isinstance(tags, Skipped):
+        return np.full(2, np.nan)
+    try:
+        return np.asarray(to_utm(tags.latitude, tags.longitude, place_map.zone)).reshape(2)
+    except UsageError:  # on another continent, where the map's zone has no coordinates
+        return np.full(2, np.nan)

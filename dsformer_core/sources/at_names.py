@@ -12,12 +12,16 @@ from pathlib import PurePath
 
 from dsformer_core.errors import UsageError
 from dsformer_core.geodesy import UtmZone, to_latlon
+from dsformer_core.sources.source import off_the_grid
 
 EASTING, NORTHING, ZONE_NUMBER, ZONE_LETTER, LATITUDE, LONGITUDE = 1, 2, 3, 4, 5, 6
 HEADING, HEIGHT, TIME = 9, 12, 13
 
 # The time may be cut from the right.
 _TIME_LAYOUTS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 11: "%Y%m%d_%H", 13: "%Y%m%d_%H%M", 15: "%Y%m%d_%H%M%S"}
+
+# Metres. A zone reaches 334 km either way from its central meridian; the rest is for who crosses its border.
+_WITHIN_A_ZONE = 400e3
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,22 @@ class AtName:
 
     def position(self, zone: UtmZone | None) -> tuple[float, float] | None:
         """Latitude and longitude, from UTM where its zone is known: from the name, else `zone`. None where neither."""
-        if (known := self.zone or zone) is not None:
+        if (known := self.zone or zone) is not None and self.why_unplaced(zone) is None:
             latitude, longitude = to_latlon((self.easting, self.northing), known)
             return float(latitude), float(longitude)
         if math.isfinite(self.latitude) and math.isfinite(self.longitude):
             return self.latitude, self.longitude
+        return None
+
+    def why_unplaced(self, zone: UtmZone | None) -> str | None:
+        """Why easting and northing are no position, in words; None where they are one."""
+        known = self.zone or zone
+        if known is None:
+            return "but no zone: name the zone, e.g. 33N"
+        # Two small numbers between '@' are somebody's numbering; a zone that was not theirs does not make them a place.
+        invented = self.zone is None and abs(self.easting - 500e3) > _WITHIN_A_ZONE
+        if invented or off_the_grid(self.easting, self.northing, known):
+            return f"that are not on Earth or not of zone {known} ({self.easting:g}, {self.northing:g})"
         return None
 
 

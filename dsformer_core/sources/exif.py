@@ -15,8 +15,8 @@ from dsformer_core.sources.source import LATEST_TIMESTAMP
 
 
 @dataclass(frozen=True)
-class ExifTags:
-    """What EXIF says about where and when a picture was taken; NaN wherever it says nothing usable.
+class PictureTags:
+    """Where and when a picture was taken; NaN wherever it does not say so usably.
 
     Attributes:
         latitude: degrees, WGS-84.
@@ -34,7 +34,7 @@ class ExifTags:
     timestamp: float
 
 
-def read_exif(path: Path) -> ExifTags:
+def read_exif(path: Path) -> PictureTags:
     """Reads a picture's header, not its pixels.
 
     Raises:
@@ -49,7 +49,7 @@ def read_exif(path: Path) -> ExifTags:
     return parse_exif(gps, details, modified)
 
 
-def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any = None) -> ExifTags:
+def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any = None) -> PictureTags:
     """The same from the two EXIF directories.
 
     Args:
@@ -60,7 +60,7 @@ def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any
     below_sea_level = _byte(gps.get(GPS.GPSAltitudeRef)) in (1, 3)
     altitude = _number(gps.get(GPS.GPSAltitude))
     direction = _number(gps.get(GPS.GPSImgDirection))
-    return ExifTags(
+    return PictureTags(
         latitude=_degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "N", "S"),
         longitude=_degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "E", "W"),
         altitude=-altitude if below_sea_level else altitude,

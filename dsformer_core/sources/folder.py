@@ -10,10 +10,9 @@ from pathlib import Path
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.ordered_map import ordered_map
-from dsformer_core.pictures import PictureError, read_picture
-from dsformer_core.sources.at_names import parse_at_name
-from dsformer_core.sources.exif import read_exif
-from dsformer_core.sources.source import GeotaggedPicture, Skipped, why_unusable
+from dsformer_core.pictures import read_picture
+from dsformer_core.sources.source import GeotaggedPicture, Skipped
+from dsformer_core.sources.tags import read_tags
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".jp2", ".bmp", ".gif", ".ppm", ".pgm"}
@@ -90,9 +89,6 @@ class FolderSource:
                     yield Skipped(str(path), f"{suffix} files are not read: convert it to JPEG")
         yield from unreadable
 
-    def _id(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
     def _natural_order(self, path: Path) -> list[list[tuple[int, int | str]]]:
         return [
             [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", part) if run]
@@ -100,27 +96,12 @@ class FolderSource:
         ]
 
     def _read(self, path: Path) -> GeotaggedPicture | Skipped:
-        if (name := parse_at_name(path)) is not None:
-            position = name.position(self.zone)
-            if position is None:
-                return Skipped(str(path), "its name gives UTM coordinates but no zone: name the zone, e.g. 33N")
-            altitude, heading_deg, timestamp = name.height, name.heading_deg, name.timestamp
-        else:
-            try:
-                exif = read_exif(path)
-            except PictureError as error:
-                return Skipped(str(path), str(error).removeprefix(f"{path}: "))
-            position = exif.latitude, exif.longitude
-            altitude, heading_deg, timestamp = exif.altitude, exif.heading_deg, exif.timestamp
-        if (reason := why_unusable(*position)) is not None:
-            return Skipped(str(path), reason)
+        tags = read_tags(path, self.zone)
+        if isinstance(tags, Skipped):
+            return tags
         return GeotaggedPicture(
-            id=self._id(path),
-            latitude=position[0],
-            longitude=position[1],
+            id=path.relative_to(self.folder).as_posix(),
             image=path.absolute().as_posix(),
             load=partial(read_picture, path),
-            altitude=altitude,
-            heading_deg=heading_deg,
-            timestamp=timestamp,
+            **vars(tags),
         )

@@ -25,7 +25,7 @@ import pyarrow.parquet as pa_parquet
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, to_latlon
 from dsformer_core.pictures import read_picture
-from dsformer_core.sources.source import LATEST_TIMESTAMP, GeotaggedPicture, Skipped, why_unusable
+from dsformer_core.sources.source import LATEST_TIMESTAMP, GeotaggedPicture, Skipped, off_the_grid, why_unusable
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("path", "latitude", "longitude", "easting", "northing", "zone", "altitude", "heading_deg", "timestamp")
@@ -123,6 +123,10 @@ class ManifestSource:
         if first == "latitude":
             return values[:, 0], values[:, 1], reasons
         zones = self._zones(reasons)
+        for row, zone in enumerate(zones):
+            if zone is not None and off_the_grid(values[row][0], values[row][1], zone):
+                reasons[row] = f"easting, northing {values[row][0]:g}, {values[row][1]:g} are not in UTM zone {zone}"
+                zones[row] = None
         latlon = np.full((count, 2), np.nan)
         for zone in {zone for zone in zones if zone is not None}:
             rows = [row for row in range(count) if zones[row] == zone]

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST
+from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST, UtmZone
 from dsformer_core.pictures import Picture
 
 # Seconds from 1970, either way: whoever exceeds it (the years 1653 and 2286) has no set clock, or counts milliseconds.
 LATEST_TIMESTAMP = 1e10
+# Metres; `geodesy.REACH` degrees along the equator are 3503 km of a zone's easting.
+_FURTHEST_EAST = 3.6e6
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,17 @@ class Source(Protocol):
             DsformerError: the source as a whole cannot be read.
         """
         ...
+
+
+def off_the_grid(easting: float, northing: float, zone: UtmZone) -> bool:
+    """Whether UTM coordinates lie beyond what can be forced into a zone: further than `geodesy.REACH`, or than a pole.
+
+    Args:
+        easting: metres; NaN is off no grid.
+        northing: metres.
+        zone: of both.
+    """
+    return abs(easting - 500e3) > _FURTHEST_EAST or abs(northing - (0 if zone.northern else 1e7)) > 1e7
 
 
 def why_unusable(latitude: float, longitude: float) -> str | None:

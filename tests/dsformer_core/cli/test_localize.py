@@ -63,6 +63,15 @@ def test_a_picture_without_position_is_localized_all_the_same(
     assert answer["hypotheses"][0]["references"][0] == "004.jpg"
 
 
+@pytest.mark.parametrize(("name", "latitude"), [("tokyo.jpg", 35.7), ("photo@12@34.jpg", None)])
+def test_a_position_that_is_none_in_this_map_is_no_error(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, latitude: float | None
+) -> None:
+    picture = write_picture(tmp_path / name, latitude=latitude, longitude=139.7, seed=4)
+    assert main(localize(town, picture, more=["--json"])) == 0
+    assert json.loads(capsys.readouterr().out)["answers"][0]["error_m"] is None
+
+
 def test_the_camera_s_mounting(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(localize(town, town / "drive/003.jpg", more=["--json", "--camera-yaw-deg", "90"])) == 0
     best = json.loads(capsys.readouterr().out)["answers"][0]["hypotheses"][0]

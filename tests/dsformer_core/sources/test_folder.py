@@ -83,6 +83,24 @@ def test_utm_without_a_zone_needs_one(tmp_path):
     assert pictures[0].latitude == pytest.approx(55.69, abs=0.02) and not skipped
 
 
+@pytest.mark.parametrize("zone", [None, UtmZone(33, True)])
+def test_an_at_name_that_is_no_position_leaves_it_to_exif(tmp_path, zone):
+    save(tmp_path / "photo@12@34.jpg")
+    save(tmp_path / "@100000000@100000000@33@U@.jpg")
+    pictures, skipped = open_source(tmp_path, zone=zone).scan()
+    assert not skipped
+    assert [(picture.latitude, picture.longitude) for picture in pictures] == [pytest.approx((55.7, 13.2))] * 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("easting", ["386700", "1e8", "-1e12"])
+@pytest.mark.parametrize("northing", ["1e8", "-1e12", "1.2e7"])
+def test_utm_that_is_nowhere_is_listed(tmp_path, easting, northing):
+    save(tmp_path / f"@{easting}@{northing}@33@U@.jpg", None)
+    _, (skipped,) = open_source(tmp_path).scan()
+    assert "not on Earth or not of zone 33N" in skipped.reason
+
+
 def test_what_cannot_be_used_is_listed_with_its_reason(tmp_path):
     save(tmp_path / "0.jpg")
     save(tmp_path / "1.jpg", None)

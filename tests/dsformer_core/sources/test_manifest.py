@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, to_utm
 from dsformer_core.sources import open_source
+from dsformer_core.sources.source import off_the_grid
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=timezone.utc).timestamp()
 
@@ -209,3 +212,20 @@ def test_parquet_with_its_own_types(folder):
     assert pictures[0].timestamp == pytest.approx(NOON)
     assert math.isnan(pictures[1].heading_deg) and math.isnan(pictures[1].timestamp)
     assert skipped.reason == "row 2: no position"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("easting, northing", [("1e8", "1e8"), ("386700", "1e12"), ("-1e12", "0"), ("inf", "6173300")])
+def test_utm_that_is_nowhere_spoils_its_row_only(folder, easting, northing):
+    good = "pictures/b.jpg,386700,6173300,33N"
+    pictures, (skipped,) = scan(
+        folder, f"path,easting,northing,zone\npictures/a.jpg,{easting},{northing},33N\n{good}\n"
+    )
+    assert [picture.id for picture in pictures] == ["pictures/b.jpg"]
+    assert "are not in UTM zone 33N" in skipped.reason
+
+
+@given(latitude=st.floats(-80, 84), east=st.floats(-30, 30))
+def test_whatever_can_be_forced_into_a_zone_is_on_its_grid(latitude, east):
+    for zone in (UtmZone(31, True), UtmZone(31, False)):
+        assert not off_the_grid(*to_utm(latitude, zone.central_meridian + east, zone), zone)
