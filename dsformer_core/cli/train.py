@@ -104,9 +104,11 @@ def run(arguments: argparse.Namespace) -> None:
         if trainer.run:
             trainer.run.close_logs()
     if not finished:
+        if not trainer.fabric.is_global_zero:
+            raise SystemExit(1)
         raise DsformerError(
             f"interrupted after iteration {trainer.iteration} of {trainer.iterations}; its state is saved, go on with: "
-            f"{_resume_command(arguments)}"
+            f"{_resume_command(arguments, trainer.fabric.world_size)}"
         )
     if trainer.fabric.is_global_zero:
         _print_result(trainer, arguments)
@@ -151,7 +153,8 @@ def _print_result(trainer: "Trainer", arguments: argparse.Namespace) -> None:
     )
 
 
-def _resume_command(arguments: argparse.Namespace) -> str:
+def _resume_command(arguments: argparse.Namespace, processes: int) -> str:
+    launcher = ["torchrun", "--nproc-per-node", str(processes), "--no-python"] if processes > 1 else []
     words = [
         "dsformer",
         "train",
@@ -167,4 +170,4 @@ def _resume_command(arguments: argparse.Namespace) -> str:
         words += ["--overfit", str(arguments.overfit)]
     if arguments.validate:
         words += ["--validate", str(arguments.validate)]
-    return shlex.join([*words, "--resume"])
+    return shlex.join([*launcher, *words, "--resume"])

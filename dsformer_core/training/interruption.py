@@ -35,6 +35,6 @@ class Interruption:
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """For loading processes: Ctrl-C reaches them too, but it is the training that decides when they end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """For loading processes: terminals, torchrun and job schedulers signal them too, but the training ends them."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -113,14 +113,14 @@ def test_killed_and_resumed_ends_like_undisturbed(
     assert_same_end(run, uninterrupted)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(
+def test_sigterm_saves_and_says_how_to_go_on(
     recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
-    """Ctrl-C reaches the processes that load, too; they leave the talking to the training."""
+    """torchrun and job schedulers signal the processes that load, too; they go on until the training ends them."""
     run = tmp_path / "run"
     process = training_process(recipe_file, places, run, "--set", "data.workers=1")
     wait_for(lambda: (run / "log.csv").is_file(), process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1 and "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
@@ -132,12 +132,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert_same_end(run, uninterrupted)
 
 
-def test_sigterm_saves_at_any_iteration(recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path) -> None:
+def test_ctrl_c_saves_at_any_iteration(recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path) -> None:
     trainer = start(load_recipe(recipe_file), places, tmp_path / "run", device="cpu")
-    before = signal.getsignal(signal.SIGTERM)
-    finished = trainer.fit(lambda done, total: os.kill(os.getpid(), signal.SIGTERM) if done == 3 else None)
+    before = signal.getsignal(signal.SIGINT)
+    finished = trainer.fit(lambda done, total: os.kill(os.getpid(), signal.SIGINT) if done == 3 else None)
     assert not finished and iteration_of(tmp_path / "run") == 3
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGINT) == before
     train(recipe_file, places, tmp_path / "run", resume=True)
     assert_same_end(tmp_path / "run", uninterrupted)
 
