@@ -22,8 +22,8 @@ def keep_around_peaks(
     """Shrinks every cluster of a strip to what lies within `radius` of its peak.
 
     The peak is the location with most others of its cluster within `radius`; of several, the one whose others are
-    nearer on average, then the first along the strip. A chain of steps of at most `LARGEST_GAP` of the radius must lead
-    from it to every location.
+    nearer in the mean square, then the first along the strip. A chain of steps of at most `LARGEST_GAP` of the radius
+    must lead from it to every location.
 
     Args:
         along: (n,) metres along the strip, ascending.
@@ -64,8 +64,9 @@ def keep_around_peaks(
                 gap = along[other] - along[point]
                 if gap > radius:
                     break
-                distance = np.hypot(gap, across[other] - across[point])
-                if distance <= radius:
+                side = across[other] - across[point]
+                distance = gap * gap + side * side
+                if distance <= radius * radius:
                     near += 1
                     total += distance
             if near > most or (near == most and total < nearest):
@@ -85,10 +86,12 @@ def keep_around_peaks(
 @compiled
 def _reachable(along: Array, across: Array, members: Points, peak: int, radius: float) -> Points:
     """The members within `radius` of `peak` to which a chain of steps of at most `LARGEST_GAP` of it leads."""
+    step = LARGEST_GAP * radius
     unreached = np.empty(len(members), np.int64)
     left = 0
     for point in members:
-        if point != peak and np.hypot(along[point] - along[peak], across[point] - across[peak]) <= radius:
+        gap, side = along[point] - along[peak], across[point] - across[peak]
+        if point != peak and gap * gap + side * side <= radius * radius:
             unreached[left] = point
             left += 1
     reached = np.empty(left + 1, np.int64)
@@ -99,7 +102,8 @@ def _reachable(along: Array, across: Array, members: Points, peak: int, radius: 
         waiting = 0
         for index in range(left):
             other = unreached[index]
-            if np.hypot(along[other] - along[point], across[other] - across[point]) <= LARGEST_GAP * radius:
+            gap, side = along[other] - along[point], across[other] - across[point]
+            if gap * gap + side * side <= step * step:
                 reached[found] = other
                 found += 1
             else:

@@ -7,8 +7,8 @@ from dsformer_core.errors import UsageError
 
 Array = npt.NDArray[np.float64]
 
-# Whole sets of degrees span less than this many "metres"; nothing that is clustered in metres does.
-_SMALLEST_EXTENT = 2.0
+# Degrees span less than this within any country; metres do not where there is anything to cluster.
+_SMALLEST_EXTENT = 10.0
 
 
 def check_positions(utm: npt.ArrayLike, fewest: int) -> Array:
