@@ -16,8 +16,9 @@ from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.errors import DsformerError
 from dsformer_core.pictures import PictureError, read_picture
+from dsformer_core.sources.folder import find_pictures
 
 EXAMPLES = """\
 examples:
@@ -28,7 +29,8 @@ examples:
 
 _SETTLE = 0.5
 
-_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp"}
+# Where the name says it better than Pillow, which calls some cameras' JPEGs "mpo".
+_ENCODINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "pictures", type=Path, nargs="+", help="picture files, or folders of them, in the order of names"
+        "pictures", type=Path, nargs="+", help="picture files, or folders: all below them, 9.jpg before 10.jpg"
     )
     parser.add_argument("--topic", help="topic to publish on (default: image/compressed, with --raw image)")
     parser.add_argument("--rate", type=_positive, default=1.0, help="pictures per second (default: %(default)s)")
@@ -87,25 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def find_pictures(places: Sequence[Path]) -> list[Path]:
-    """Files as given, and the pictures directly in folders, by name.
-
-    Raises:
-        UsageError: there is nothing to publish.
-    """
-    files: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            files += sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
-        elif place.is_file():
-            files.append(place)
-        else:
-            raise UsageError(f"{place} does not exist")
-    if not files:
-        raise UsageError(f"no pictures in {', '.join(map(str, places))} ({', '.join(_SUFFIXES)})")
-    return files
-
-
 def publish(files: Sequence[Path], options: argparse.Namespace) -> None:
     """Publishes `files` at the rate of `options`, forever with `options.loop`.
 
@@ -146,7 +129,7 @@ def compressed_message(path: Path) -> CompressedImage:
             kind = (picture.format or "").lower()
     except (OSError, ValueError) as error:
         raise PictureError(f"{path}: {getattr(error, 'strerror', None) or 'not a picture'}") from error
-    return CompressedImage(format=_SUFFIXES.get(path.suffix.lower(), kind), data=data)
+    return CompressedImage(format=_ENCODINGS.get(path.suffix.lower(), kind), data=data)
 
 
 def raw_message(path: Path) -> Image:

@@ -70,11 +70,12 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.localization import LocalizationConfig
     from dsformer_core.localization.queries import localize_pictures, score
     from dsformer_core.place_map import PlaceMap
+    from dsformer_core.sources.folder import find_pictures
 
     if not math.isfinite(arguments.camera_yaw_deg):
         raise UsageError(f"--camera-yaw-deg {arguments.camera_yaw_deg} is not an angle")
     config = LocalizationConfig(top_k=arguments.top_k, min_probability=arguments.min_probability)
-    paths = _pictures(arguments.pictures)
+    paths = find_pictures(arguments.pictures)
     place_map = PlaceMap.open(arguments.map)
     extractor = Extractor(arguments.model or place_map.model_name, arguments.weights, device=arguments.device)
     place_map.check_model(extractor.model_name, extractor.weights_sha256)
@@ -107,24 +108,6 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(f"wrote {arguments.html}", markup=False, highlight=False)
     if failed:
         raise DsformerError(f"{len(failed)} of {len(paths)} pictures could not be read")
-
-
-def _pictures(arguments: list[Path]) -> list[Path]:
-    """Files as given, folders as the pictures below them."""
-    from dsformer_core.sources.folder import PICTURE_SUFFIXES
-
-    paths: list[Path] = []
-    for path in arguments:
-        if path.is_dir():
-            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-            if not below:
-                raise DsformerError(f"{path}: no pictures in this folder")
-            paths += below
-        elif path.exists():
-            paths.append(path)
-        else:
-            raise UsageError(f"{path}: no such file or folder")
-    return paths
 
 
 def _pose(answer: "Answer", place_map: "PlaceMap", number: int = 0) -> tuple[float, float, float]:

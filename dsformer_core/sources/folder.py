@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import read_picture
@@ -42,16 +42,15 @@ class FolderSource:
         self.folder = Path(folder)
         self.zone = zone
         self.name = self.folder.resolve().name or "pictures"
-        if not any(isinstance(found, Path) for found in self._walk()):
-            kinds = ", ".join(sorted(PICTURE_SUFFIXES))
-            raise DsformerError(f"{self.folder}: holds no pictures, nor does any folder below it (looked for {kinds})")
+        if not any(isinstance(found, Path) for found in _walk(self.folder)):
+            raise _empty(self.folder)
 
     def scan(self, on_progress: Callable[[int], None] | None = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
         """Finds every picture and its position, from its name or its EXIF block. See `Source.scan`."""
-        found = list(self._walk())
+        found = list(_walk(self.folder))
         pictures: list[GeotaggedPicture] = []
         skipped = [item for item in found if isinstance(item, Skipped)]
-        paths = sorted((item for item in found if isinstance(item, Path)), key=self._natural_order)
+        paths = _in_natural_order(self.folder, found)
         with closing(ordered_map(self._read, paths, workers=_HEADER_READERS, ahead=8 * _HEADER_READERS)) as items:
             for item in items:
                 if isinstance(item, Skipped):
@@ -61,39 +60,6 @@ class FolderSource:
                 if on_progress is not None:
                     on_progress(1)
         return pictures, skipped
-
-    def _walk(self) -> Iterator[Path | Skipped]:
-        """Pictures below the folder, and what stands in the way of finding them."""
-        unreadable: list[Skipped] = []
-
-        def note(error: OSError) -> None:
-            unreadable.append(Skipped(str(error.filename), error.strerror or "unreadable"))
-
-        seen: set[str] = set()
-        for parent, folders, files in os.walk(self.folder, followlinks=True, onerror=note):
-            # A link to a folder above would otherwise lead round in circles.
-            real = os.path.realpath(parent)
-            if real in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = [folder for folder in folders if not folder.startswith(".")]
-            for file in files:
-                path = Path(parent, file)
-                suffix = path.suffix.lower()
-                if file.startswith("."):
-                    continue
-                if suffix in PICTURE_SUFFIXES:
-                    yield path
-                elif suffix in UNREAD_SUFFIXES:
-                    yield Skipped(str(path), f"{suffix} files are not read: convert it to JPEG")
-        yield from unreadable
-
-    def _natural_order(self, path: Path) -> list[list[tuple[int, int | str]]]:
-        return [
-            [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", part) if run]
-            for part in path.relative_to(self.folder).parts
-        ]
 
     def _read(self, path: Path) -> GeotaggedPicture | Skipped:
         tags = read_tags(path, self.zone)
@@ -105,3 +71,67 @@ class FolderSource:
             load=partial(read_picture, path),
             **vars(tags),
         )
+
+
+def find_pictures(places: Iterable[Path]) -> list[Path]:
+    """Files as they are given, and of folders the pictures that `FolderSource` would find, in its order.
+
+    Raises:
+        UsageError: there is nothing at one of the places.
+        DsformerError: there is no picture below one of the folders.
+    """
+    paths: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            below = _in_natural_order(place, _walk(place))
+            if not below:
+                raise _empty(place)
+            paths += below
+        elif place.exists():
+            paths.append(place)
+        else:
+            raise UsageError(f"{place}: no such file or folder")
+    return paths
+
+
+def _walk(folder: Path) -> Iterator[Path | Skipped]:
+    """Pictures below a folder, and what stands in the way of finding them."""
+    unreadable: list[Skipped] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Skipped(str(error.filename), error.strerror or "unreadable"))
+
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=note):
+        # A link to a folder above would otherwise lead round in circles.
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            path = Path(parent, file)
+            suffix = path.suffix.lower()
+            if file.startswith("."):
+                continue
+            if suffix in PICTURE_SUFFIXES:
+                yield path
+            elif suffix in UNREAD_SUFFIXES:
+                yield Skipped(str(path), f"{suffix} files are not read: convert it to JPEG")
+    yield from unreadable
+
+
+def _in_natural_order(folder: Path, found: Iterable[Path | Skipped]) -> list[Path]:
+    def key(path: Path) -> list[list[tuple[int, int | str]]]:
+        return [
+            [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", part) if run]
+            for part in path.relative_to(folder).parts
+        ]
+
+    return sorted((item for item in found if isinstance(item, Path)), key=key)
+
+
+def _empty(folder: Path) -> DsformerError:
+    kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+    return DsformerError(f"{folder}: holds no pictures, nor does any folder below it (looked for {kinds})")

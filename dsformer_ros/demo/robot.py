@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dsformer_core.cli.console import progress
 from dsformer_core.errors import DsformerError
+from dsformer_core.sources.folder import find_pictures
 from dsformer_ros.demo.recorder import Answer, Recorder
 from dsformer_ros.domains import private_domain
-from dsformer_ros.picture_publisher import find_pictures
 
 CAMERA = "/demo/camera/image/compressed"
 LOCALIZER = "/dsformer_localizer"

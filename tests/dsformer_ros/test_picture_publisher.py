@@ -44,7 +44,7 @@ def test_raw_pictures_are_what_the_files_hold(drive: Path, tmp_path: Path, domai
 
 @pytest.mark.parametrize(
     ("content", "status", "word"),
-    [(None, 2, "does not exist"), ({}, 2, "no pictures in"), ({"a.jpg": b""}, 1, "a.jpg: not a picture")],
+    [(None, 2, "no such file"), ({}, 1, "holds no pictures"), ({"a.jpg": b""}, 1, "a.jpg: not a picture")],
 )
 def test_failures_are_one_line(
     content: dict[str, bytes] | None,

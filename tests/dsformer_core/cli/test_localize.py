@@ -1,6 +1,7 @@
 """`dsformer localize`: what a person types and sees."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,17 @@ def test_an_unreadable_picture_is_named_and_the_others_are_answered(
     assert "Traceback" not in captured.err
 
 
+def test_a_folder_is_taken_as_map_build_takes_it(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("10.jpg", "9.jpg"):
+        shutil.copy(town / "drive/003.jpg", tmp_path / name)
+    (tmp_path / "._9.jpg").write_bytes(b"what macOS keeps beside a picture")
+    assert main(localize(town, tmp_path, more=["--json"])) == 0
+    answers = json.loads(capsys.readouterr().out)["answers"]
+    assert [Path(answer["picture"]).name for answer in answers] == ["9.jpg", "10.jpg"]
+
+
 @pytest.mark.parametrize(
     ("more", "status", "words"),
     [
@@ -127,4 +139,4 @@ def test_nothing_to_localize(town: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(localize(town, tmp_path / "nowhere.jpg")) == 2
     assert "no such file" in capsys.readouterr().err
     assert main(localize(town, tmp_path)) == 1
-    assert "no pictures" in capsys.readouterr().err
+    assert "holds no pictures" in capsys.readouterr().err

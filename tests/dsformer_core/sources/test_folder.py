@@ -11,6 +11,7 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.pictures import PictureError
 from dsformer_core.sources import open_source
+from dsformer_core.sources.folder import find_pictures
 
 AT_NAME = "@0386700.00@6173300.00@33@U@@@@@180@@@@@@.jpg"
 
@@ -173,6 +174,18 @@ def test_a_relative_folder(tmp_path, monkeypatch):
     ((picture,), _) = source.scan()
     assert source.name == tmp_path.name
     assert picture.id == "a.jpg" and picture.image == (tmp_path / "a.jpg").as_posix()
+
+
+def test_files_and_folders_given_to_a_command(tmp_path):
+    for name in ("drive/10.jpg", "drive/9.jpg", "drive/._9.jpg", "drive/a/1.png", "drive/.trash/2.jpg", "lone.jpg"):
+        save(tmp_path / name)
+    found = find_pictures([tmp_path / "lone.jpg", tmp_path / "drive"])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "lone.jpg", "drive/9.jpg", "drive/10.jpg", "drive/a/1.png",
+    ]  # fmt: skip
+    assert [picture.image for picture in open_source(tmp_path / "drive").scan()[0]] == [
+        path.as_posix() for path in found[1:]
+    ]
 
 
 def test_real_photographs(shared):
