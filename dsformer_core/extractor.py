@@ -204,10 +204,15 @@ class Extractor:
                     on_progress(1)
         return np.stack(rows) if rows else np.empty((0, self.descriptor_dim), np.float32)
 
+    @property
+    def decode_size(self) -> tuple[int, int]:
+        """Width and height below which a picture must not be decoded, for the sake of its descriptor."""
+        height, width = self.preprocessing.size
+        return _DECODE_AT_LEAST * width, _DECODE_AT_LEAST * height
+
     def loader(self, path: str | Path) -> Callable[[], Picture]:
         """What decodes a picture file as large as this network needs it, for `extract_pictures`."""
-        height, width = self.preprocessing.size
-        return partial(read_picture, path, at_least=(_DECODE_AT_LEAST * width, _DECODE_AT_LEAST * height))
+        return partial(read_picture, path, at_least=self.decode_size)
 
     def extract_pictures(
         self, loaders: Iterable[Callable[[], Picture]], *, batch_size: int = 8, workers: int = 2

@@ -1,11 +1,10 @@
-"""Picture files and bytes -> upright HxWx3 uint8 RGB arrays, or one line that says why not."""
+"""Picture files -> upright HxWx3 uint8 RGB arrays, or one line that says why not."""
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,14 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class PictureLoader(Protocol):
+    """Decodes one picture; safe to call from any thread."""
+
+    def __call__(self, *, at_least: tuple[int, int] | None = None) -> Picture:
+        """Decodes it, perhaps smaller. See `read_picture`."""
+        ...
 
 
 class PictureError(DsformerError):
@@ -77,22 +84,10 @@ def read_picture(path: str | Path, *, at_least: tuple[int, int] | None = None) -
         PictureError: names the file and says what is wrong with it.
     """
     with open_picture(path) as image:
-        return _decode(image, str(path), at_least)
-
-
-def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None = None) -> Picture:
-    """The same as `read_picture` for the bytes of a picture file.
-
-    Args:
-        data: the encoded picture.
-        name: what messages call it, e.g. a topic.
-        at_least: as for `read_picture`.
-
-    Raises:
-        PictureError: names the picture and says what is wrong with it.
-    """
-    with _opened(io.BytesIO(data), name) as image:
-        return _decode(image, name, at_least)
+        if at_least is not None:
+            # The longer side for both, because the picture may yet be turned.
+            image.draft(image.mode, (max(at_least), max(at_least)))
+        return upright_rgb(image, str(path))
 
 
 @contextmanager
@@ -117,13 +112,6 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         # Pillow's decoders let many kinds escape on damaged data: OSError, SyntaxError, ValueError, struct.error, ...
         detail = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{name}: damaged or cut short ({detail})") from error
-
-
-def _decode(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> Picture:
-    if at_least is not None:
-        # The longer side for both, because the picture may yet be turned.
-        image.draft(image.mode, (max(at_least), max(at_least)))
-    return upright_rgb(image, name)
 
 
 def upright_rgb(image: Image.Image, name: str) -> Picture:

@@ -69,7 +69,7 @@ class ArraySource:
                 latitude=float(self.latitude[row]),
                 longitude=float(self.longitude[row]),
                 image=f"/pictures/{row:06d}.jpg",
-                load=lambda: pixel,
+                load=lambda *, at_least=None: pixel,
                 heading_deg=float(self.heading[row]),
                 timestamp=1.7e9 + row,
             )
@@ -85,6 +85,7 @@ class ArrayExtractor:
     weights_sha256 = "0" * 64
     weights = "made up"
     precision = "float32"
+    decode_size = (1, 1)
 
     def __init__(self, descriptors: np.ndarray) -> None:
         self.descriptors = descriptors

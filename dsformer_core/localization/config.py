@@ -1,9 +1,7 @@
 """What a user may decide about localization."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from dsformer_core.errors import UsageError
 
@@ -17,8 +15,9 @@ class LocalizationConfig:
     Attributes:
         top_k: references that are retrieved for a query, 1 to 1000. Places beyond them cannot become hypotheses; below
             the default, a lone place is trusted less, because its rivals may be out of sight.
-        radius: metres, 1 to 1000. References this close to a mode of the matches, and looking the same way, are one
-            place and one hypothesis. The default is the distance within which the field counts a match as right.
+        radius: metres, 1 to 1000. References this close to the best one of a place, and looking the same way, are of
+            that place, one hypothesis. The default is the distance within which the field counts a match as right, and
+            what the calibration of every map was fitted with: with another one, probabilities are less exact.
         min_probability: 0 to 1. Probability from which on the best hypothesis is an answer. At the default it is more
             probable than all alternatives together, being lost included. Higher: fewer false fixes, more abstentions.
 
@@ -39,16 +38,3 @@ class LocalizationConfig:
                 raise UsageError(f"{name} = {value} is out of range: it must lie between {lowest} and {highest}")
         if self.top_k != int(self.top_k):
             raise UsageError(f"top_k = {self.top_k} is not a whole number")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "LocalizationConfig":
-        """The configuration with some values changed.
-
-        Raises:
-            UsageError: a name is unknown, or a value is out of its range.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UsageError(f"localization has no setting {name!r}: it has {', '.join(known)}")
-        return cls(**values)

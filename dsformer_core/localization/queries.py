@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from dsformer_core.geodesy import to_utm
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.hypotheses import Hypothesis, localize
 from dsformer_core.localization.verdict import State, Verdict, judge
-from dsformer_core.pictures import read_picture
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
 from dsformer_core.sources.source import Skipped
@@ -88,8 +86,7 @@ def localize_pictures(
         DsformerError: the network failed.
     """
     config = config or LocalizationConfig()
-    loaders = (partial(read_picture, path) for path in paths)
-    with closing(extractor.extract_pictures(loaders)) as described:
+    with closing(extractor.extract_pictures(map(extractor.loader, paths))) as described:
         for index, descriptor in described:
             path = paths[index]
             if isinstance(descriptor, DsformerError):

@@ -235,8 +235,11 @@ def _describe(
 ) -> Generator[tuple[int, Any], None, None]:
     """(index, descriptor or error) of each picture; thumbnails go into `folder`, numbered by index."""
 
+    width, height = extractor.decode_size
+    suffices = max(width, THUMBNAIL_SIDE), max(height, THUMBNAIL_SIDE)
+
     def load(index: int) -> Picture:
-        picture = pictures[index].load()
+        picture = pictures[index].load(at_least=suffices)
         if folder is not None:
             _write_thumbnail(folder / thumbnail_file(index), picture)
         return picture

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST, UtmZone
-from dsformer_core.pictures import Picture
+from dsformer_core.pictures import PictureLoader
 
 # Seconds from 1970, either way: whoever exceeds it (the years 1653 and 2286) has no set clock, or counts milliseconds.
 LATEST_TIMESTAMP = 1e10
@@ -23,7 +23,8 @@ class GeotaggedPicture:
         latitude: degrees, WGS-84, within UTM's validity.
         longitude: degrees, WGS-84.
         image: what the map stores to find the picture again: an absolute path, or a bag reference.
-        load: decodes it: HxWx3 uint8 RGB, upright. Raises PictureError. Safe to call from any thread.
+        load: decodes it: HxWx3 uint8 RGB, upright; smaller where `at_least`, a width and height, suffice. Raises
+            PictureError. Safe to call from any thread.
         altitude: metres as the source has them (EXIF: above sea level); NaN where unknown.
         heading_deg: where the camera looked, degrees clockwise from true north, [0, 360); NaN where unknown.
         timestamp: seconds since 1970, UTC; NaN where unknown.
@@ -33,7 +34,7 @@ class GeotaggedPicture:
     latitude: float
     longitude: float
     image: str
-    load: Callable[[], Picture]
+    load: PictureLoader
     altitude: float = math.nan
     heading_deg: float = math.nan
     timestamp: float = math.nan

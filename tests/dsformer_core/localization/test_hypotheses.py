@@ -156,12 +156,11 @@ def test_several_queries_are_refused(place_map: PlaceMap) -> None:
         ({"radius": -1.0}, "radius"),
         ({"min_probability": 1.5}, "min_probability"),
         ({"min_probability": float("nan")}, "not a number"),
-        ({"threshold": 0.5}, "no setting 'threshold'"),
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        LocalizationConfig.from_dict(values)
+        LocalizationConfig(**values)
 
 
 def hypothesis(probability: float, east: float = 0.0) -> Hypothesis:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
+from dsformer_core.localization.queries import Answer, localize_pictures
 from dsformer_core.place_map import MapError, PlaceMap, build_place_map
 from dsformer_core.place_map.build import LONE_SPACING, spacing
 from dsformer_core.sources import Skipped, open_source
@@ -53,6 +54,21 @@ def test_a_folder_becomes_a_map(tmp_path: Path, extractor: Extractor) -> None:
     own = extractor.extract_files(built.images)
     np.testing.assert_array_equal(built.search(own, k=1).indices[:, 0], np.arange(9))
     assert not leftovers(tmp_path)
+
+
+def test_large_pictures_are_decoded_as_small_as_the_network_allows(tmp_path: Path, extractor: Extractor) -> None:
+    """Decoded in full, noise of 3200 pixels gives another descriptor, and takes several times as long."""
+    path = write_picture(tmp_path / "drive/large.jpg", latitude=55.7)
+    exif = Image.open(path).getexif()
+    noise = np.random.default_rng(0).integers(0, 256, (2400, 3200, 3), np.uint8)
+    Image.fromarray(noise).save(path, exif=exif)
+    built = build_place_map(open_source(path.parent), extractor, tmp_path / "a.map", storage="float32")
+    np.testing.assert_allclose(built.descriptors, extractor.extract_files([path]), atol=1e-6)
+    assert np.abs(built.descriptors - extractor.extract([noise])).max() > 1e-5
+    with Image.open(built.thumbnail_path(0)) as thumbnail:
+        assert thumbnail.size == (240, 180)
+    ((_, answer),) = localize_pictures([path], extractor, built)
+    assert isinstance(answer, Answer) and answer.matches.similarities[0, 0] == pytest.approx(1, abs=1e-6)
 
 
 def test_pictures_that_cannot_be_used_are_listed_and_left_out(tmp_path: Path, extractor: Extractor) -> None:
