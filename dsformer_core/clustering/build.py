@@ -25,7 +25,7 @@ def build_partition(
 ) -> Partition:
     """Partitions images and writes the result, whole or not at all.
 
-    Beside it, partition.yaml keeps what the plain grid would have given on the same input (`grid`).
+    Beside it, partition.yaml keeps what EigenPlaces' grid would have given on the same input (`grid`).
 
     Args:
         located: the images' positions and headings.
@@ -45,10 +45,8 @@ def build_partition(
     headings = located.grid_headings_deg
     if isinstance(config, GridConfig):
         groups = grid_partition(located.utm, config, headings_deg=headings)
-        plain = groups
     else:
         groups = cluster_blocks(located.utm, config, headings_deg=headings, workers=workers, on_progress=on_progress)
-        plain = grid_partition(located.utm)
     if kind == PICTURES:
         groups = split_by_heading(groups, located.utm, headings, min_images=config.min_images)
     if not any(group.classes for group in groups):
@@ -66,6 +64,6 @@ def build_partition(
         images_root=located.images_root,
         headings_deg=located.headings_deg,
         zone=located.zone,
-        remarks={"grid": statistics_of_groups(plain, len(located.utm))},
+        remarks={"grid": statistics_of_groups(grid_partition(located.utm), len(located.utm))},
         overwrite=overwrite,
     )
