@@ -6,7 +6,7 @@ uint8: within 0.01/255 of Pillow's on average, and eight times faster.
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Extractor:
                 "untrained" for random ones, whose descriptors know nothing of places.
             device: "auto" (CUDA where there is any), "cpu", "cuda", or "cuda:1".
             precision: "auto" (bfloat16 on CUDA, float16 where that is all it has, float32 on the CPU), "float32",
-                "bfloat16" or "float16".
+                "bfloat16" or "float16". On CUDA, float32 turns TF32 convolutions off for the whole process.
             threads: CPU threads of the network, for the whole process; None leaves them.
 
         Raises:
@@ -133,6 +133,10 @@ class Extractor:
         self.model_name, self.weights = name, weights
         self.preprocessing, self.device, self.precision = preprocessing, device, precision
         self.descriptor_dim = DESCRIPTOR_DIM
+        if device.type == "cuda" and precision == "float32":
+            # By default convolutions would round to TF32's 10 bits. The setting is the process's: set and put back
+            # around each batch, it would change under another thread's.
+            torch.backends.cudnn.allow_tf32 = False
         self._network = network.to(device)
         self._mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1) * 255
         self._std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1) * 255
@@ -272,9 +276,11 @@ class Extractor:
     @torch.inference_mode()
     def _describe(self, batch: list[Tensor]) -> Descriptors:
         """Resized pictures -> (B, 512) float32, unit L2 norm."""
+        half = self.precision != "float32"
+        autocast = torch.autocast(self.device.type, PRECISIONS[self.precision]) if half else nullcontext()
         try:
             images = (torch.stack(batch).to(self.device, torch.float32) - self._mean) / self._std
-            with self._arithmetic():
+            with autocast:
                 descriptors = self._network(images)
             # Normalised once more in float32: half precision leaves the norm off by 1e-3.
             descriptors = torch.nn.functional.normalize(descriptors.float(), dim=-1).cpu().numpy()
@@ -287,15 +293,6 @@ class Extractor:
                 "the weights are damaged, or need precision float32"
             )
         return descriptors
-
-    def _arithmetic(self) -> AbstractContextManager[object]:
-        """The surroundings in which the network computes in the chosen precision."""
-        if self.precision != "float32":
-            return torch.autocast(self.device.type, PRECISIONS[self.precision])
-        if self.device.type == "cuda":
-            # By default convolutions would round to TF32's 10 bits.
-            return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
-        return nullcontext()
 
 
 def _device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,18 @@ def test_cuda_agrees_with_the_cpu(extractor):
     auto = Extractor(MODEL, None)
     assert auto.device.type == "cuda" and auto.precision in ("bfloat16", "float16")
     assert np.sum(auto.extract(images) * expected, axis=1).min() > 0.99
+
+
+@needs_gpu
+def test_float32_stays_exact_while_another_thread_describes(extractor, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    images = [scene(seed, 300, 400) for seed in range(9)]
+    expected = extractor.extract(images)
+    extractors = [Extractor(MODEL, None, device="cuda", precision="float32") for _ in range(2)]
+    assert not torch.backends.cudnn.allow_tf32
+    with ThreadPoolExecutor(2) as threads:
+        for described in threads.map(lambda one: one.extract(images * 5), extractors * 2):
+            np.testing.assert_allclose(described, np.tile(expected, (5, 1)), atol=1e-5)
 
 
 def test_a_network_in_memory_describes_as_one_from_a_file(extractor, files):
