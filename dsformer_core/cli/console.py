@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,10 +17,14 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 answers = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
+
+# Characters; wider than any table.
+_ENDLESS = 100_000
 
 
 class _Rate(ProgressColumn):
@@ -67,6 +72,25 @@ def steps() -> Iterator[Callable[[str, int, int | None], None]]:
 def _bars() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=errors, disable=not errors.is_terminal)
+
+
+def fits(table: Table) -> bool:
+    """Whether a table can be printed on stdout with every cell whole; where no terminal ends the lines, always."""
+    return not answers.is_terminal or _width(table) <= answers.width
+
+
+def print_table(table: Table) -> None:
+    """Writes a table to stdout; into a file or a pipe as wide as it is, so that no cell is cut or folded."""
+    if answers.is_terminal:
+        answers.print(table, highlight=False)
+    else:
+        Console(width=_width(table)).print(table, highlight=False)
+
+
+def _width(table: Table) -> int:
+    """Characters that the table takes when nothing is cut."""
+    options = answers.options.update(width=_ENDLESS)
+    return Measurement.get(answers, options, table).maximum
 
 
 def print_json(value: Any) -> None:

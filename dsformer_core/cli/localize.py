@@ -5,8 +5,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
 from dsformer_core.cli.console import answers as console
-from dsformer_core.cli.console import errors, print_json, progress
+from dsformer_core.cli.console import errors, fits, print_json, print_table, progress
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +24,8 @@ examples:
   dsformer localize left.jpg --map town.map --camera-yaw-deg 90 --json
 
 A picture that cannot be localized is an answer too: the table says why, and the exit status is 0. Where pictures carry
-GPS positions of their own, the table shows the errors, and the last line sums them up.
+GPS positions of their own, the table shows how far off the best guess is, answered or not, and the last lines sum up.
+On a terminal too narrow for the table every picture gets lines of its own.
 """
 
 
@@ -99,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         described = [_describe(answer, place_map) for answer in found]
         print_json({"answers": described, "unreadable": unreadable, "score": vars(summary)})
     elif found:
-        _print_table(found, place_map)
+        _print_answers(found, place_map)
         _print_score(summary)
     if arguments.html and found:
         from dsformer_core.localization.page import write_answers
@@ -149,42 +154,70 @@ def _describe(answer: "Answer", place_map: "PlaceMap") -> dict[str, Any]:
     }
 
 
-def _print_table(found: "list[Answer]", place_map: "PlaceMap") -> None:
-    from rich.table import Table
-    from rich.text import Text
+def _print_answers(found: "list[Answer]", place_map: "PlaceMap") -> None:
+    """A row each where whole rows fit on the terminal, else some lines each."""
+    table = _table(found, place_map)
+    if not fits(table):
+        for answer in found:
+            console.print(_in_lines(answer, place_map), markup=False, highlight=False)
+        return
+    print_table(table)
+    for answer in found:
+        if not _localized(answer):
+            line = f"{answer.picture.name}: {answer.verdict.state.value}, {answer.verdict.reason}"
+            console.print(line, markup=False, highlight=False)
 
-    from dsformer_core.localization import State
 
+def _table(found: "list[Answer]", place_map: "PlaceMap") -> Table:
     known = any(math.isfinite(answer.error) for answer in found)
-    columns = ["picture", "state", "latitude", "longitude", "heading", "± m", "probability", "best reference"]
-    table = Table(*columns, *(["error m"] if known else []))
+    columns = ["picture", "state", "latitude", "longitude", "heading", "± m", "prob.", "best reference"]
+    table = Table(*columns, *(["best guess off"] if known else []), box=box.SIMPLE_HEAD)
     for answer in found:
         best = answer.hypotheses[0]
-        latitude, longitude, heading = _pose(answer, place_map)
-        if answer.verdict.state is State.LOCALIZED:
-            direction = f"{heading:.0f}°" if math.isfinite(heading) else "unknown"
-            pose = [f"{latitude:.6f}", f"{longitude:.6f}", direction, f"{best.position_std:.0f}"]
-        else:
-            pose = ["-"] * 4
-        error = f"{answer.error:.1f}" if math.isfinite(answer.error) else "-"
+        pose = ["-"] * 4
+        if _localized(answer):
+            latitude, longitude, heading = _pose(answer, place_map)
+            pose = [f"{latitude:.6f}", f"{longitude:.6f}", _direction(heading), f"{best.position_std:.0f}"]
+        error = f"{answer.error:.1f} m" if math.isfinite(answer.error) else "-"
         reference = place_map.ids[best.references[0]]
         cells = [answer.picture.name, answer.verdict.state.value, *pose, f"{best.probability:.2f}", reference]
         # As Text: a file name may hold what looks like rich's markup.
         table.add_row(*(Text(cell) for cell in ([*cells, error] if known else cells)))
-    console.print(table)
-    for answer in found:
-        if answer.verdict.state is not State.LOCALIZED:
-            line = f"{answer.picture.name}: {answer.verdict.state.value}, {answer.verdict.reason}"
-            console.print(line, markup=False, highlight=False)
+    return table
+
+
+def _in_lines(answer: "Answer", place_map: "PlaceMap") -> str:
+    best = answer.hypotheses[0]
+    words = answer.verdict.reason
+    if _localized(answer):
+        latitude, longitude, heading = _pose(answer, place_map)
+        words = f"{latitude:.6f}, {longitude:.6f} ± {best.position_std:.0f} m, heading {_direction(heading)}"
+    off = f", best guess {answer.error:.1f} m off" if math.isfinite(answer.error) else ""
+    return (
+        f"{answer.picture.name}: {answer.verdict.state.value}, {words}\n"
+        f"    probability {best.probability:.2f}, best reference {place_map.ids[best.references[0]]}{off}"
+    )
+
+
+def _localized(answer: "Answer") -> bool:
+    from dsformer_core.localization import State
+
+    return answer.verdict.state is State.LOCALIZED
+
+
+def _direction(heading: float) -> str:
+    return f"{heading:.0f}°" if math.isfinite(heading) else "unknown"
 
 
 def _print_score(summary: "Score") -> None:
     if not summary.known:
         return
-    median = f", median error {summary.median_error:.1f} m" if summary.localized else ""
+    quality = ""
+    if summary.localized:
+        quality = f", median error {summary.median_error:.1f} m, {summary.false_fixes} of these more than 25 m off"
     console.print(
-        f"{summary.localized} of {summary.known} pictures with known positions localized{median}, "
-        f"{summary.false_fixes} more than 25 m off; recall@1 within 25 m: {summary.recall:.2f}",
+        f"{summary.localized} of {summary.known} pictures with known positions localized{quality}\n"
+        f"recall@1 within 25 m, of answered and unanswered pictures: {summary.recall:.2f}",
         markup=False,
         highlight=False,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from dsformer_core.cli.console import answers, print_json
+from dsformer_core.cli.console import print_json, print_table
 
 if TYPE_CHECKING:
     from dsformer_core.place_map import PlaceMap
@@ -92,4 +92,4 @@ def print_description(place_map: "PlaceMap") -> None:
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", value)
-    answers.print(table, highlight=False)
+    print_table(table)

@@ -1,6 +1,7 @@
 """`dsformer localize`: what a person types and sees."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -51,7 +52,39 @@ def test_the_table_says_why_not(town: Path, capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert "003.jpg" in text
     assert "1.00 is needed" in text
-    assert "0 of 1 pictures with known positions localized" in text
+    assert "0 of 1 pictures with known positions localized\n" in text
+    assert "more than 25 m off" not in text
+    # What the column holds is no error of an answer.
+    assert "best guess off" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_is_cut_however_narrow_the_terminal(
+    town: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    terminal: bool,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1" if terminal else "0")
+    monkeypatch.setenv("NO_COLOR", "1")
+    name = "a_file_name_as_cameras_write_them_20261121_104254_003.jpg"
+    shutil.copy(town / "drive/003.jpg", tmp_path / name)
+    assert main(localize(town, tmp_path, more=["--json", "--min-probability", "0.01"])) == 0
+    answer = json.loads(capsys.readouterr().out)["answers"][0]
+    best = answer["hypotheses"][0]
+
+    assert main(localize(town, tmp_path, more=["--min-probability", "0.01"])) == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "…" not in text
+    for whole in (name, "LOCALIZED", f"{best['latitude']:.6f}", f"{best['longitude']:.6f}", best["references"][0]):
+        assert whole in text
+    row = next(line for line in text.splitlines() if name in line)
+    assert f"{best['latitude']:.6f}" in row
+    assert ("latitude" in text) == (width == 200 or not terminal)
 
 
 def test_a_picture_without_position_is_localized_all_the_same(
