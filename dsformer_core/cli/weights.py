@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dsformer_core.cli.console import answers, print_json, progress
+from dsformer_core.cli.console import answers, print_json, print_table, progress
 from dsformer_core.errors import DsformerError, UsageError
 
 EXAMPLES = """\
@@ -132,8 +132,8 @@ def run_convert(arguments: argparse.Namespace) -> None:
 def run_info(arguments: argparse.Namespace) -> None:
     """`dsformer weights info`."""
     from dsformer_core.models.checkpoint import (
-        description_path,
         fitting_models,
+        is_described,
         load_checkpoint,
         read_state_dict,
         weights_digest,
@@ -149,7 +149,7 @@ def run_info(arguments: argparse.Namespace) -> None:
         "numbers": sum(tensor.numel() for tensor in state.values()),
         "types": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
     }
-    if description_path(arguments.file).is_file() and arguments.file.suffix == ".safetensors":
+    if is_described(arguments.file):
         model = load_checkpoint(arguments.file)
         report |= {"model": model.name, "options": model.options, "picture_size": list(model.preprocessing.size)}
         report |= {"weights_sha256": weights_digest(model)}
@@ -162,4 +162,4 @@ def run_info(arguments: argparse.Namespace) -> None:
     for key, value in report.items():
         text = ", ".join(map(str, value)) or "no model known here" if isinstance(value, list) else str(value)
         table.add_row(key, text)
-    answers.print(table)
+    print_table(table)

@@ -1,16 +1,19 @@
 """Checkpoints: reading other people's safely and strictly, writing and reading our own, and naming weights by a hash.
 
-Ours are a safetensors file with the tensors and, beside it, a YAML file of the same stem that says what they are:
+Ours are a safetensors file, whose metadata say in YAML, under the key "dsformer", what the tensors are:
 
     format: 1
     model: dsformer_resnet50
     options: {layers: 2}
     preprocessing: {size: [320, 320], mean: [...], std: [...]}
     weights_sha256: ...
+
+A copy of that lies beside it, with the suffix .yaml, for people; older checkpoints have it there only.
 """
 
 import hashlib
 import logging
+import os
 import pickle
 import re
 import warnings
@@ -25,6 +28,7 @@ import safetensors.torch
 import torch
 import yaml
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.models.registry import (
@@ -37,6 +41,7 @@ from dsformer_core.models.registry import (
 )
 
 FORMAT = 1
+DESCRIPTION_KEY = "dsformer"
 OURS = KeyLayout(marker="")
 LISTED = 5  # names of tensors in one error message before it only counts
 
@@ -74,6 +79,11 @@ def read_state_dict(path: Path, called: str | None = None) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
+        elif TorchVersion(torch.__version__) < "2.6":
+            raise DsformerError(
+                f"{called}: torch {torch.__version__} may run code from such a file (CVE-2025-32434): take torch 2.6 "
+                "or newer, or make it .safetensors on another machine with `dsformer weights convert`"
+            )
         else:
             with warnings.catch_warnings():  # about pickles of other versions; what matters is whether they load
                 warnings.simplefilter("ignore")
@@ -182,31 +192,34 @@ def _listed(problem: str, names: list[str]) -> str:
 
 
 def save_checkpoint(model: DescriptorModel, path: Path) -> None:
-    """Writes ``path`` (safetensors) and the YAML beside it; both are complete or absent.
+    """Writes ``path`` (safetensors), complete or not at all, and a copy of its description beside it, for people.
 
     Raises:
-        DsformerError: the folder is missing, or the disk is full.
+        DsformerError: the folder is missing, or the disk is full; what was there is left as it was.
     """
-    description = {
-        "format": FORMAT,
-        "model": model.name,
-        "options": dict(model.options),
-        "preprocessing": {key: list(value) for key, value in asdict(model.preprocessing).items()},
-        "weights_sha256": weights_digest(model),
-    }
+    description = yaml.safe_dump(
+        {
+            "format": FORMAT,
+            "model": model.name,
+            "options": dict(model.options),
+            "preprocessing": {key: list(value) for key, value in asdict(model.preprocessing).items()},
+            "weights_sha256": weights_digest(model),
+        },
+        sort_keys=False,
+    )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    tensors, text = path.with_name(path.name + ".part"), description_path(path).with_name(path.stem + ".yaml.part")
+    part = path.with_name(path.name + ".part")
     try:
-        text.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
-        safetensors.torch.save_file(state, tensors)
-        tensors.replace(path)
-        text.replace(description_path(path))
+        safetensors.torch.save_file(state, part, {DESCRIPTION_KEY: description})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        description_path(path).write_text(description, encoding="utf-8")
     except (OSError, safetensors.SafetensorError) as error:
         raise DsformerError(f"{path}: could not be written ({error})") from error
     finally:
-        for part in (tensors, text):
-            with suppress(OSError):
-                part.unlink()
+        with suppress(OSError):
+            part.unlink()
 
 
 def description_path(path: Path) -> Path:
@@ -214,19 +227,43 @@ def description_path(path: Path) -> Path:
     return path.with_suffix(".yaml")
 
 
+def is_described(path: Path) -> bool:
+    """Whether a file is a checkpoint of ours, with its description in it or beside it.
+
+    Raises:
+        DsformerError: it is a damaged safetensors file.
+    """
+    return path.suffix == ".safetensors" and (_own_description(path) is not None or description_path(path).is_file())
+
+
+def _own_description(path: Path) -> str | None:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata: dict[str, str] | None = file.metadata()
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DsformerError(f"{path}: not a checkpoint, or a damaged one") from error
+    return (metadata or {}).get(DESCRIPTION_KEY)
+
+
 def read_description(path: Path) -> dict[str, Any]:
-    """What the YAML beside a checkpoint says of it: model, options, preprocessing (a `Preprocessing`), weights_sha256.
+    """What a checkpoint of ours says of itself: model, options, preprocessing (a `Preprocessing`), weights_sha256.
+
+    Older ones say it in the YAML beside them only.
 
     Raises:
         DsformerError: it is missing, damaged, or of a newer format.
     """
-    beside = description_path(path)
-    if not beside.is_file():
-        raise DsformerError(f"{path}: {beside.name}, which says what the tensors are, must lie beside it")
+    text = _own_description(path)
+    where = path
+    if text is None:
+        where = description_path(path)
+        if not where.is_file():
+            raise DsformerError(f"{path}: does not say what its tensors are, nor does {where.name} lie beside it")
+        text = where.read_bytes().decode("utf-8", "replace")
     try:
-        content = yaml.safe_load(beside.read_text(encoding="utf-8"))
+        content = yaml.safe_load(text)
         if content["format"] != FORMAT:
-            raise DsformerError(f"{beside}: format {content['format']!r} is unknown here; this version reads {FORMAT}")
+            raise DsformerError(f"{where}: format {content['format']!r} is unknown here; this version reads {FORMAT}")
         height, width = (int(side) for side in content["preprocessing"]["size"])
         mean, std = (tuple(float(v) for v in content["preprocessing"][key]) for key in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3:
@@ -237,16 +274,16 @@ def read_description(path: Path) -> dict[str, Any]:
             "preprocessing": Preprocessing((height, width), mean, std),
             "weights_sha256": str(content["weights_sha256"]),
         }
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise DsformerError(f"{beside}: not the description of a checkpoint ({reason})") from error
+        raise DsformerError(f"{where}: not the description of a checkpoint ({reason})") from error
 
 
 def load_checkpoint(path: Path) -> DescriptorModel:
     """The model that `save_checkpoint` wrote, in evaluation mode.
 
     Raises:
-        DsformerError: one of the two files is missing or damaged, or they are of different checkpoints.
+        DsformerError: it is damaged, or does not hold the tensors that its description names.
     """
     description = read_description(path)
     state = read_state_dict(path)
@@ -254,5 +291,5 @@ def load_checkpoint(path: Path) -> DescriptorModel:
     model.preprocessing = description["preprocessing"]
     load_state_dict(model, state, str(path))
     if weights_digest(model) != description["weights_sha256"]:
-        raise DsformerError(f"{path}: its tensors are not those that {description_path(path).name} describes")
+        raise DsformerError(f"{path}: its tensors are not those that it was saved with")
     return model

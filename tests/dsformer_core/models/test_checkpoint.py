@@ -1,16 +1,21 @@
 import os
 import pickle
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
+from torch.torch_version import TorchVersion
 from torchvision.models import mobilenet_v2
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.models import create_model, load_checkpoint, save_checkpoint, weights_digest
-from dsformer_core.models.checkpoint import fitting_models, read_state_dict
+from dsformer_core.models.checkpoint import fitting_models, is_described, read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,14 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
     assert not Path("exploded").exists()
 
 
+def test_a_torch_that_may_run_code_from_a_file_does_not_get_it(torchvision_state, saved, tmp_path, monkeypatch):
+    torch.save(torchvision_state, tmp_path / "file.pth")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.5.1+cu124"))
+    with pytest.raises(DsformerError, match=r"file\.pth: torch 2\.5\.1.*`dsformer weights convert`$"):
+        create_model("gem_mobilenet_v2", weights=tmp_path / "file.pth")
+    assert weights_digest(create_model("gem_mobilenet_v2", weights=saved[0])) == saved[1]
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(1000), b"\x80\x02", b"PK\x03\x04" + bytes(50)])
 def test_files_that_are_no_checkpoints_are_one_line(content, suffix, tmp_path):
@@ -112,12 +125,54 @@ def test_our_checkpoint_says_what_it_is(saved):
     assert weights_digest(load_checkpoint(path)) == digest
 
 
+def older(path: Path) -> Path:
+    """The checkpoint as it was before: what it is, it says beside it only."""
+    save_file(load_file(path), path)
+    return path
+
+
+def test_a_checkpoint_needs_no_other_file(saved):
+    path, digest = saved
+    path.with_suffix(".yaml").unlink()
+    assert is_described(path) and weights_digest(load_checkpoint(path)) == digest
+
+
+def test_older_checkpoints_still_load(saved):
+    path, digest = saved
+    assert weights_digest(load_checkpoint(older(path))) == digest
+
+
+SAVE_AND_BE_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dsformer_core.models import create_model, save_checkpoint
+steps = iter(["os.rename"] if sys.argv[2] == "before" else ["os.rename", "open"])
+step = next(steps)
+def audit(event, arguments):
+    global step
+    if event == step and (step := next(steps, None)) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+model = create_model("gem_mobilenet_v2")
+sys.addaudithook(audit)
+save_checkpoint(model, Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_before_or_after_the_rename_it_leaves_a_checkpoint_that_loads(saved, moment):
+    path, digest = saved
+    killed = subprocess.run([sys.executable, "-c", SAVE_AND_BE_KILLED, path, moment])
+    assert killed.returncode == -signal.SIGKILL
+    assert yaml.safe_load(path.with_suffix(".yaml").read_text())["weights_sha256"] == digest
+    assert (weights_digest(load_checkpoint(path)) == digest) == (moment == "before")
+
+
 def test_an_altered_tensor_is_noticed(saved):
     path, _ = saved
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DsformerError, match=r"its tensors are not those that model\.yaml describes"):
+    with pytest.raises(DsformerError, match="its tensors are not those that it was saved with"):
         load_checkpoint(path)
 
 
@@ -134,7 +189,7 @@ def test_an_altered_tensor_is_noticed(saved):
 )
 def test_a_damaged_description_is_one_line(saved, old, new):
     path, _ = saved
-    description = path.with_suffix(".yaml")
+    description = older(path).with_suffix(".yaml")
     description.write_text(description.read_text().replace(old, new))
     with pytest.raises(DsformerError) as caught:
         load_checkpoint(path)
@@ -143,8 +198,8 @@ def test_a_damaged_description_is_one_line(saved, old, new):
 
 def test_tensors_without_their_description_are_refused(saved):
     path, _ = saved
-    path.with_suffix(".yaml").unlink()
-    with pytest.raises(DsformerError, match=r"model.yaml, which says what the tensors are, must lie beside it"):
+    older(path).with_suffix(".yaml").unlink()
+    with pytest.raises(DsformerError, match=r"does not say what its tensors are, nor does model\.yaml lie beside it"):
         load_checkpoint(path)
 
 
