@@ -1,8 +1,9 @@
 """One loaded map with its network: a frame goes in, an answer comes out. The only place where the core is asked."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from builtin_interfaces.msg import Time
 from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization import Hypothesis, Verdict, judge, localize
+from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_ros.frame_queue import Frame
 from dsformer_ros.images import Picture, decode
@@ -94,7 +96,8 @@ class Engine:
         Args:
             frame: as it came from a camera.
             settings: for the number of references and the thresholds.
-            camera_yaw: yaw of the camera's viewing direction in base_frame, radians.
+            camera_yaw: yaw of the camera's viewing direction in base_frame, radians; NaN where it is not known, which
+                leaves the robot's yaw unknown.
 
         Raises:
             DsformerError: the message holds no picture, or the network failed.
@@ -108,7 +111,10 @@ class Engine:
         clock.finish("extract")
         matches = self.place_map.search(descriptors, k=config.top_k)[0]
         clock.finish("search")
-        hypotheses = localize(matches, self.place_map, config, camera_yaw=camera_yaw)
+        if math.isfinite(camera_yaw):
+            hypotheses = localize(matches, self.place_map, config, camera_yaw=camera_yaw)
+        else:
+            hypotheses = [_without_yaw(hypothesis) for hypothesis in localize(matches, self.place_map, config)]
         verdict = judge(hypotheses, config)
         clock.finish("localize")
         return Answer(frame, picture, matches, hypotheses, verdict, clock.seconds)
@@ -126,6 +132,13 @@ def map_directory(settings: Settings) -> Path:
     if not sample.is_dir():
         raise DsformerError(f"no map: the parameter 'map' is empty and the sample map is not installed ({sample})")
     return sample
+
+
+def _without_yaw(hypothesis: Hypothesis) -> Hypothesis:
+    covariance = hypothesis.covariance.copy()
+    covariance[2] = covariance[:, 2] = 0.0
+    covariance[2, 2] = UNKNOWN_YAW_VARIANCE
+    return replace(hypothesis, yaw=math.nan, covariance=covariance)
 
 
 class _StageClock:

@@ -15,11 +15,13 @@ class Frame:
         camera: index into the `cameras` parameter.
         message: what the camera sent, not yet decoded.
         arrival: when it came, seconds of `time.monotonic`.
+        generation: counts how often everything was forgotten before it came.
     """
 
     camera: int
     message: Image | CompressedImage
     arrival: float
+    generation: int = 0
 
 
 class FrameQueue:
@@ -45,10 +47,12 @@ class FrameQueue:
             self._condition.wait_for(lambda: self._waiting or self._closed)
             return None if self._closed else self._waiting.popitem(last=False)[1]
 
-    def clear(self) -> None:
-        """Forgets what waits."""
+    def clear(self) -> list[Frame]:
+        """Takes away what waits, and returns it."""
         with self._condition:
+            waiting = list(self._waiting.values())
             self._waiting.clear()
+            return waiting
 
     def close(self) -> None:
         """Makes `take` return None from now on."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 
 EXAMPLES = """\
 examples:
@@ -41,17 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after SIGINT or SIGTERM, 2 when it was called wrongly.
     """
     command_line = list(sys.argv if arguments is None else ["localizer_node", *arguments])
-    build_parser().parse_args(remove_ros_args(command_line)[1:])
-    # rclpy's handlers call these after their own: both signals end whatever runs, a slow configure included.
+    # Both signals end whatever runs, a slow configure included. rclpy's own handlers would end the context first, and
+    # with it the node's last word on ~/status.
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     node: Any = None
     try:
-        rclpy.init(args=command_line)
-    except Exception as error:
-        # About arguments and parameter files, in exceptions of many kinds.
-        return _fail(" ".join(str(error).split()), 2)
-    try:
+        _start_ros(command_line)
         # Takes seconds, most of them PyTorch's, and Ctrl-C must end those as well.
         from dsformer_ros.node import LocalizerNode
 
@@ -62,11 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (_Ended, ExternalShutdownException):
         pass
     except DsformerError as error:
-        return _fail(str(error), error.exit_status)
-    except Exception:
-        # rclpy's handler may have ended the context under whatever was being made of it.
-        if rclpy.ok():
-            raise
+        print(f"localizer_node: {error}", file=sys.stderr)
+        return error.exit_status
     finally:
         # Whoever is impatient and signals twice must not see a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -78,17 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _start_ros(command_line: list[str]) -> None:
+    try:
+        build_parser().parse_args(remove_ros_args(command_line)[1:])
+        rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:
+        # About arguments and parameter files, in exceptions of many kinds.
+        raise UsageError(" ".join(str(error).split())) from error
+
+
 class _Ended(BaseException):
     """A signal came. KeyboardInterrupt would do, had Python no memory of where it crossed C code, caught or not."""
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     raise _Ended
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"localizer_node: {message}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

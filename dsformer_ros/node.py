@@ -1,28 +1,29 @@
 """The managed node `dsformer_localizer`: lifecycle, services, diagnostics."""
 
 import logging
-import threading
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.task import Future
 from std_srvs.srv import Empty, Trigger
 
 from dsformer_core.errors import DsformerError
 from dsformer_ros.diagnostics import LastError, node_status
-from dsformer_ros.engine import Engine, map_directory
+from dsformer_ros.engine import Engine
 from dsformer_ros.images import libraries
 from dsformer_ros.log_forwarder import LogForwarder
+from dsformer_ros.map_loader import MapLoader
 from dsformer_ros.parameters import NodeParameters
 from dsformer_ros.pipeline import JUMP_BACK, Pipeline
 from dsformer_ros.requests import Outcome
-from dsformer_ros.transforms import Mounting, broadcast_earth_to_map
+from dsformer_ros.transforms import EarthToMap, Mounting
 
 NAME = "dsformer_localizer"
 
@@ -43,10 +44,14 @@ class LocalizerNode(LifecycleNode):
         """
         super().__init__(NAME, **node_options)
         self._pipeline: Pipeline | None = None
+        self._earth_to_map: EarthToMap | None = None
+        self._configured = ExitStack()
+        self._map_loader = MapLoader(self)
         self._last_error = LastError()
         self._node_parameters = NodeParameters(self, lambda: self._pipeline is not None)
         logging.getLogger("dsformer_core").addHandler(LogForwarder(self.get_logger()))
         self._offer_services()
+        self._survive_impossible_transitions()
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: simulated time may stand still, and then somebody wants to know.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -69,14 +74,33 @@ class LocalizerNode(LifecycleNode):
             name = "reinitialize_global_localization"
             self.create_service(Empty, name, self._on_reinitialize, callback_group=waiting)
 
+    def _survive_impossible_transitions(self) -> None:
+        """Refuses what cannot be done in the present state: rclpy raises, which would end the node."""
+        service = self._service_change_state
+        change_state = service.callback
+
+        def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            state = self._state_machine.current_state[1]
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                what = request.transition.label or request.transition.id
+                self.get_logger().error(f"transition {what} is impossible in state {state}: {error}")
+                response.success = False
+                return response
+
+        service.callback = answer
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads map and network; FAILURE and one line where that does not work."""
-        return self._attempt("configure", self._load, super().on_configure, state)
+        return self._attempt("configure", self._load, super().on_configure, lambda _: self._release(), state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes to the cameras and starts to answer."""
         # Publishers first: they drop what is published before.
-        return self._attempt("activate", lambda: super(LocalizerNode, self).on_activate(state), self._listen, state)
+        return self._attempt(
+            "activate", lambda: super(LocalizerNode, self).on_activate(state), self._listen, self.on_deactivate, state
+        )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops listening."""
@@ -109,9 +133,10 @@ class LocalizerNode(LifecycleNode):
         what: str,
         first: Callable[[], Any],
         then: Callable[[LifecycleState], TransitionCallbackReturn],
+        undo: Callable[[LifecycleState], Any],
         state: LifecycleState,
     ) -> TransitionCallbackReturn:
-        """Two steps of a transition; a user's mistake makes it fail, a bug makes it an error."""
+        """Two steps of a transition, undone where one does not work: a user's mistake makes it fail, a bug an error."""
         try:
             first()
             return then(state)
@@ -123,16 +148,21 @@ class LocalizerNode(LifecycleNode):
             reason, result = f"{type(error).__name__}: {error}", TransitionCallbackReturn.ERROR
         self._last_error.set(reason)
         self.get_logger().error(f"cannot {what}: {reason}")
+        undo(state)
         return result
 
     def _load(self) -> None:
         settings = self._node_parameters.settings
         engine = Engine.load(settings)
         mounting = Mounting(self, settings)
-        place_map, extractor = engine.place_map, engine.extractor
+        self._configured.callback(mounting.close)
         if settings.publish_earth_to_map:
-            self._earth_broadcaster = broadcast_earth_to_map(self, place_map.frame, settings.map_frame)
+            self._earth_to_map = EarthToMap(self)
+            self._configured.callback(self._earth_to_map.close)
         self._pipeline = Pipeline(self, engine, mounting, lambda: self._node_parameters.settings, self._last_error)
+        self._configured.callback(self._pipeline.destroy)
+        self._tell_where_the_map_lies()
+        place_map, extractor = engine.place_map, engine.extractor
         self.get_logger().info(
             f"map {place_map.name} ({place_map.directory}): {place_map.count} references; {extractor.model_name} "
             f"with weights {extractor.weights} on {extractor.device}; {libraries()}"
@@ -145,7 +175,9 @@ class LocalizerNode(LifecycleNode):
 
     def _start_by_itself(self) -> None:
         self.destroy_timer(self._autostart_timer)
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        # Somebody may have been faster.
+        untouched = self._state_machine.current_state[1] == "unconfigured"
+        if untouched and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     def _stop(self, why: str) -> None:
@@ -153,15 +185,22 @@ class LocalizerNode(LifecycleNode):
             self._pipeline.stop(why)
 
     def _release(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.destroy()
-            self._pipeline = None
+        self._map_loader.close()
+        self._configured.close()
+        self._pipeline = self._earth_to_map = None
+
+    def _tell_where_the_map_lies(self) -> None:
+        if self._pipeline is not None and self._earth_to_map is not None:
+            frame = self._pipeline.engine.place_map.frame
+            self._earth_to_map.send(frame, self._node_parameters.settings.map_frame)
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
         if self._pipeline is not None:
             self._pipeline.clock_jumped_back("the clock", -jump.delta.nanoseconds * 1e-9)
 
     def _keep_house(self) -> None:
+        # map_frame may be changed at any time.
+        self._tell_where_the_map_lies()
         if self._pipeline is not None and self._pipeline.is_running:
             self._pipeline.keep_house()
 
@@ -191,7 +230,7 @@ class LocalizerNode(LifecycleNode):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._pipeline is not None:
-            self._pipeline.forget()
+            self._pipeline.forget("~/reset was called: what earlier pictures said is forgotten")
         response.success, response.message = True, "what earlier pictures said is forgotten"
         return response
 
@@ -200,29 +239,20 @@ class LocalizerNode(LifecycleNode):
         if pipeline is None:
             response.message = "no map is loaded yet: configure the node"
             return response
-        loaded = Future(executor=self.executor)
-        threading.Thread(target=self._load_aside, args=(pipeline.engine, loaded), name="map", daemon=True).start()
-        engine, problem = await loaded
+        try:
+            loading = self._map_loader.load(pipeline.engine, self._node_parameters.settings)
+        except DsformerError as error:
+            response.message = str(error)
+            return response
+        engine, problem = await loading
         if engine is None or self._pipeline is not pipeline:
             response.message = f"the old map stays: {problem or 'the node was reconfigured meanwhile'}"
             self._last_error.set(response.message)
             self.get_logger().error(response.message)
             return response
-        pipeline.engine = engine
-        pipeline.forget()
+        pipeline.replace_engine(engine)
+        self._tell_where_the_map_lies()
         response.success = True
         response.message = f"map {engine.place_map.name} is loaded: {engine.place_map.count} references"
         self.get_logger().info(response.message)
         return response
-
-    def _load_aside(self, engine: Engine, loaded: Future) -> None:
-        """In a thread of its own: services answer and the old map serves meanwhile."""
-        try:
-            loaded.set_result((engine.with_map(map_directory(self._node_parameters.settings)), ""))
-        except DsformerError as error:
-            loaded.set_result((None, str(error)))
-        except Exception as error:
-            self.get_logger().error(traceback.format_exc())
-            loaded.set_result((None, f"{type(error).__name__}: {error}"))
-        if self.executor is not None:
-            self.executor.wake()

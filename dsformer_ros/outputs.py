@@ -1,9 +1,11 @@
 """The node's publishers, and what is published when."""
 
 import math
+from contextlib import suppress
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
@@ -17,6 +19,8 @@ from dsformer_ros.engine import Answer
 from dsformer_ros.match_image import match_image
 from dsformer_ros.parameters import Settings
 from dsformer_ros.status import Status
+
+_LONGEST_DELIVERY = 0.5
 
 
 class Outputs:
@@ -51,6 +55,12 @@ class Outputs:
     def publish_status(self, status: Status) -> None:
         """The state, latched."""
         self._status.publish(status.message(self._node.get_name()))
+
+    def deliver_status(self) -> None:
+        """Waits a moment until who listens has the last status: a destroyed publisher delivers nothing."""
+        # Not every middleware can tell; then the last status may be lost.
+        with suppress(RuntimeError):
+            self._status.wait_for_all_acked(Duration(seconds=_LONGEST_DELIVERY))
 
     def publish_poses(self, answer: Answer, place_map: PlaceMap, settings: Settings) -> None:
         """What localizers wait for: hypotheses always, the pose and its fix only when they may be trusted."""

@@ -83,7 +83,8 @@ class Settings:
     camera_mounting: str = _parameter(
         "auto",
         "Where a camera's direction in base_frame comes from: tf (no answer until it is known), parameter "
-        "(camera_yaws_deg), or auto: tf where tf2_ros is installed and knows the picture's frame, else the parameter.",
+        "(camera_yaws_deg), or auto: tf where tf2_ros is installed, else the parameter. Where auto finds that tf does "
+        "not know the picture's frame, camera_yaws_deg counts if it is not the default; otherwise the yaw is unknown.",
         choices=("auto", "tf", "parameter"),
         change=CONFIGURED,
     )
@@ -135,7 +136,7 @@ class Settings:
         maximum=3600.0,
     )
     publish_earth_to_map: bool = _parameter(
-        False, "Publish the static transform from earth (ECEF) to map_frame. Needs tf2_ros.", change=CONFIGURED
+        False, "Publish the static transform from earth (ECEF) to map_frame. Needs tf2_msgs.", change=CONFIGURED
     )
     provide_reinitialize_service: bool = _parameter(
         False,
@@ -167,6 +168,11 @@ class Settings:
         """Yaw of a camera's viewing direction in base_frame as parameters have it, radians."""
         yaws = self.camera_yaws_deg
         return math.radians(yaws[camera if len(yaws) > 1 else 0])
+
+    @property
+    def gives_camera_yaws(self) -> bool:
+        """Whether somebody chose camera_yaws_deg. The parameter file gives the default, which tells nothing."""
+        return list(self.camera_yaws_deg) != SPECIFICATIONS["camera_yaws_deg"].default
 
     def localization(self) -> LocalizationConfig:
         """What the core's `localize` and `judge` are to do."""

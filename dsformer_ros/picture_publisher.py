@@ -99,7 +99,7 @@ def publish(files: Sequence[Path], options: argparse.Namespace) -> None:
     message_type = Image if options.raw else CompressedImage
     topic = options.topic or ("image" if options.raw else "image/compressed")
     publisher = node.create_publisher(message_type, topic, QoSProfile(depth=10))
-    _wait_for_subscribers(node, publisher, options.subscribers, options.wait)
+    _wait_for_subscribers(node, publisher, message_type, options.subscribers, options.wait)
     due = time.monotonic()
     while rclpy.ok():
         for path in files:
@@ -139,12 +139,12 @@ def raw_message(path: Path) -> Image:
     return Image(height=height, width=width, encoding="rgb8", step=width * channels, data=picture.tobytes())
 
 
-def _wait_for_subscribers(node: Node, publisher: Publisher, wanted: int, seconds: float) -> None:
+def _wait_for_subscribers(node: Node, publisher: Publisher, message_type: type, wanted: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while (found := publisher.get_subscription_count()) < wanted:
         if time.monotonic() > deadline:
             who = f"only {found} listen" if found else "nobody listens"
-            heard = ", ".join(_topics_with_listeners(node, publisher)) or "none"
+            heard = ", ".join(_topics_with_listeners(node, message_type)) or "none"
             node.get_logger().warning(
                 f"{who} to {publisher.topic_name}; publishing all the same (image topics with listeners: {heard})"
             )
@@ -154,9 +154,8 @@ def _wait_for_subscribers(node: Node, publisher: Publisher, wanted: int, seconds
     time.sleep(_SETTLE)
 
 
-def _topics_with_listeners(node: Node, publisher: Publisher) -> list[str]:
-    """Topics of the publisher's type that somebody listens to."""
-    message_type: type = publisher.msg_type
+def _topics_with_listeners(node: Node, message_type: type) -> list[str]:
+    """Topics of a type that somebody listens to."""
     kind = f"sensor_msgs/msg/{message_type.__name__}"
     return sorted(
         topic for topic, kinds in node.get_topic_names_and_types() if kind in kinds and node.count_subscribers(topic)

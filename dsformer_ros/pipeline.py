@@ -18,7 +18,7 @@ from dsformer_ros.frame_queue import Frame, FrameQueue
 from dsformer_ros.outputs import Outputs, describe_pose
 from dsformer_ros.parameters import Settings
 from dsformer_ros.requests import LocalizeRequests
-from dsformer_ros.status import Status, StatusBoard
+from dsformer_ros.status import STALE, Status, StatusBoard
 from dsformer_ros.transforms import Mounting
 
 # Stamps of one camera may come a little out of order; a clock that jumped back does more.
@@ -31,7 +31,7 @@ class Pipeline:
     """Runs between `start` and `stop`. The executor's thread only queues messages; the worker's does the work.
 
     Attributes:
-        engine: map and network; may be replaced at any time, and counts from the next picture on.
+        engine: map and network.
     """
 
     def __init__(
@@ -48,21 +48,22 @@ class Pipeline:
         self._mounting = mounting
         self._settings = read_settings
         self._last_error = last_error
-        self._outputs = Outputs(node)
         self._cameras = [
             Camera(node, topic, settings.image_transport, self._receiver(number))
             for number, topic in enumerate(settings.cameras)
         ]
-        topics = [camera.topic for camera in self._cameras]
-        self._statistics = [CameraStatistics(topic) for topic in topics]
-        self._board = StatusBoard(topics, time.monotonic())
+        self._statistics = [CameraStatistics(camera.topic) for camera in self._cameras]
+        self._board = self._new_board()
         self._requests = LocalizeRequests()
         self._queue = FrameQueue()
         self._worker: threading.Thread | None = None
-        self._status_lock = threading.Lock()
+        # Publishing and forgetting exclude each other: what was forgotten is never published afterwards.
+        self._lock = threading.RLock()
+        self._generation = 0
         self._published: Status | None = None
         self._last_stamps: dict[int, float] = {}
         self._accepted: dict[int, float] = {}
+        self._outputs = Outputs(node)
 
     @property
     def is_running(self) -> bool:
@@ -72,9 +73,10 @@ class Pipeline:
     def start(self) -> None:
         """Starts the worker, subscribes to the cameras, and says so on `~/status`."""
         self._published = None
-        self.forget()
+        # Pictures from before a pause say nothing about what comes now.
+        self._board = self._new_board()
         self._queue = FrameQueue()
-        self._worker = threading.Thread(target=self._work, name="localizer", daemon=True)
+        self._worker = threading.Thread(target=self._work, args=(self._queue,), name="localizer", daemon=True)
         self._worker.start()
         for camera in self._cameras:
             camera.open()
@@ -82,35 +84,57 @@ class Pipeline:
         self._publish_status()
 
     def stop(self, why: str) -> None:
-        """Unsubscribes, waits for the worker to finish its picture, and tells waiting callers why."""
-        worker, self._worker = self._worker, None
-        if worker is None:
-            return
+        """Unsubscribes, waits for the worker to finish its picture, and tells `~/status` and waiting callers why.
+
+        Nothing is published any more once the status says so, however long the worker takes.
+        """
+        with self._lock:
+            worker, self._worker = self._worker, None
+            if worker is None:
+                return
+            self.forget(why)
+            self._publish(Status(STALE, why))
         for camera in self._cameras:
             camera.close()
         self._queue.close()
         worker.join(_LONGEST_ANSWER)
         if self._requests.abandon(why):
             self._wake()
+        self._outputs.deliver_status()
 
     def destroy(self) -> None:
         """Takes the topics away."""
-        self._mounting.close()
         self._outputs.destroy()
 
-    def forget(self) -> None:
-        """Drops everything that earlier pictures said."""
-        self._queue.clear()
-        self._last_stamps.clear()
-        self._accepted.clear()
-        self._board.reset(time.monotonic())
+    def forget(self, why: str) -> None:
+        """Drops everything that earlier pictures said, the one that is being localized included.
+
+        Args:
+            why: what `~/status` says until the next answer.
+        """
+        with self._lock:
+            self._generation += 1
+            for frame in self._queue.clear():
+                self._statistics[frame.camera].count("skipped")
+            self._last_stamps.clear()
+            self._accepted.clear()
+            self._board.reset(time.monotonic(), why)
+            if self.is_running:
+                self._publish_status()
+
+    def replace_engine(self, engine: Engine) -> None:
+        """Localizes in another map from now on, and forgets what the old one said."""
+        with self._lock:
+            # Before the generation counts up: its frames meet the new engine.
+            self.engine = engine
+            self.forget(f"map {engine.place_map.name} was loaded: what was known in the old one is forgotten")
 
     def clock_jumped_back(self, what: str, seconds: float) -> None:
         """What was known belongs to a time that is over."""
         why = f"{what} jumped back by {seconds:.1f} s: what earlier pictures said is forgotten"
         self._last_error.set(why)
         self._node.get_logger().warning(why)
-        self.forget()
+        self.forget(why)
 
     def request(self) -> Future:
         """A future `Outcome` of the next picture of every camera that is sending pictures."""
@@ -152,7 +176,7 @@ class Pipeline:
             self._board.arrived(camera, now)
             if not self._is_wanted(camera, now):
                 self._statistics[camera].count("skipped")
-            elif not self._queue.put(Frame(camera, message, now)):
+            elif not self._queue.put(Frame(camera, message, now, self._generation)):
                 self._statistics[camera].count("dropped")
 
         return receive
@@ -166,30 +190,39 @@ class Pipeline:
             self._accepted[camera] = now
         return due or bool(self._requests)
 
-    def _work(self) -> None:
-        """The worker's thread."""
-        while (frame := self._queue.take()) is not None:
+    def _is_still_wanted(self, frame: Frame, settings: Settings) -> bool:
+        """Whether a picture that was wanted when it came has neither been forgotten nor become needless."""
+        return frame.generation == self._generation and (settings.continuous or bool(self._requests))
+
+    def _work(self, queue: FrameQueue) -> None:
+        """The worker's thread; a queue of its own lets it end even where another one was started meanwhile."""
+        while (frame := queue.take()) is not None:
             try:
                 self._localize(frame)
             except DsformerError as error:
                 self._failed(frame, str(error))
             except Exception as error:
                 # A bug; but one picture must not end the service of all others.
-                if self.is_running and self._node.context.ok():
+                if frame.generation == self._generation and self._node.context.ok():
                     self._node.get_logger().error(traceback.format_exc())
                     self._failed(frame, f"{type(error).__name__}: {error}")
 
     def _localize(self, frame: Frame) -> None:
         settings, engine = self._settings(), self.engine
-        camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header.frame_id, settings)
-        answer = engine.answer(frame, settings, camera_yaw)
-        if not self.is_running:
+        if not self._is_still_wanted(frame, settings):
+            self._statistics[frame.camera].count("skipped")
             return
-        start = time.monotonic()
-        self._outputs.publish_poses(answer, engine.place_map, settings)
-        answer.seconds["publish"] = time.monotonic() - start
-        self._finish(answer, describe_pose(answer, engine.place_map, settings))
-        self._outputs.publish_details(answer, engine.place_map, settings, self._cameras[frame.camera].topic)
+        camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header, settings)
+        answer = engine.answer(frame, settings, camera_yaw)
+        with self._lock:
+            if not self._is_still_wanted(frame, settings):
+                self._statistics[frame.camera].count("skipped")
+                return
+            start = time.monotonic()
+            self._outputs.publish_poses(answer, engine.place_map, settings)
+            answer.seconds["publish"] = time.monotonic() - start
+            self._finish(answer, describe_pose(answer, engine.place_map, settings))
+            self._outputs.publish_details(answer, engine.place_map, settings, self._cameras[frame.camera].topic)
 
     def _finish(self, answer: Answer, where: str) -> None:
         camera = answer.frame.camera
@@ -200,21 +233,30 @@ class Pipeline:
             self._wake()
 
     def _failed(self, frame: Frame, reason: str) -> None:
+        self._statistics[frame.camera].count("unusable")
+        if frame.generation != self._generation:
+            return
         topic = self._cameras[frame.camera].topic
         self._last_error.set(f"{topic}: {reason}")
-        self._statistics[frame.camera].count("unusable")
         self._board.failed(frame.camera, reason)
         self._node.get_logger().warning(f"{topic}: {reason}", throttle_duration_sec=5.0)
 
     def _publish_status(self) -> None:
-        with self._status_lock:
+        with self._lock:
             status = self._board.current(self._settings(), time.monotonic(), self._why_silent)
-            if status is None or status == self._published:
-                return
-            if self._published is None or status.state != self._published.state:
-                self._node.get_logger().info(f"{status.state}: {status.reason}")
-            self._published = status
-            self._outputs.publish_status(status)
+            if status is not None and status != self._published:
+                self._publish(status)
+
+    def _publish(self, status: Status) -> None:
+        if not self._node.context.ok():
+            return
+        if self._published is None or status.state != self._published.state:
+            self._node.get_logger().info(f"{status.state}: {status.reason}")
+        self._published = status
+        self._outputs.publish_status(status)
+
+    def _new_board(self) -> StatusBoard:
+        return StatusBoard([camera.topic for camera in self._cameras], time.monotonic())
 
     def _wake(self) -> None:
         """Makes the executor look after coroutines whose future has its result."""

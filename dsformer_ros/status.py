@@ -62,11 +62,12 @@ class StatusBoard:
         self._arrivals: dict[int, float] = {}
         self.reset(now)
 
-    def reset(self, now: float) -> None:
-        """Forgets every verdict."""
+    def reset(self, now: float, why: str = "") -> None:
+        """Forgets every verdict; `why` is the status until the next one, '' where there was none before."""
         with self._lock:
             self._verdicts: dict[int, tuple[float, Verdict]] = {}
             self._failure = ""
+            self._forgotten = why
             self._since = now
 
     def arrived(self, camera: int, now: float) -> None:
@@ -78,7 +79,7 @@ class StatusBoard:
         """A picture was localized, or the node abstained."""
         with self._lock:
             self._verdicts[camera] = (now, verdict)
-            self._failure = ""
+            self._failure = self._forgotten = ""
 
     def failed(self, camera: int, reason: str) -> None:
         """A picture could not be used."""
@@ -96,7 +97,7 @@ class StatusBoard:
             return {camera for camera, arrival in self._arrivals.items() if now - arrival <= settings.image_timeout}
 
     def current(self, settings: Settings, now: float, why_silent: Callable[[], str]) -> Status | None:
-        """The status at this moment; None while the first answer is still being computed.
+        """The status at this moment; None while the very first answer is still being computed.
 
         Args:
             settings: for the time-outs.
@@ -117,6 +118,6 @@ class StatusBoard:
                 return Status(verdict.state.name, verdict.reason, self._topics[camera])
             since = max((when for when, _ in self._verdicts.values()), default=self._since)
             if now - since <= settings.stale_timeout and not self._failure:
-                return None
+                return Status(STALE, self._forgotten) if self._forgotten else None
             what = f"the last answer is {now - since:.0f} s old" if self._verdicts else "no answer yet"
             return Status(STALE, f"pictures come, but {what}" + (f"; {self._failure}" if self._failure else ""))

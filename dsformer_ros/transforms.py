@@ -1,16 +1,21 @@
-"""What TF is asked and told: where a camera looks, and where the map lies on Earth. tf2_ros is needed only if used."""
+"""What TF is asked and told: where a camera looks, and where the map lies on Earth. tf2 is needed only if used."""
 
 import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from scipy.spatial.transform import Rotation
+from std_msgs.msg import Header
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import MapFrame, grid_convergence
 from dsformer_ros.parameters import Settings
 
-_MISSING = "tf2_ros is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py"
+_MISSING_LISTENER = "tf2_ros is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py"
+_MISSING_MESSAGES = "tf2_msgs is not installed: apt install ros-$ROS_DISTRO-tf2-msgs"
 
 # A viewing direction closer to the vertical than this (as the sine of its elevation) has no usable yaw.
 _STEEP = 0.9
@@ -28,14 +33,16 @@ class Mounting:
         Raises:
             DsformerError: camera_mounting is "tf" and tf2_ros is missing.
         """
+        self._node = node
         self._buffer: Any = None
+        self._warned: set[str] = set()
         if settings.camera_mounting == "parameter":
             return
         try:
             from tf2_ros import Buffer, TransformListener
         except ImportError as error:
             if settings.camera_mounting == "tf":
-                raise DsformerError(f"camera_mounting is tf, but {_MISSING}") from error
+                raise DsformerError(f"camera_mounting is tf, but {_MISSING_LISTENER}") from error
             return
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node)
@@ -46,12 +53,15 @@ class Mounting:
             self._listener.unregister()
             self._buffer = None
 
-    def camera_yaw(self, camera: int, frame_id: str, settings: Settings) -> float:
-        """Yaw of a camera's viewing direction in base_frame, radians.
+    def camera_yaw(self, camera: int, header: Header, settings: Settings) -> float:
+        """Yaw of a camera's viewing direction in base_frame, radians; NaN where it is not known.
+
+        A camera that TF does not know and nobody gave a direction may look anywhere: to take it for one that looks
+        ahead would turn the robot around with the confidence of a measurement.
 
         Args:
             camera: index into the `cameras` parameter.
-            frame_id: of its pictures.
+            header: of its picture.
             settings: for the source and the fall-back.
 
         Raises:
@@ -59,18 +69,39 @@ class Mounting:
         """
         if settings.camera_mounting == "parameter" or self._buffer is None:
             return settings.camera_yaw(camera)
-        from rclpy.time import Time
         from tf2_ros import TransformException
 
         try:
-            found = self._buffer.lookup_transform(settings.base_frame, frame_id, Time()).transform.rotation
+            return viewing_yaw(self._rotation(header, settings.base_frame))
         except TransformException as error:
+            unknown = f"where '{header.frame_id}' looks is not known to TF: {' '.join(str(error).split())}"
             if settings.camera_mounting == "tf":
-                raise DsformerError(
-                    f"where '{frame_id}' looks is not known to TF: {' '.join(str(error).split())}"
-                ) from error
+                raise DsformerError(unknown) from error
+        if settings.gives_camera_yaws:
             return settings.camera_yaw(camera)
-        return viewing_yaw((found.x, found.y, found.z, found.w))
+        if header.frame_id not in self._warned:
+            self._warned.add(header.frame_id)
+            self._node.get_logger().warning(
+                f"{unknown}; until it is, answers are without a yaw: publish its transform, or give camera_yaws_deg, "
+                "or set camera_mounting to parameter where the camera looks ahead"
+            )
+        return math.nan
+
+    def _rotation(self, header: Header, base_frame: str) -> tuple[float, float, float, float]:
+        """Quaternion x, y, z, w of the camera in base_frame when the picture was taken, or else as last known."""
+        from rclpy.time import Time
+        from tf2_ros import TransformException
+
+        latest = Time()
+        # Time refuses what a broken stamp may hold.
+        when = Time.from_msg(header.stamp) if header.stamp.sec >= 0 else latest
+        try:
+            found = self._buffer.lookup_transform(base_frame, header.frame_id, when)
+        except TransformException:
+            # Transforms come a little later than pictures, and mountings seldom move.
+            found = self._buffer.lookup_transform(base_frame, header.frame_id, latest)
+        rotation = found.transform.rotation
+        return rotation.x, rotation.y, rotation.z, rotation.w
 
 
 def viewing_yaw(rotation: tuple[float, float, float, float]) -> float:
@@ -116,28 +147,42 @@ def earth_to_map(frame: MapFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     return origin, np.column_stack([x_axis, y_axis, up])
 
 
-def broadcast_earth_to_map(node: Any, frame: MapFrame, map_frame: str) -> Any:
-    """Publishes `earth` -> map_frame as a static transform.
+class EarthToMap:
+    """The static transform `earth` -> map_frame while the node has a map.
 
-    Returns:
-        The broadcaster, which must live as long as the transform shall hold.
-
-    Raises:
-        DsformerError: tf2_ros is missing.
+    tf2_ros' StaticTransformBroadcaster never takes back what it once said: a map that is gone would stay latched.
     """
-    try:
-        from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
-        from scipy.spatial.transform import Rotation
-        from tf2_ros import StaticTransformBroadcaster
-    except ImportError as error:
-        raise DsformerError(f"publish_earth_to_map is set, but {_MISSING}") from error
-    origin, axes = earth_to_map(frame)
-    x, y, z, w = Rotation.from_matrix(axes).as_quat()
-    message = TransformStamped(child_frame_id=map_frame)
-    message.header.frame_id = "earth"
-    message.header.stamp = node.get_clock().now().to_msg()
-    message.transform.translation = Vector3(x=origin[0], y=origin[1], z=origin[2])
-    message.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
-    broadcaster = StaticTransformBroadcaster(node)
-    broadcaster.sendTransform(message)
-    return broadcaster
+
+    def __init__(self, node: Any) -> None:
+        """Offers the topic; nothing is said yet.
+
+        Raises:
+            DsformerError: tf2_msgs is missing.
+        """
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError as error:
+            raise DsformerError(f"publish_earth_to_map is set, but {_MISSING_MESSAGES}") from error
+        self._node = node
+        self._message_type = TFMessage
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._publisher = node.create_publisher(TFMessage, "/tf_static", latched)
+        self._sent: tuple[MapFrame, str] | None = None
+
+    def send(self, frame: MapFrame, map_frame: str) -> None:
+        """Says where the map lies, unless that was the last thing said. It replaces what was said before."""
+        if self._sent == (frame, map_frame):
+            return
+        origin, axes = earth_to_map(frame)
+        x, y, z, w = Rotation.from_matrix(axes).as_quat()
+        transform = TransformStamped(child_frame_id=map_frame)
+        transform.header.frame_id = "earth"
+        transform.header.stamp = self._node.get_clock().now().to_msg()
+        transform.transform.translation = Vector3(x=origin[0], y=origin[1], z=origin[2])
+        transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+        self._publisher.publish(self._message_type(transforms=[transform]))
+        self._sent = frame, map_frame
+
+    def close(self) -> None:
+        """Takes the transform away from who comes later."""
+        self._node.destroy_publisher(self._publisher)

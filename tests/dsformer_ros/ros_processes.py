@@ -41,6 +41,8 @@ class Listener:
         self.node = rclpy.create_node("listener", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        # One for each service: a new one for each call would lose answers while the server has not yet found it.
+        self._clients: dict[str, Any] = {}
 
     def record(self, message_type: type, topic: str, qos: Any = 10) -> list[Any]:
         messages: list[Any] = []
@@ -57,7 +59,9 @@ class Listener:
         self.spin_until(lambda: False, seconds)
 
     def call_async(self, service_type: type, name: str, request: Any = None) -> Any:
-        client = self.node.create_client(service_type, name)
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, name)
+        client = self._clients[name]
         assert self.spin_until(client.service_is_ready), f"{name} is not served"
         return client.call_async(request or service_type.Request())
 

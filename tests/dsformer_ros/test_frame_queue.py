@@ -46,7 +46,7 @@ def test_closing_ends_a_waiting_reader() -> None:
 def test_cleared_frames_are_gone() -> None:
     queue = FrameQueue()
     queue.put(frame(0, 1))
-    queue.clear()
+    assert [gone.arrival for gone in queue.clear()] == [1]
     queue.put(frame(1, 2))
     taken = queue.take()
     assert taken is not None and taken.camera == 1

@@ -138,6 +138,7 @@ def robot(place_map_directory: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield robot
         assert process.end(signal.SIGTERM) == 0, process.output
         assert "Traceback" not in process.output
+        assert ears.spin_until(lambda: robot.state == "STALE"), "its last word"
 
 
 def test_before_any_picture_the_status_says_where_it_listens(robot: Robot) -> None:
@@ -277,8 +278,14 @@ def test_the_name_that_nav2_calls_is_served(robot: Robot) -> None:
     assert robot.ears.spin_until(future.done, 10)
 
 
-def test_reset_succeeds(robot: Robot) -> None:
+def test_after_a_reset_the_status_claims_nothing_until_the_next_picture(robot: Robot) -> None:
+    robot.ask(street(5))
+    assert robot.ears.spin_until(lambda: robot.state == "LOCALIZED")
     assert robot.trigger("reset").success
+    assert robot.ears.spin_until(lambda: robot.state == "STALE")
+    assert "~/reset was called" in robot.received["status"][-1].message
+    robot.ask(street(5))
+    assert robot.ears.spin_until(lambda: robot.state == "LOCALIZED")
 
 
 def test_a_bad_map_leaves_the_old_one_running(robot: Robot, place_map_directory: Path, tmp_path: Path) -> None:
@@ -409,6 +416,8 @@ def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tm
             assert robot.answer(robot.show(street(2), Time(sec=second, nanosec=1))).poses
         assert "the clock jumped back by 51.0 s" in process.output
         assert ears.spin_until(lambda: any(m.header.stamp.sec == 50 for m in robot.received["diagnostics"]))
+        assert process.end(signal.SIGINT) == 0
+        assert ears.spin_until(lambda: robot.state == "STALE"), "its last word"
 
 
 def test_a_qos_mismatch_is_named(place_map_directory: Path, tmp_path: Path, domain: int) -> None:

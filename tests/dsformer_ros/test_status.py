@@ -58,8 +58,11 @@ def test_reset_forgets() -> None:
     board = StatusBoard(SETTINGS.cameras, 0)
     board.arrived(0, 1)
     board.answered(0, LOCALIZED, 1)
-    board.reset(1)
-    assert state(board, 1.5) is None
+    board.reset(1, "~/reset was called")
+    status = board.current(SETTINGS, 1.5, lambda: "")
+    assert status is not None and (status.state, status.reason) == ("STALE", "~/reset was called")
+    board.answered(0, NO_MATCH, 2)
+    assert state(board, 2) == "NO_MATCH"
 
 
 def test_the_message_says_state_and_reason() -> None:

@@ -1,14 +1,20 @@
 import importlib.util
 import math
+import sys
+import types
+from typing import Any
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Quaternion, TransformStamped
 from pyproj import Transformer
+from std_msgs.msg import Header
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone, to_latlon
 from dsformer_ros.parameters import Settings
-from dsformer_ros.transforms import Mounting, broadcast_earth_to_map, earth_to_map, viewing_yaw
+from dsformer_ros.transforms import EarthToMap, Mounting, earth_to_map, viewing_yaw
 
 HAS_TF = importlib.util.find_spec("tf2_ros") is not None
 
@@ -61,10 +67,114 @@ def test_the_map_lies_on_earth_where_pyproj_has_it(frame: MapFrame) -> None:
 def test_what_needs_tf_says_so_in_one_line() -> None:
     with pytest.raises(DsformerError, match=r"camera_mounting is tf, but tf2_ros is not installed"):
         Mounting(None, Settings(camera_mounting="tf"))
-    with pytest.raises(DsformerError, match=r"publish_earth_to_map is set, but tf2_ros is not installed"):
-        broadcast_earth_to_map(None, MapFrame(Datum(55.7, 13.2), UtmZone(33, True)), "map")
+    with pytest.raises(DsformerError, match=r"publish_earth_to_map is set, but tf2_msgs is not installed"):
+        EarthToMap(None)
 
 
-def test_without_tf_the_parameter_counts() -> None:
-    settings = Settings(camera_mounting="parameter", camera_yaws_deg=(90.0,))
-    assert Mounting(None, settings).camera_yaw(0, "camera", settings) == math.pi / 2
+@pytest.mark.parametrize("mounting", ["parameter", pytest.param("auto", marks=pytest.mark.skipif(HAS_TF, reason="TF"))])
+def test_without_tf_the_parameter_counts(mounting: str) -> None:
+    for yaw in (0.0, 90.0):
+        settings = Settings(camera_mounting=mounting, camera_yaws_deg=(yaw,))
+        header = Header(frame_id="camera")
+        assert Mounting(None, settings).camera_yaw(0, header, settings) == math.radians(yaw)
+
+
+class UnknownFrameError(Exception):
+    """tf2_ros.TransformException."""
+
+
+class Buffer:
+    """tf2_ros.Buffer, filled by hand: yaws of optical frames in base_link by second, which is all it interpolates."""
+
+    def __init__(self) -> None:
+        self.yaws: dict[str, dict[int, float]] = {}
+
+    def lookup_transform(self, target: str, source: str, time: Any) -> TransformStamped:
+        assert target == "base_link"
+        yaws = self.yaws.get(source, {})
+        second = time.nanoseconds // 10**9 or max(yaws, default=0)
+        if second not in yaws:
+            raise UnknownFrameError(f"frame '{source}' at {second} s")
+        x, y, z, w = product(about_z(yaws[second]), OPTICAL)
+        transform = TransformStamped()
+        transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+        return transform
+
+
+class Listener:
+    """tf2_ros.TransformListener."""
+
+    def __init__(self, buffer: Buffer, _: Any) -> None:
+        Robot.buffer, Robot.listens = buffer, True
+
+    def unregister(self) -> None:
+        Robot.listens = False
+
+
+class Robot:
+    """Stands for a node, of which only the log is used."""
+
+    buffer: Buffer
+    listens = False
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def get_logger(self) -> Any:
+        return types.SimpleNamespace(warning=self.warnings.append)
+
+
+@pytest.fixture
+def robot(monkeypatch: pytest.MonkeyPatch) -> Robot:
+    """A robot with tf2_ros, of which there is no wheel."""
+    tf2_ros: Any = types.ModuleType("tf2_ros")
+    tf2_ros.Buffer, tf2_ros.TransformListener, tf2_ros.TransformException = Buffer, Listener, UnknownFrameError
+    monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
+    return Robot()
+
+
+def header(second: int = 5, frame_id: str = "rear") -> Header:
+    return Header(stamp=Time(sec=second), frame_id=frame_id)
+
+
+def test_a_camera_that_tf_does_not_know_yet_has_no_direction(robot: Robot) -> None:
+    settings = Settings()
+    mounting = Mounting(robot, settings)
+    for _ in range(2):
+        assert math.isnan(mounting.camera_yaw(0, header(), settings))
+        assert math.isnan(mounting.camera_yaw(0, header(frame_id="front"), settings))
+    assert len(robot.warnings) == 2 and "'rear'" in robot.warnings[0] and "'front'" in robot.warnings[1]
+    robot.buffer.yaws["rear"] = {5: math.pi}
+    assert abs(mounting.camera_yaw(0, header(), settings)) == pytest.approx(math.pi)
+
+
+def test_a_direction_that_somebody_gave_counts_where_tf_knows_none(robot: Robot) -> None:
+    settings = Settings(cameras=("front", "rear"), camera_yaws_deg=(0.0, 180.0))
+    mounting = Mounting(robot, settings)
+    assert [mounting.camera_yaw(camera, header(), settings) for camera in (0, 1)] == [0.0, math.pi]
+    robot.buffer.yaws["rear"] = {5: 1.0}
+    assert mounting.camera_yaw(1, header(), settings) == pytest.approx(1.0)
+    assert not robot.warnings
+
+
+def test_where_tf_is_insisted_upon_there_is_no_answer_without_it(robot: Robot) -> None:
+    settings = Settings(camera_mounting="tf", camera_yaws_deg=(90.0,))
+    with pytest.raises(DsformerError, match="where 'rear' looks is not known to TF: frame 'rear'"):
+        Mounting(robot, settings).camera_yaw(0, header(), settings)
+
+
+def test_a_camera_that_turns_looked_where_it_did_when_the_picture_was_taken(robot: Robot) -> None:
+    settings = Settings()
+    mounting = Mounting(robot, settings)
+    robot.buffer.yaws["rear"] = {4: 0.1, 5: 0.5, 6: 0.9}
+    assert mounting.camera_yaw(0, header(5), settings) == pytest.approx(0.5)
+    for beyond in (7, -3):
+        assert mounting.camera_yaw(0, header(beyond), settings) == pytest.approx(0.9), "the latest that is known"
+
+
+def test_a_closed_mounting_no_longer_listens(robot: Robot) -> None:
+    mounting = Mounting(robot, Settings())
+    assert Robot.listens
+    mounting.close()
+    mounting.close()
+    assert not Robot.listens
