@@ -7,6 +7,9 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# How long a loading process outlives a SIGTERM: enough for the training to finish its iteration and end it.
+GRACE_S = 30
+
 
 class Interruption:
     """While the block runs, the first signal only sets `.requested`; a second one does what it always did."""
@@ -35,6 +38,10 @@ class Interruption:
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """For loading processes: terminals, torchrun and job schedulers signal them too, but the training ends them."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """For loading processes: terminals, torchrun and job schedulers signal them too, but the training ends them.
+
+    SIGTERM is also how Python ends processes that were left over when it exits; so it is put off, not ignored.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_S))

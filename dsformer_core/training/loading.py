@@ -1,7 +1,7 @@
 """Batches from disk: processes that load and decode while the device computes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import cycle, islice
 
 import torch
@@ -17,7 +17,7 @@ from dsformer_core.training.recipe import Recipe
 
 def endless_batches(
     pictures: ClassPictures, recipe: Recipe, fabric: Fabric, *, epoch: int, group: int, view: int, first: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """This process's share of every batch of an epoch, in `schedule.accumulate` parts each, for ever.
 
     Args:
@@ -62,14 +62,14 @@ def endless_batches(
     except DsformerError as error:
         # One from a loading process comes wrapped in that process's traceback, of which the last line is the message.
         last = str(error).strip().splitlines()[-1]
-        raise DsformerError(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+        message = last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
     except RuntimeError as error:
         died = re.search(r"DataLoader worker .*", str(error))
         if died is None:
             raise
-        raise DsformerError(
-            f"{died[0]}; a process that loads pictures died, often for want of memory: try --set data.workers=1"
-        ) from error
+        message = f"{died[0]}; a process that loads pictures died, often for want of memory: try --set data.workers=1"
+    # Not chained to the first error, whose traceback would keep the loading processes alive.
+    raise DsformerError(message)
 
 
 def check_batch_size(recipe: Recipe, processes: int) -> None:

@@ -11,7 +11,7 @@ killed and resumed ends with the same weights as one that was not, bit for bit w
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.resume_state import read_state, write_state
 from dsformer_core.training.run_directory import RunDirectory
 
-Batches = Iterator[tuple[Tensor, Tensor]]
+Batches = Generator[tuple[Tensor, Tensor], None, None]
 Validate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -145,20 +145,24 @@ class Trainer:
         ]
         training_mode(self.model, self.recipe.model)
         steps, since = [], time.perf_counter()
-        while True:
-            steps.append(self.step(batches, classifiers))
-            self.iteration += 1
-            on_progress(self.iteration, self.iterations)
-            self._count_skipped(steps[-1])
-            ended = self.iteration % schedule.iterations_per_epoch == 0
-            if ended or self.iteration % schedule.log_every == 0:
-                self._log(epoch, group, steps, time.perf_counter() - since)
-                steps, since = [], time.perf_counter()
-            interrupted = self._anywhere(interruption.requested)
-            if ended or interrupted or self.iteration % schedule.save_every == 0:
-                self.save_state()
-            if ended or interrupted:
-                break
+        try:
+            while True:
+                steps.append(self.step(batches, classifiers))
+                self.iteration += 1
+                on_progress(self.iteration, self.iterations)
+                self._count_skipped(steps[-1])
+                ended = self.iteration % schedule.iterations_per_epoch == 0
+                if ended or self.iteration % schedule.log_every == 0:
+                    self._log(epoch, group, steps, time.perf_counter() - since)
+                    steps, since = [], time.perf_counter()
+                interrupted = self._anywhere(interruption.requested)
+                if ended or interrupted or self.iteration % schedule.save_every == 0:
+                    self.save_state()
+                if ended or interrupted:
+                    break
+        finally:
+            for parts in batches:
+                parts.close()
         for classifier in classifiers:
             classifier.move(torch.device("cpu"))
         return not interrupted
