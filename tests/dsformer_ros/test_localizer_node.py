@@ -420,6 +420,29 @@ def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tm
         assert ears.spin_until(lambda: robot.state == "STALE"), "its last word"
 
 
+def test_amcl_gets_one_initial_pose_for_each_call(place_map_directory: Path, tmp_path: Path, domain: int) -> None:
+    given = arguments(
+        map=str(place_map_directory), cameras=[FRONT], autostart=True, continuous=False, min_probability=0.1, threads=1
+    )
+    given += ["-r", "~/pose:=initialpose"]
+    with running("localizer_node", domain, *given, log=tmp_path / "log") as process, listener(domain) as ears:
+        robot = Robot(process, ears)
+        poses = ears.record(PoseWithCovarianceStamped, "/initialpose")
+        assert ears.spin_until(lambda: robot.state == "NO_IMAGE" and robot.front.get_subscription_count(), 60)
+        ears.spin_for(0.5)
+        for calls in (1, 2):
+            robot.show(street(2))
+            localized = ears.call_async(Trigger, f"{NODE}/localize")
+            ears.spin_for(0.3)
+            for _ in range(4):
+                robot.show(street(2))
+            assert ears.spin_until(localized.done) and localized.result().success, localized.result()
+            for _ in range(4):
+                robot.show(street(2))
+            ears.spin_for(0.5)
+            assert len(poses) == calls
+
+
 def test_a_qos_mismatch_is_named(place_map_directory: Path, tmp_path: Path, domain: int) -> None:
     """A subscriber that insists on reliability hears nothing from a best-effort camera; the status says so."""
     given = arguments(map=str(place_map_directory), cameras=[FRONT], autostart=True, image_timeout=0.5)
