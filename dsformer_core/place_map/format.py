@@ -9,7 +9,7 @@ thumbnails/         00000/00000042.jpg for row 42; a thousand to a folder
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +68,17 @@ def thumbnail_file(row: int) -> str:
     return f"{THUMBNAILS}/{row // 1000:05d}/{row:08d}.jpg"
 
 
+def map_file(directory: Path, name: str) -> Path | None:
+    """A file of a map, None where there is none by that name or something else stands in its place.
+
+    Links are followed to a file of the same name only, as `colcon build --symlink-install` makes them: a map from
+    elsewhere must not lead to other files of this machine, to devices or to pipes.
+    """
+    path = directory / name
+    real, expected = path.resolve(), PurePosixPath(name).parts
+    return path if real.is_file() and real.parts[-len(expected) :] == expected else None
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
@@ -100,6 +111,8 @@ def read_description(directory: Path) -> dict[str, Any]:
     path = directory / MAP_FILE
     if not directory.is_dir():
         raise MapError(f"{directory}: no such place map; `dsformer map build` makes one")
+    if path.exists() and map_file(directory, MAP_FILE) is None:
+        raise MapError(f"{path} is no file, or a link to something else: copy the map again")
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:

@@ -18,11 +18,13 @@ from dsformer_core.place_map.calibration import SimilarityCalibration
 from dsformer_core.place_map.format import (
     COLUMNS,
     DESCRIPTORS_FILE,
+    MAP_FILE,
     REFERENCES_FILE,
     THUMBNAILS,
     MapError,
     file_digest,
     folder_digest,
+    map_file,
     read_description,
     thumbnail_file,
 )
@@ -87,6 +89,7 @@ class PlaceMap:
         self.zone = UtmZone.parse(description["utm_zone"])
         self.datum = Datum(**description["datum"])
         self.spacing: float = description["spacing"]
+        self._has_thumbnails = THUMBNAILS in description["files"]
         self.index_kind: str = description["index"]["kind"]
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
         self._references = _read_references(directory / REFERENCES_FILE)
@@ -178,8 +181,7 @@ class PlaceMap:
 
     def thumbnail_path(self, row: int) -> Path | None:
         """The small picture of a reference, None where the map was built without."""
-        path = self.directory / thumbnail_file(row)
-        return path if path.is_file() else None
+        return map_file(self.directory, thumbnail_file(row)) if self._has_thumbnails else None
 
     def search(self, descriptors: npt.ArrayLike, k: int = 20) -> Matches:
         """Finds the references whose descriptors are most similar.
@@ -239,14 +241,18 @@ class PlaceMap:
 def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> None:
     """Compares every file with the sum that `map.yaml` has of it."""
     for name, expected in digests.items():
-        path = directory / name
+        path = directory / name if name in (REFERENCES_FILE, DESCRIPTORS_FILE, THUMBNAILS) else None
+        if path is None:
+            raise MapError(f"{directory / MAP_FILE} lists {name!r}, which is no file of a place map: {_AGAIN}")
         if not path.exists():
             raise MapError(f"{path} is missing: {_AGAIN}")
+        if not (path.is_dir() if name == THUMBNAILS else map_file(directory, name)):
+            raise MapError(f"{path} is not what belongs there, or a link to something else: {_AGAIN}")
         large = name == THUMBNAILS or (name == DESCRIPTORS_FILE and path.stat().st_size > HASHED_WHEN_OPENED)
         if large and not full:
             continue
         try:
-            found = folder_digest(path) if path.is_dir() else file_digest(path)
+            found = folder_digest(path) if name == THUMBNAILS else file_digest(path)
         except OSError as error:
             raise MapError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
         if found != expected:

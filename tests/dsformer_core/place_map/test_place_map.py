@@ -1,5 +1,6 @@
 """What comes back out of a map, and that a damaged one is refused."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -219,6 +220,64 @@ def test_a_map_that_makes_no_sense_is_refused(place_map: PlaceMap, tmp_path: Pat
     with pytest.raises(MapError, match=message) as caught:
         PlaceMap.open(directory)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/etc/hostname", "../other.map/map.yaml", "notes.txt", "", "."])
+def test_only_files_of_a_map_are_looked_at(place_map: PlaceMap, tmp_path: Path, name: str) -> None:
+    directory = copy(place_map, tmp_path)
+    rewrite(directory, files=read_description(directory)["files"] | {name: "0" * 64})
+    with pytest.raises(MapError, match=rf"map\.yaml lists '{name}', which is no file of a place map"):
+        PlaceMap.open(directory, verify="full")
+
+
+@pytest.mark.parametrize("stand_in", ["device", "pipe", "folder", "link"])
+@pytest.mark.parametrize("name", ["map.yaml", "references.parquet", "descriptors.npy"])
+def test_what_stands_in_for_a_file_is_refused(place_map: PlaceMap, tmp_path: Path, name: str, stand_in: str) -> None:
+    directory = copy(place_map, tmp_path)
+    path = directory / name
+    content = path.read_bytes()
+    path.unlink()
+    if stand_in == "device":
+        path.symlink_to("/dev/zero")
+    elif stand_in == "pipe":
+        os.mkfifo(path)
+    elif stand_in == "folder":
+        path.mkdir()
+    else:
+        (tmp_path / "private").write_bytes(content)
+        path.symlink_to(tmp_path / "private")
+    with pytest.raises(MapError, match=rf"{name} is (no file|not what belongs there), or a link to something else"):
+        PlaceMap.open(directory)
+
+
+def test_a_thumbnail_does_not_lead_to_other_files(place_map: PlaceMap, tmp_path: Path) -> None:
+    directory = copy(place_map, tmp_path)
+    shutil.copytree(directory / "thumbnails/00000", tmp_path / "private")
+    shutil.rmtree(directory / "thumbnails/00000")
+    (directory / "thumbnails/00000").symlink_to(tmp_path / "private")
+    assert PlaceMap.open(directory).thumbnail_path(7) is None
+    (directory / "thumbnails/00000").unlink()
+    (directory / "thumbnails/00000").mkdir()
+    (directory / "thumbnails/00000/00000007.jpg").symlink_to("/etc/hostname")
+    assert PlaceMap.open(directory).thumbnail_path(7) is None
+
+
+def test_thumbnails_that_no_checksum_covers_are_not_shown(place_map: PlaceMap, tmp_path: Path) -> None:
+    directory = copy(place_map, tmp_path)
+    files = read_description(directory)["files"]
+    rewrite(directory, files={name: digest for name, digest in files.items() if name != "thumbnails"})
+    assert PlaceMap.open(directory).thumbnail_path(7) is None
+
+
+def test_a_map_of_links_such_as_colcon_makes_is_one(place_map: PlaceMap, tmp_path: Path) -> None:
+    directory = tmp_path / "install/town.map"
+    for path in place_map.directory.rglob("*"):
+        if path.is_file():
+            link = directory / path.relative_to(place_map.directory)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    opened = PlaceMap.open(directory, verify="full")
+    assert opened.thumbnail_path(7) == directory / "thumbnails/00000/00000007.jpg"
 
 
 def test_a_folder_that_is_no_map_is_refused(tmp_path: Path) -> None:
