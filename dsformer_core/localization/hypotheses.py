@@ -9,7 +9,8 @@ from dsformer_core.errors import UsageError
 from dsformer_core.geodesy import wrap_angle
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.place_map import Matches, PlaceMap
-from dsformer_core.place_map.calibration import CANDIDATES, compatible_yaw
+from dsformer_core.place_map.calibration import CANDIDATES
+from dsformer_core.place_map.places import REFERENCE_STD, place_leaders
 
 YAW_FLOOR = np.radians(15.0)
 """Radians. A picture is recognised although it looks some way past its reference: half of the 30 degrees between
@@ -17,9 +18,6 @@ neighbouring views of the field's data sets is how well a reference's direction 
 
 UNKNOWN_YAW_VARIANCE = np.pi**2
 """rad^2, of a yaw about which nothing is known; a known one never has more."""
-
-_MAX_SHIFTS = 20
-_SETTLED = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +29,7 @@ class Hypothesis:
         altitude: metres, NaN where no reference has one.
         yaw: of base_frame, radians in (-pi, pi], ENU about the grid's axes; NaN where no reference has one.
         covariance: (3, 3) over (east, north, yaw), m^2 and rad^2. Given that the place is right: positive definite,
-            at least the map's spacing along every direction; yaw variance pi^2 where the yaw is unknown.
+            at least max(the map's spacing, `REFERENCE_STD`) along every direction; yaw variance pi^2 where unknown.
         probability: that this is the place, in (0, 1).
         similarity: of its best reference, cosine.
         references: (R,) int64 rows of the map, best first.
@@ -56,11 +54,12 @@ def localize(
 ) -> list[Hypothesis]:
     """Turns the matches of one query into pose hypotheses.
 
-    References belong to one hypothesis when mean shift (flat kernel of `config.radius`) leads them to the same mode and
-    they look the same way: two directions along one street are two hypotheses. A reference without a yaw joins
-    any direction. The position is the mean of the group's references, each weighted by exp(similarity / impostor
-    spread); its covariance their scatter plus the squared spacing of the map, for a query lies between references.
-    Probabilities come from the map's calibration.
+    Hypotheses are the places that the map's calibration was fitted to (`places.place_leaders`): the best reference and
+    all within `config.radius` of it that look the same way, then the same with the rest. Two directions along one
+    street are two hypotheses. The position is the mean of the place's references, each weighted by
+    exp(similarity / impostor spread), and so within `config.radius` of the best one. Its covariance is their scatter
+    plus, along both axes, max(spacing of the map, `REFERENCE_STD`)^2: a query lies between references, and these are
+    only as exact as GPS. Probabilities come from the map's calibration.
 
     Args:
         matches: of one query; more than `config.top_k` are cut.
@@ -91,7 +90,8 @@ def localize(
     origin = place_map.utm[rows[0]]
     offsets, yaw = place_map.utm[rows] - origin, place_map.yaw[rows]
 
-    groups = _group(offsets, yaw, weights, config.radius)
+    leader = place_leaders(offsets[None], yaw[None], config.radius)[0]
+    groups = [np.flatnonzero(leader == column) for column in np.unique(leader)]
     best = similarities[[members[0] for members in groups]]
     elsewhere = None
     if len(groups) == 1 and len(rows) < min(CANDIDATES, place_map.count):
@@ -99,6 +99,7 @@ def localize(
         elsewhere = float(similarities[-1])
     probabilities = calibration.probabilities(best, elsewhere=elsewhere)
 
+    floor = max(place_map.spacing, REFERENCE_STD) ** 2
     hypotheses = []
     for members, probability in zip(groups, probabilities, strict=True):
         weight = weights[members] / weights[members].sum()
@@ -106,7 +107,7 @@ def localize(
         group_yaw, yaw_variance = _mean_yaw(yaw[members], weight)
         # Roots of the weights on both sides: a matrix times its own transpose is symmetric to the last bit.
         scatter = np.sqrt(weight)[:, None] * (offsets[members] - position)
-        covariance = np.diag([place_map.spacing**2, place_map.spacing**2, yaw_variance])
+        covariance = np.diag([floor, floor, yaw_variance])
         covariance[:2, :2] += scatter.T @ scatter
         altitude = place_map.altitude[rows[members]]
         known = np.isfinite(altitude)
@@ -122,35 +123,6 @@ def localize(
             )
         )
     return hypotheses
-
-
-def _group(
-    offsets: NDArray[np.float64], yaw: NDArray[np.float64], weights: NDArray[np.float64], radius: float
-) -> list[NDArray[np.int64]]:
-    """Mode seeking: groups of row numbers, each best first, in the order of their best."""
-    # Positions as complex numbers: one array operation per step instead of one per axis.
-    points = offsets[:, 0] + 1j * offsets[:, 1]
-    same_way = compatible_yaw(yaw[:, None], yaw[None, :])
-    weighted = same_way * weights
-    modes = points
-    for _ in range(_MAX_SHIFTS):
-        pull = weighted * (np.abs(modes[:, None] - points) <= radius)
-        total = pull.sum(axis=1)
-        # A mode with nothing in reach stays where it is.
-        shifted = np.where(total > 0, pull @ points / np.maximum(total, np.finfo(float).tiny), modes)
-        moved = np.abs(shifted - modes).max()
-        modes = shifted
-        if moved < _SETTLED:
-            break
-    together = same_way & (np.abs(modes[:, None] - modes) <= radius / 2)
-    groups = []
-    free = np.ones(len(offsets), dtype=bool)
-    for leader in range(len(offsets)):
-        if free[leader]:
-            members = np.flatnonzero(free & together[leader])
-            free[members] = False
-            groups.append(members)
-    return groups
 
 
 def _mean_yaw(yaw: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.spatial import cKDTree
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
@@ -34,6 +33,7 @@ from dsformer_core.place_map.format import (
 )
 from dsformer_core.place_map.index import FlatIndex
 from dsformer_core.place_map.place_map import PlaceMap
+from dsformer_core.place_map.places import spacing
 from dsformer_core.sources import GeotaggedPicture, Skipped, Source
 from dsformer_core.staging import staged_directory
 
@@ -41,8 +41,6 @@ THUMBNAIL_SIDE = 240
 # Beyond this from the middle the grid's scale is off by more than 0.3 %, and no robot drives there.
 LARGEST_EXTENT = 500e3
 EARTH_RADIUS = 6371e3
-# What the spacing is taken to be where every reference was taken at one spot.
-LONE_SPACING = 10.0
 
 Step = Literal["scanning", "describing", "finishing"]
 
@@ -172,19 +170,6 @@ def build_place_map(
     return PlaceMap.open(output)
 
 
-def spacing(utm: npt.NDArray[np.float64]) -> float:
-    """Median distance from a location to the nearest other one, metres; `LONE_SPACING` where there is only one.
-
-    Args:
-        utm: (N, 2) positions. Those within a centimetre of each other are one location.
-    """
-    locations = np.unique(np.round(utm, 2), axis=0)
-    if len(locations) < 2:
-        return LONE_SPACING
-    distances, _ = cKDTree(locations).query(locations, k=2)
-    return float(np.median(distances[:, 1]))
-
-
 @dataclass(frozen=True)
 class _Placement:
     """Where N pictures are: zone, (N, 2) UTM metres, (N,) yaw radians."""
@@ -234,7 +219,6 @@ def _describe(
     pictures: list[GeotaggedPicture], extractor: Extractor, folder: Path | None, batch_size: int, workers: int
 ) -> Generator[tuple[int, Any], None, None]:
     """(index, descriptor or error) of each picture; thumbnails go into `folder`, numbered by index."""
-
     width, height = extractor.decode_size
     suffices = max(width, THUMBNAIL_SIDE), max(height, THUMBNAIL_SIDE)
 

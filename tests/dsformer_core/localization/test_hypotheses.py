@@ -11,6 +11,7 @@ from dsformer_core.errors import UsageError
 from dsformer_core.geodesy import wrap_angle
 from dsformer_core.localization import Hypothesis, LocalizationConfig, State, judge, localize
 from dsformer_core.place_map import Matches, PlaceMap
+from dsformer_core.place_map.places import REFERENCE_STD
 from tests.synthetic import ORIGIN, unit, write_map
 
 SPACING = 4.0
@@ -88,7 +89,9 @@ def test_what_always_holds(place_map: PlaceMap, data: st.DataObject) -> None:
         assert np.linalg.eigvalsh(hypothesis.covariance)[0] > 0
         assert np.linalg.eigvalsh(hypothesis.covariance[:2, :2])[0] >= place_map.spacing**2 * (1 - 1e-9)
         assert hypothesis.covariance[2, 2] <= np.pi**2
-        assert np.ptp(place_map.utm[hypothesis.references, 0]) <= 4 * LocalizationConfig().radius
+        best = place_map.utm[hypothesis.references[0]]
+        assert np.linalg.norm(place_map.utm[hypothesis.references] - best, axis=1).max() <= LocalizationConfig().radius
+        assert np.linalg.norm(hypothesis.utm - best) <= LocalizationConfig().radius
 
     backwards = Matches(matches.indices[:, ::-1], matches.similarities[:, ::-1])
     for one, other in zip(hypotheses, localize(backwards, place_map, camera_yaw=camera_yaw), strict=True):
@@ -138,6 +141,26 @@ def test_pictures_at_one_spot_keep_the_floor(tmp_path: Path) -> None:
     place_map = write_map(tmp_path / "a.map", unit(np.ones((5, 512))), utm)
     (best,) = localize(matches_of([0, 1, 2, 3, 4], [0.9] * 5), place_map)
     assert best.position_std == pytest.approx(place_map.spacing)
+
+
+def test_standing_still_does_not_make_a_robot_surer(tmp_path: Path) -> None:
+    """A stop at a red light, and two passes 1.9 m apart: neither makes a reference's GPS better than it is."""
+    random = np.random.default_rng(0)
+    drive = ORIGIN + np.column_stack([SPACING * np.arange(100), np.zeros(100)])
+    stop = np.vstack([drive, drive[50] + random.normal(0, 0.05, (150, 2))])
+    twice = np.vstack([drive, drive + np.array([0.0, 1.9])])
+    for name, utm, least in (("stop", stop, SPACING - 0.3), ("twice", twice, REFERENCE_STD)):
+        place_map = write_map(tmp_path / f"{name}.map", unit(random.normal(size=(len(utm), 512))), utm)
+        (best,) = localize(matches_of([50], [0.9]), place_map)
+        assert np.sqrt(np.linalg.eigvalsh(best.covariance[:2, :2])[0]) >= least
+
+
+def test_a_chain_of_matches_does_not_draw_the_position_away(place_map: PlaceMap) -> None:
+    """References 20 m apart, nearly as good as the best one at their end."""
+    rows = [10, 15, 20, 25, 30]
+    best = localize(matches_of(rows, [0.9, 0.899, 0.899, 0.899, 0.899]), place_map)[0]
+    assert np.linalg.norm(best.utm - place_map.utm[10]) <= LocalizationConfig().radius
+    assert list(best.references) == [10, 15]
 
 
 def test_several_queries_are_refused(place_map: PlaceMap) -> None:

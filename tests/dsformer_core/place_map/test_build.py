@@ -17,7 +17,6 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization.queries import Answer, localize_pictures
 from dsformer_core.place_map import MapError, PlaceMap, build_place_map
-from dsformer_core.place_map.build import LONE_SPACING, spacing
 from dsformer_core.sources import Skipped, open_source
 from tests.synthetic import ORIGIN, unit, write_map, write_picture, write_pictures
 
@@ -130,13 +129,6 @@ def test_a_picture_on_another_continent_is_named(tmp_path: Path, extractor: Extr
     write_picture(drive / "typo.jpg", latitude=-33.9, longitude=18.4)
     with pytest.raises(UsageError, match=r"typo\.jpg lies at -33.90000, 18.40000, more than 500 km"):
         build_place_map(open_source(drive), extractor, tmp_path / "a.map")
-
-
-def test_spacing() -> None:
-    line = ORIGIN + np.column_stack([np.arange(10) * 4.0, np.zeros(10)])
-    assert spacing(line) == pytest.approx(4.0)
-    assert spacing(np.repeat(line, 5, axis=0)) == pytest.approx(4.0)
-    assert spacing(line[:1]) == spacing(np.repeat(line[:1], 5, axis=0)) == LONE_SPACING
 
 
 def test_what_is_there_is_replaced_only_when_asked_and_only_if_it_is_a_map(tmp_path: Path) -> None:
