@@ -12,7 +12,7 @@ from dsformer_core.geodesy import to_latlon
 from dsformer_core.pages import Point, add_line, add_points, data_uri, new_map, rendered, write_page
 from dsformer_core.pictures import read_picture
 from dsformer_core.place_map import PlaceMap
-from dsformer_ros.demo.report import RIGHT_WITHIN, Result, Summary, row_of
+from dsformer_ros.demo.report import LEGEND, RIGHT_WITHIN, Result, Summary, row_of
 
 SHOWN = 8
 _SIZE = (240, 180)
@@ -32,6 +32,7 @@ figure {{ margin: 0; border-top: 4px solid }} figcaption {{ font-size: 12px; max
 pictures that a camera in another process published. In the drive <i>elsewhere</i> the robot is not in the mapped town
 at all; there, only silence is right.</p>
 <table>{table}</table>
+<p>{legend}</p>
 {drives}</body></html>
 """
 
@@ -39,7 +40,7 @@ _DRIVE = """<h2>{name}</h2>
 <p class="key"><span style="color: {truth}">● where the robot was</span>
 <span style="color: {right}">● its answer, within {within:.0f} m</span>
 <span style="color: {wrong}">● its answer, further off</span>
-<span style="color: {silent}">● silent</span></p>
+<span style="color: {silent}">● silent, or no answer came</span></p>
 <iframe title="{name}" srcdoc="{map}"></iframe>
 <p>Left what the camera saw, right the reference it was most like.</p>
 <div class="pairs">{pairs}</div>
@@ -55,7 +56,7 @@ def write_report(
     head = "".join(f"<th>{html.escape(title)}</th>" for title in rows[0])
     drives = "".join(_drive(name, results[name], place_map) for name in results)
     table = f"<tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells)
-    write_page(path, _PAGE.format(table=table, drives=drives))
+    write_page(path, _PAGE.format(table=table, legend="<br>".join(map(html.escape, LEGEND)), drives=drives))
 
 
 def _drive(name: str, results: Sequence[Result], place_map: PlaceMap) -> str:
@@ -114,7 +115,7 @@ def _pair(result: Result, place_map: PlaceMap) -> str:
 
 def _words(result: Result) -> str:
     if result.answer.pose is None:
-        return "silent"
+        return "silent" if result.answer.came else "no answer came"
     return f"{result.error_m:.1f} m and {result.error_deg:.0f}° off"
 
 

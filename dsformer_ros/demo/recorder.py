@@ -37,6 +37,11 @@ class Answer:
     references: tuple[str, ...] = ()
     pose: tuple[float, float, float] | None = None
 
+    @property
+    def came(self) -> bool:
+        """Whether the localizer said anything at all, be it that it does not know."""
+        return self.pose is not None or bool(self.references) or math.isfinite(self.latency)
+
 
 class Recorder:
     """A node in a context of its own that knows the pictures a camera will publish.

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
-from dsformer_core.cli.console import answers as console
-from dsformer_core.cli.console import print_json
+from dsformer_core.cli import console
 from dsformer_core.geodesy import grid_convergence, heading_to_yaw, to_utm, wrap_angle
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.sources import GeotaggedPicture, open_source
@@ -41,11 +41,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers of one drive. Errors are of published poses; recall@1 is of all pictures of mapped places."""
+    """The numbers of one drive. Errors are of published poses; recall@1 is of all pictures of mapped places.
+
+    Every picture was either localized, or the localizer abstained, or no answer came: dropped, or lost on the way.
+    """
 
     pictures: int
     localized: int
     abstained: int
+    unanswered: int
     wrong_fixes: int
     median_error_m: float
     median_error_deg: float
@@ -93,10 +97,12 @@ def summarise(results: Sequence[Result]) -> Summary:
     mapped = [result.right_place for result in results if result.mapped]
     latencies = np.array([result.answer.latency for result in results]) * 1e3
     latencies = latencies[np.isfinite(latencies)]
+    unanswered = sum(not result.answer.came for result in results)
     return Summary(
         pictures=len(results),
         localized=len(errors_m),
-        abstained=len(results) - len(errors_m),
+        abstained=len(results) - len(errors_m) - unanswered,
+        unanswered=unanswered,
         wrong_fixes=int((errors_m > RIGHT_WITHIN).sum()),
         median_error_m=float(np.median(errors_m)) if len(errors_m) else np.nan,
         median_error_deg=float(np.median(errors_deg)) if len(errors_deg) else np.nan,
@@ -106,37 +112,49 @@ def summarise(results: Sequence[Result]) -> Summary:
     )
 
 
+# What the headings of `row_of` mean.
+LEGEND = (
+    "shown: pictures that the camera published; found: those with a pose",
+    "silent: the localizer said that it does not know; lost: no answer came",
+    f"> {RIGHT_WITHIN:.0f} m: poses further than that from the truth; median off: of the poses",
+    f"R@1: the best reference lies within {RIGHT_WITHIN:.0f} m of the truth, where the map has any",
+    "p50/p95: ms from the picture's stamp to the arrival of its hypotheses",
+)
+
+
 def row_of(name: str, summary: Summary) -> dict[str, str]:
     """One drive as a row of a table."""
     nothing = "–"
     return {
         "drive": name,
-        "pictures": str(summary.pictures),
-        "localized": str(summary.localized),
+        "shown": str(summary.pictures),
+        "found": str(summary.localized),
         "silent": str(summary.abstained),
-        f"> {RIGHT_WITHIN:.0f} m off": str(summary.wrong_fixes),
-        "median error": f"{summary.median_error_m:.1f} m, {summary.median_error_deg:.1f}°"
+        "lost": str(summary.unanswered),
+        f"> {RIGHT_WITHIN:.0f} m": str(summary.wrong_fixes),
+        "median off": f"{summary.median_error_m:.1f} m {summary.median_error_deg:.1f}°"
         if summary.localized
         else nothing,
-        "recall@1": nothing if np.isnan(summary.recall_at_1) else f"{summary.recall_at_1:.0%}",
-        "p50 / p95": f"{summary.latency_p50_ms:.0f} / {summary.latency_p95_ms:.0f} ms",
+        "R@1": nothing if np.isnan(summary.recall_at_1) else f"{summary.recall_at_1:.0%}",
+        "p50/p95": nothing
+        if np.isnan(summary.latency_p50_ms)
+        else f"{summary.latency_p50_ms:.0f}/{summary.latency_p95_ms:.0f}",
     }
 
 
 def print_table(summaries: Mapping[str, Summary], page: Path, *, as_json: bool) -> None:
     """The closing words of the demo."""
     if as_json:
-        print_json({"drives": {name: asdict(summary) for name, summary in summaries.items()}, "page": str(page)})
+        console.print_json(
+            {"drives": {name: asdict(summary) for name, summary in summaries.items()}, "page": str(page)}
+        )
         return
     rows = [row_of(name, summary) for name, summary in summaries.items()]
-    table = Table(title="What the node published, against the truth")
+    table = Table(title="What the node published, against the truth", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in rows[0]:
         table.add_column(title, justify="left" if title == "drive" else "right")
     for row in rows:
         table.add_row(*row.values())
-    console.print(table)
-    console.print(
-        f"recall@1: the best reference lies within {RIGHT_WITHIN:.0f} m of the truth, wherever the map has any. "
-        f"p50 / p95: from the picture's stamp to its hypotheses.\nLook at {page}",
-        highlight=False,
-    )
+    console.print_table(table)
+    console.answers.print("\n".join(LEGEND), highlight=False)
+    console.answers.print(f"Look at {page}", markup=False, highlight=False)

@@ -1,6 +1,7 @@
 """What the demo says about itself must be what happened."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.sources import open_source
 from dsformer_ros.demo.page import write_report
 from dsformer_ros.demo.recorder import Answer
-from dsformer_ros.demo.report import compare, summarise
+from dsformer_ros.demo.report import Summary, compare, print_table, summarise
 from tests.synthetic import write_pictures
 
 
@@ -44,7 +45,8 @@ def test_the_numbers(place_map: PlaceMap) -> None:
     assert results[0].error_deg == pytest.approx(10, abs=0.01)
     assert results[1].error_m == pytest.approx(90, abs=0.5)
     summary = summarise(results)
-    assert (summary.pictures, summary.localized, summary.abstained, summary.wrong_fixes) == (4, 2, 2, 1)
+    assert (summary.pictures, summary.localized, summary.abstained, summary.unanswered) == (4, 2, 1, 1)
+    assert summary.wrong_fixes == 1
     assert summary.recall_at_1 == pytest.approx(0.5)
     assert summary.median_error_m == pytest.approx((3 + 90) / 2, abs=0.5)
     assert summary.latency_p50_ms == pytest.approx(40)
@@ -53,7 +55,25 @@ def test_the_numbers(place_map: PlaceMap) -> None:
 def test_silence_alone_has_no_error(place_map: PlaceMap) -> None:
     summary = summarise(compare(answers(place_map)[2:], place_map))
     assert np.isnan(summary.median_error_m)
-    assert summary.abstained == 2
+    assert (summary.abstained, summary.unanswered) == (1, 1)
+
+
+def test_the_table_fits_80_columns(
+    place_map: PlaceMap, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    busy = Summary(1000, 500, 400, 100, 100, 24.9, 179.9, 1.0, 1234.0, 5678.0)
+    silent = summarise(compare(answers(place_map)[2:], place_map))
+    print_table({"elsewhere": busy, "night": silent}, Path("demo_output/index.html"), as_json=False)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "…" not in text
+    row = next(line for line in text.splitlines() if "elsewhere" in line)
+    assert re.sub(" +", " ", row).strip() == "elsewhere 1000 500 400 100 100 24.9 m 179.9° 100% 1234/5678"
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    assert re.search(r"^ *night +2 +0 +1 +1 +0 ", text, re.MULTILINE)
 
 
 def test_the_page_shows_query_and_reference(place_map: PlaceMap, tmp_path: Path) -> None:
@@ -64,7 +84,8 @@ def test_the_page_shows_query_and_reference(place_map: PlaceMap, tmp_path: Path)
     assert page.count("<figure") == 4
     assert page.count('<img src="data:image/jpeg;base64,') == 7
     assert "3.0 m and 10° off" in page
-    assert "silent" in page
+    assert ">002.jpg: silent<" in page
+    assert ">003.jpg: no answer came<" in page
 
 
 def test_what_the_demo_did_not_make_it_does_not_remove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
