@@ -59,6 +59,34 @@ _POINTS = """
 {% endmacro %}
 """
 
+_CAPTION = """
+{% macro script(this, kwargs) %}
+(() => {
+  const caption = L.control({position: "topright"});
+  caption.onAdd = () => {
+    const box = document.createElement("div"), title = document.createElement("b");
+    box.style.cssText = "background: #fffd; padding: 8px 12px; border-radius: 4px; max-width: 24em;" +
+      " font: 14px/1.45 system-ui, sans-serif";
+    title.textContent = {{ this.title }};
+    box.append(title);
+    for (const [colour, words] of {{ this.lines }}) {
+      const line = document.createElement("div");
+      if (colour !== null) {
+        const dot = document.createElement("span");
+        dot.textContent = "● ";
+        dot.style.color = colour;
+        line.append(dot);
+      }
+      line.append(words);
+      box.append(line);
+    }
+    return box;
+  };
+  caption.addTo({{ this._parent.get_name() }});
+})();
+{% endmacro %}
+"""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -140,6 +168,23 @@ def add_line(page: "folium.Map", line: Sequence[tuple[float, float]], *, colour:
     folium.PolyLine(list(line), color=colour, weight=weight, opacity=0.7).add_to(page)
 
 
+def add_caption(page: "folium.Map", title: str, lines: Sequence[tuple[str | None, str]]) -> None:
+    """Says in a corner of a map what it shows.
+
+    Args:
+        page: the map.
+        title: plain text.
+        lines: (colour, plain text), a dot of the colour before the text; None for no dot.
+    """
+    from folium import MacroElement
+    from folium.template import Template
+
+    box: Any = MacroElement()
+    box._template = Template(_CAPTION)
+    box.title, box.lines = for_script(title), for_script(list(lines))
+    box.add_to(page)
+
+
 def data_uri(jpeg: bytes) -> str:
     """A JPEG as an address that holds it whole."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
@@ -161,12 +206,16 @@ def write_page(path: Path, html: str) -> None:
     """Writes a page whole or not at all.
 
     Raises:
-        OSError: the disk is full or the folder does not exist.
+        OSError: the disk is full or the folder does not exist; its `filename` is `path`.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        staged = Path(folder) / path.name
-        staged.write_text(html, encoding="utf-8")
-        staged.replace(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            staged = Path(folder) / path.name
+            staged.write_text(html, encoding="utf-8")
+            staged.replace(path)
+    except OSError as error:
+        # A full disk names no file, a missing folder one that nobody asked for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _leaflet_file(name: str) -> str:

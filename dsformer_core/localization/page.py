@@ -59,20 +59,35 @@ def _map_of(answers: Sequence[Answer], place_map: PlaceMap, title: str) -> str:
     add_points(page, references, radius=2)
     found = []
     for answer in answers:
-        best = answer.hypotheses[0]
-        latitude, longitude = to_latlon(best.utm, place_map.zone)
-        convergence = grid_convergence(latitude, longitude, place_map.zone)
+        latitude, longitude, heading = _pose(answer, place_map)
         found.append(
             Point(
-                latitude=float(latitude),
-                longitude=float(longitude),
+                latitude=latitude,
+                longitude=longitude,
                 label=f"{answer.picture.name}\n{answer.verdict.state.value}: {answer.verdict.reason}",
                 colour=_COLOURS[answer.verdict.state],
-                heading_deg=float(yaw_to_heading(best.yaw, convergence)) if np.isfinite(best.yaw) else None,
+                heading_deg=heading if np.isfinite(heading) else None,
             )
         )
     add_points(page, found, radius=5, arrow=max(6.0, place_map.spacing))
     return rendered(page, title)
+
+
+def _pose(answer: Answer, place_map: PlaceMap) -> tuple[float, float, float]:
+    """Latitude, longitude and heading (NaN unknown) of the best hypothesis, in degrees."""
+    best = answer.hypotheses[0]
+    latitude, longitude = to_latlon(best.utm, place_map.zone)
+    convergence = grid_convergence(latitude, longitude, place_map.zone)
+    return float(latitude), float(longitude), float(yaw_to_heading(best.yaw, convergence))
+
+
+def _where(answer: Answer, place_map: PlaceMap) -> str:
+    """Where the picture was taken, in words, and whether that is an answer or a guess."""
+    latitude, longitude, heading = _pose(answer, place_map)
+    direction = f"heading {heading:.0f}°" if np.isfinite(heading) else "heading unknown"
+    guess = "" if answer.verdict.state is State.LOCALIZED else "best guess "
+    off = f", {answer.error:.1f} m from its own position" if np.isfinite(answer.error) else ""
+    return f"{guess}{latitude:.6f}, {longitude:.6f} ± {answer.hypotheses[0].position_std:.0f} m, {direction}{off}"
 
 
 def _section(answer: Answer, place_map: PlaceMap) -> str:
@@ -83,10 +98,9 @@ def _section(answer: Answer, place_map: PlaceMap) -> str:
         caption = f"{place_map.ids[row]} (similarity {similarity:.3f})"
         figures.append(_figure(thumbnail.read_bytes() if thumbnail else None, caption, "match"))
     state = answer.verdict.state
-    error = f", {answer.error:.1f} m from its own position" if np.isfinite(answer.error) else ""
-    words = html.escape(f"{answer.verdict.reason}{error}")
-    heading = f'<b style="color: {_COLOURS[state]}">{state.value}</b> {words}'
-    return f'<section><p>{heading}</p><div class="row">{"".join(figures)}</div></section>'
+    heading = f'<b style="color: {_COLOURS[state]}">{state.value}</b> {html.escape(_where(answer, place_map))}'
+    reason = html.escape(answer.verdict.reason)
+    return f'<section><p>{heading}<br>{reason}</p><div class="row">{"".join(figures)}</div></section>'
 
 
 def _figure(jpeg: bytes | None, caption: str, kind: str) -> str:

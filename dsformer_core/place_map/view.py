@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsformer_core.pages import Point, add_points, new_map, rendered, write_page
+from dsformer_core.pages import Point, add_caption, add_points, new_map, rendered, write_page
 from dsformer_core.place_map.place_map import PlaceMap
 
 COLOUR = "#1f6fb4"
@@ -40,4 +40,16 @@ def write_view(place_map: PlaceMap, output: Path, *, on_progress: Callable[[int]
         )
         on_progress(1)
     add_points(page, points, arrow=max(3.0, 0.8 * place_map.spacing))
+    add_caption(page, f"Place map {place_map.name}", _caption(place_map))
     write_page(output, rendered(page, place_map.name))
+
+
+def _caption(place_map: PlaceMap) -> list[tuple[str | None, str]]:
+    headings = int(np.isfinite(place_map.heading_deg).sum())
+    thumbnails = any(place_map.thumbnail_path(row) is not None for row in range(place_map.count))
+    shown = "its name, heading and picture" if thumbnails else "its name and heading; this map keeps no pictures"
+    return [
+        (None, f"{place_map.count} references of {place_map.model_name}, UTM {place_map.zone}"),
+        (COLOUR, f"a reference, with an arrow where its heading is known ({headings} of {place_map.count})"),
+        (None, f"Click one for {shown}."),
+    ]

@@ -113,10 +113,15 @@ def test_the_camera_s_mounting(town: Path, capsys: pytest.CaptureFixture[str]) -
     assert best["heading_deg"] == pytest.approx(180, abs=0.1)
 
 
-def test_a_page_shows_query_and_matches(town: Path, tmp_path: Path) -> None:
+def test_a_page_shows_query_and_matches_and_says_where(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = tmp_path / "answers.html"
-    assert main(localize(town, town / "drive/003.jpg", more=["--html", str(page)])) == 0
+    assert main(localize(town, town / "drive/003.jpg", more=["--html", str(page), "--json"])) == 0
     html = page.read_text()
+    best = json.loads(capsys.readouterr().out)["answers"][0]["hypotheses"][0]
+    assert f"{best['latitude']:.6f}, {best['longitude']:.6f} ± " in html
+    assert "heading 90°" in html
     assert html.count("<figure") == 6
     assert "003.jpg" in html
     assert "<script src" not in html

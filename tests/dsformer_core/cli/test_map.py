@@ -1,6 +1,7 @@
 """`dsformer map`: what a person types and sees."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -93,8 +94,29 @@ def test_view_is_one_page_without_links(built: Path, tmp_path: Path, capsys: pyt
     assert '"heading_deg": 90.0' in html
     assert "<script src" not in html
     assert "<link" not in html
-    assert main(["map", "view", str(built), "--output", str(tmp_path / "no/where.html")]) == 1
-    assert "Traceback" not in capsys.readouterr().err
+    for words in ("Place map town", "6 references of gem_mobilenet_v2", "(6 of 6)", "Click one for"):
+        assert words in html
+    capsys.readouterr()
+    nowhere = tmp_path / "no/where.html"
+    assert main(["map", "view", str(built), "--output", str(nowhere)]) == 1
+    assert capsys.readouterr().err == f"dsformer: {nowhere}: No such file or directory\n"
+
+
+def test_a_page_that_the_disk_does_not_hold_is_named(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "town.html"
+    page.write_text("what an earlier run wrote")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        status = main(["map", "view", str(built), "--output", str(page)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 1
+    assert capsys.readouterr().err == f"dsformer: {page}: File too large\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["town.html"]
+    assert page.read_text() == "what an earlier run wrote"
 
 
 def test_a_file_name_cannot_inject_a_script(tmp_path: Path) -> None:
