@@ -49,7 +49,8 @@ class LocalizerNode(LifecycleNode):
         self._map_loader = MapLoader(self)
         self._last_error = LastError()
         self._node_parameters = NodeParameters(self, lambda: self._pipeline is not None)
-        logging.getLogger("dsformer_core").addHandler(LogForwarder(self.get_logger()))
+        self._log_forwarder = LogForwarder(self.get_logger())
+        logging.getLogger("dsformer_core").addHandler(self._log_forwarder)
         self._offer_services()
         self._survive_impossible_transitions()
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -125,8 +126,9 @@ class LocalizerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
-        """Stops listening, whatever state the node is in."""
+        """Stops listening, whatever state the node is in, and lets go of the core's log."""
         self._stop("the node is shutting down")
+        logging.getLogger("dsformer_core").removeHandler(self._log_forwarder)
 
     def _attempt(
         self,

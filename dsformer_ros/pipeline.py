@@ -188,11 +188,11 @@ class Pipeline:
         due = settings.continuous and now - self._accepted.get(camera, -period) >= period
         if due:
             self._accepted[camera] = now
-        return due or bool(self._requests)
+        return due or self._requests.want(now)
 
     def _is_still_wanted(self, frame: Frame, settings: Settings) -> bool:
         """Whether a picture that was wanted when it came has neither been forgotten nor become needless."""
-        return frame.generation == self._generation and (settings.continuous or bool(self._requests))
+        return frame.generation == self._generation and (settings.continuous or self._requests.want(frame.arrival))
 
     def _work(self, queue: FrameQueue) -> None:
         """The worker's thread; a queue of its own lets it end even where another one was started meanwhile."""
@@ -205,7 +205,7 @@ class Pipeline:
                 # A bug; but one picture must not end the service of all others.
                 if frame.generation == self._generation and self._node.context.ok():
                     self._node.get_logger().error(traceback.format_exc())
-                    self._failed(frame, f"{type(error).__name__}: {error}")
+                self._failed(frame, f"{type(error).__name__}: {error}")
 
     def _localize(self, frame: Frame) -> None:
         settings, engine = self._settings(), self.engine
@@ -234,7 +234,7 @@ class Pipeline:
 
     def _failed(self, frame: Frame, reason: str) -> None:
         self._statistics[frame.camera].count("unusable")
-        if frame.generation != self._generation:
+        if frame.generation != self._generation or not self._node.context.ok():
             return
         topic = self._cameras[frame.camera].topic
         self._last_error.set(f"{topic}: {reason}")

@@ -56,6 +56,11 @@ class LocalizeRequests:
             self._requests.append(request)
         return request.future
 
+    def want(self, arrival: float) -> bool:
+        """Whether a picture that arrived at this time may be what a caller waits for."""
+        with self._lock:
+            return any(arrival > request.since for request in self._requests)
+
     def answered(self, camera: int, arrival: float, verdict: Verdict, where: str) -> bool:
         """Tells callers about an answer; True when any of them got what it waited for.
 

@@ -8,6 +8,7 @@ NO_MATCH = Verdict(State.NO_MATCH, "unlike")
 def test_only_a_picture_after_the_call_counts() -> None:
     requests = LocalizeRequests()
     future = requests.add(None, {0}, 10, 5)
+    assert not requests.want(9.9) and requests.want(10.1)
     assert not requests.answered(0, 9.9, LOCALIZED, "here")
     assert not future.done()
     assert requests.answered(0, 10.1, LOCALIZED, "here")
