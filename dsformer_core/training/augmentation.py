@@ -38,7 +38,9 @@ class Augmentation:
             v2.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue),
             sometimes(recipe.grey_probability, v2.Grayscale(num_output_channels=3)),
             sometimes(recipe.gamma_probability, self._tone_curve),
+            sometimes(recipe.solarise_probability, self._solarise),
             sometimes(recipe.darkness_probability, self._darken),
+            sometimes(recipe.lamps_probability, self._light_lamps),
             sometimes(recipe.blur_probability, lambda picture: self._blur(picture, height)),
             sometimes(recipe.noise_probability, self._add_noise),
             v2.RandomErasing(recipe.erase_probability, scale=recipe.erase_scale),
@@ -62,6 +64,23 @@ class Augmentation:
         gains = torch.empty(3, 1, 1).uniform_(1 - self.recipe.darkness_cast, 1 + self.recipe.darkness_cast)
         gains = gains.to(picture.device) * uniform(*self.recipe.darkness_gain)
         return (gains * picture.clamp(0, 1) ** uniform(*self.recipe.darkness_gamma)).clamp(0, 1)
+
+    def _solarise(self, picture: Tensor) -> Tensor:
+        return F.solarize(picture.clamp(0, 1), uniform(*self.recipe.solarise_threshold))
+
+    def _light_lamps(self, picture: Tensor) -> Tensor:
+        """Light that falls off as a bell curve about a lamp in the upper part of the picture, and the lamp itself."""
+        height, width = picture.shape[-2:]
+        down = torch.linspace(0, 1, height, device=picture.device)[:, None]
+        right = torch.linspace(0, 1, width, device=picture.device)[None, :]
+        light = torch.zeros(height, width, device=picture.device)
+        for _ in range(int(torch.randint(1, 5, ()))):
+            distance = (down - uniform(0, 0.7)) ** 2 + (right - uniform(0, 1)) ** 2
+            pool = torch.exp(-distance / (2 * uniform(0.05, 0.3) ** 2))
+            light += uniform(*self.recipe.lamps_gain) * pool + 10 * torch.exp(-distance / (2 * 0.01**2))
+        colour = torch.tensor([1.0, uniform(0.7, 1.0), uniform(0.4, 1.0)], device=picture.device)[:, None, None]
+        # A little of the light is seen even where the picture is black: the air, and the lamp.
+        return (picture * (1 + light * colour) + 0.04 * light * colour).clamp(0, 1)
 
     def _blur(self, picture: Tensor, height: int) -> Tensor:
         sigma = uniform(*self.recipe.blur_sigma) * height

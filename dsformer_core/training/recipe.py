@@ -104,6 +104,10 @@ class AugmentationRecipe(_Section):
     darkness_gamma: tuple[float, float] = (1.0, 2.5)
     darkness_gain: tuple[float, float] = (0.15, 0.8)
     darkness_cast: Annotated[float, Field(ge=0, lt=1)] = 0.3  # each channel's gain varies by this share
+    lamps_probability: Probability = 0.0  # pools of light, one to four, each with a lamp in it
+    lamps_gain: tuple[float, float] = (0.5, 2.5)  # how much brighter the middle of a pool is
+    solarise_probability: Probability = 0.0  # what is brighter than a threshold is inverted, as skies are at night
+    solarise_threshold: tuple[Probability, Probability] = (0.5, 0.9)
     gamma_probability: Probability = 0.0  # a tone curve, brighter or darker
     gamma: tuple[float, float] = (0.5, 2.0)
     blur_probability: Probability = 0.0

@@ -75,3 +75,19 @@ def test_a_probability_of_a_half_changes_about_half_of_the_pictures(pictures: Te
         int((picture[0] - picture[1]).abs().max() < 1e-6) for picture in augmented(pictures.repeat(25, 1, 1, 1), recipe)
     )
     assert 30 < grey < 70
+
+
+def test_skies_turn_dark_and_the_rest_stays() -> None:
+    street = torch.full((1, 3, 48, 64), 60, dtype=torch.uint8)
+    street[:, :, :16] = 240
+    result = augmented(street, only("solarise"))
+    assert result[:, :, :15].max() < 0.1
+    assert torch.allclose(result[:, :, 17:], torch.tensor(60 / 255), atol=1e-4)
+
+
+def test_lamps_only_add_light_and_most_of_it_nearby() -> None:
+    street = torch.full((4, 3, 48, 64), 30, dtype=torch.uint8)
+    added = augmented(street, only("lamps")) - 30 / 255
+    assert added.min() >= -1e-6
+    assert (added.amax(dim=(1, 2, 3)) > 0.3).all()
+    assert (added[:, 0].flatten(1).median(dim=1).values < 0.3).all()
