@@ -69,6 +69,7 @@ class Engine:
             threads=settings.threads or None,
         )
         place_map.check_model(extractor.model_name, extractor.weights_sha256)
+        place_map.search_on(str(extractor.device))
         engine = cls(place_map, extractor)
         engine._warm_up()
         return engine
@@ -81,6 +82,7 @@ class Engine:
         """
         place_map = PlaceMap.open(directory, verify="full")
         place_map.check_model(self.extractor.model_name, self.extractor.weights_sha256)
+        place_map.search_on(str(self.extractor.device))
         engine = Engine(place_map, self.extractor)
         engine._warm_up()
         return engine

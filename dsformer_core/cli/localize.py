@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
     place_map = PlaceMap.open(arguments.map)
     extractor = Extractor(arguments.model or place_map.model_name, arguments.weights, device=arguments.device)
     place_map.check_model(extractor.model_name, extractor.weights_sha256)
+    place_map.search_on(str(extractor.device))
 
     found: list[Answer] = []
     failed: list[tuple[Path, DsformerError]] = []

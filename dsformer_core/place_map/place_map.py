@@ -80,6 +80,7 @@ class PlaceMap:
     def __init__(self, directory: Path, description: dict[str, Any]) -> None:
         """Reads an intact map; use `open`, which checks first."""
         self.directory = directory
+        self._search_device = "cpu"
         self.name: str = description["name"]
         self.created: str = description["created"]
         self.model_name: str = description["model"]["name"]
@@ -183,6 +184,15 @@ class PlaceMap:
         """The small picture of a reference, None where the map was built without."""
         return map_file(self.directory, thumbnail_file(row)) if self._has_thumbnails else None
 
+    def search_on(self, device: str) -> None:
+        """Has searches made where the network computes; they are made on the CPU otherwise.
+
+        Args:
+            device: "cpu", "cuda" or "cuda:1". A GPU that FAISS cannot use leaves them on the CPU.
+        """
+        self._search_device = device
+        self.__dict__.pop("_index", None)
+
     def search(self, descriptors: npt.ArrayLike, k: int = 20) -> Matches:
         """Finds the references whose descriptors are most similar.
 
@@ -232,7 +242,7 @@ class PlaceMap:
 
     @cached_property
     def _index(self) -> Index:
-        return FlatIndex(self.descriptors)
+        return FlatIndex(self.descriptors, self._search_device)
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:
         return self._references.column(name).to_numpy()

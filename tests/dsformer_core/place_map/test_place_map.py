@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import yaml
@@ -163,6 +164,32 @@ def test_a_damaged_file_is_named(place_map: PlaceMap, tmp_path: Path, name: str,
     with pytest.raises(MapError, match=name) as caught:
         PlaceMap.open(directory)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("storage", ["float16", "float32"])
+@pytest.mark.parametrize(("device", "expected"), [("cpu", []), ("cuda", [0]), ("cuda:1", [1]), ("cuda:7", [])])
+def test_only_the_gpu_that_was_asked_for_gets_the_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, device: str, expected: list[int]
+) -> None:
+    """FAISS as it is on a machine with two GPUs, as far as who gets what; the search itself stays on the CPU."""
+    used: list[int] = []
+
+    def to_gpu(resources: object, gpu: int, index: faiss.Index) -> faiss.Index:
+        used.append(gpu)
+        return index
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", to_gpu, raising=False)
+    random = np.random.default_rng(1)
+    place_map = write_map(
+        tmp_path / "a.map", unit(random.normal(size=(9, 512))), ORIGIN + np.arange(18).reshape(9, 2), storage=storage
+    )
+    place_map.search(place_map.descriptors, k=1)
+    assert used == []
+    place_map.search_on(device)
+    np.testing.assert_array_equal(place_map.search(place_map.descriptors, k=1).indices[:, 0], np.arange(9))
+    assert used == expected
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
