@@ -13,6 +13,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(remove_ros_args(command_line)[1:])
     try:
         files = find_pictures(options.pictures)
-        rclpy.init(args=command_line)
+        # rclpy's own handlers would end the context under a picture that is being published.
+        rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
         publish(files, options)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
