@@ -2,28 +2,51 @@
 
 A similarity means nothing by itself: 0.8 is a near-certain match for one network and the everyday score of two
 unrelated streets for another. What it means for this network in this place the map can tell, because its references
-were taken at known poses. Each reference of a sample plays a query twice:
+were taken at known poses. One reference of each spot and direction (`places.thin`) plays a query twice:
 
 * *mapped*: without its immediate neighbourhood (nearly the same picture of the same drive), but with the rest of its
   place: does the right place win, and by what?
 * *unmapped*: without its whole surroundings, so that every match is wrong: how well do wrong places score?
 
-The radius of the immediate neighbourhood is drawn anew for each pseudo-query, up to most of the radius of the right
-place. References further away look less alike; that stands in, in part, for the other light, weather and season that
-real queries come with and that a map of one drive cannot show. What wrong places score depends far less on the day,
-and so the model leans on the margin over other places and on the impostors' level, not on an absolute similarity.
+The radius of the immediate neighbourhood is drawn for each pseudo-query:
 
-The model is a conditional logit over the places that a query's matches fall into and the alternative "none of these":
+    r ~ U(1 m, min(20 m, 2 · max(d, 3 m)))
+
+with d the map's spacing and 3 m what references are off. A real query lies up to d/2 from the next reference, and sees
+it in another light, weather and traffic. References further away look less alike too: that stands in, in part, for
+what a map of one drive cannot show. The full 20 m in a dense map would make pseudo-queries far harder than real ones.
+
+The model is a conditional logit over the places that a query's matches fall into (`places.place_leaders`, the same as
+for its hypotheses) and the alternative "none of these":
 
     u_i = bias + similarity_weight · (s_i - impostor_mean) / impostor_spread
                + margin_weight     · (s_i - s_elsewhere)  / impostor_spread
     P_i = ceiling · exp(u_i) / (1 + Σ_j exp(u_j))
 
-with s_i the best similarity of place i and s_elsewhere that of the second best place. Both weights are non-negative, so
+with s_i the best similarity of place i and s_elsewhere that of the second best place. Both weights are positive, so
 P rises with similarity and with margin, equal places share alike, and something is always left for "none of these".
-The weights are the maximum of the likelihood times a prior around documented defaults (`PRIOR_WEIGHTS`): a map with
-few references, or without overlap between them, keeps the defaults. `ceiling` is the rule of succession: who has seen
-n unmapped pseudo-queries cannot promise more than 1 - 1 / (n + 2).
+
+impostor_mean is the mean best similarity m_q of the unmapped pseudo-queries, and
+
+    impostor_spread² = (5 · v + Σ_q (m_q - impostor_mean)²) / (5 + n),   v = Var{a·b : a, b more than 50 m apart}
+
+so that a map with few pseudo-queries takes its unit from its pairs of references, of which it has many more.
+
+bias and margin_weight maximise
+
+    h/|M| · Σ_{q in M} ln P_q + h/|U| · Σ_{q in U} ln P_q - ½ Σ_k precision_k · (weight_k - prior_k)²
+
+with M the mapped and U the unmapped pseudo-queries, P_q the probability of what was right (a place or "none of these")
+and a Gaussian prior around `PRIOR_WEIGHTS`. Mapped and unmapped ground count alike, each as much as h witnesses, the
+number of pseudo-queries that are 25 m apart. Pictures four metres apart see the same houses: counted one by one, they
+would make 600 m of street as sure of itself as a city. A map with few places, or without overlap between its
+references, stays near the prior.
+
+similarity_weight is not fitted but held at `SIMILARITY_WEIGHT`. The map's own pictures share one light, and in it the
+absolute similarity looks telling; at night it falls for right and wrong places alike. Fitted, it silences the robot at
+dusk; at nought, nothing tells a picture of another world from one of the map.
+
+`ceiling` is the rule of succession: who has seen n unmapped pseudo-queries cannot promise more than 1 - 1 / (n + 2).
 
 Limits: a query far from any condition in the map scores lower than the pseudo-queries did and gets too little
 probability rather than too much; copies of a place that lie outside the map cannot be known from the map.
@@ -39,27 +62,39 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.place_map.places import (
+    REFERENCE_STD,
+    SAME_SPOT,
+    compatible_yaw,
+    place_leaders,
+    spacing,
+    thin,
+)
 
 RIGHT_PLACE_RADIUS = 25.0
 """Metres within which a match counts as right: the field's convention (recall within 25 m)."""
 
-COMPATIBLE_YAW = np.pi / 3
-"""Radians between two viewing directions up to which two pictures of one spot can show the same things."""
-
 SURROUNDINGS_RADIUS = 2 * RIGHT_PLACE_RADIUS
 """Metres around a pseudo-query that are taken out of the map to simulate a query from unmapped ground."""
 
-PRIOR_WEIGHTS = np.array([-2.0, 0.5, 1.0])
-"""Bias, similarity weight and margin weight (per impostor spread) that a map keeps which cannot tell otherwise."""
+SIMILARITY_WEIGHT = 0.5
+"""Log-odds per impostor spread of similarity. A picture of another world lies several spreads below the best wrong
+matches of the map, and this rejects it; the map's own streets at dusk lie little below; their margin carries them."""
 
-PRIOR_PRECISION = np.array([1.0, 4.0, 4.0])
-"""How firmly the prior weights are held; a pseudo-query's information about each is well below 1."""
+PRIOR_WEIGHTS = np.array([-2.0, 1.5])
+"""Bias and margin weight (per impostor spread) that a map keeps which cannot tell otherwise."""
+
+PRIOR_PRECISION = np.array([1.0, 4.0])
+"""How firmly the prior weights are held; a place's information about each is well below 1."""
 
 UNKNOWN_IMPOSTOR_MEAN = 0.7
 UNKNOWN_IMPOSTOR_SPREAD = 0.1
 SPREAD_PRIOR_COUNT = 5
-"""The impostors' level and spread where no reference has another place to be confused with, and how many
-observations the default spread is worth."""
+FEWEST_DISTANT_PAIRS = 50
+SMALLEST_SPREAD = 0.005
+"""The impostors' level and spread where no reference has another place to be confused with; how many observations the
+spread of distant pairs is worth, and from how many pairs on it is known; what float16 and a JPEG's noise move
+similarities by, below which no spread is believed."""
 
 MAX_PSEUDO_QUERIES = 1000
 CANDIDATES = 20
@@ -72,7 +107,7 @@ class SimilarityCalibration:
 
     Attributes:
         bias: log-odds of a place against "none of these" at zero margin and the impostors' mean similarity.
-        similarity_weight: log-odds per impostor spread of similarity, >= 0.
+        similarity_weight: log-odds per impostor spread of similarity, >= 0; `SIMILARITY_WEIGHT` from a fit.
         margin_weight: log-odds per impostor spread of margin over the second best place, >= 0.
         impostor_mean: mean over unmapped pseudo-queries of their best similarity (cosine).
         impostor_spread: its standard deviation, > 0.
@@ -167,10 +202,11 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
     """
     positions = np.asarray(utm, dtype=np.float64).reshape(-1, 2)
     yaws = np.asarray(yaw, dtype=np.float64).reshape(-1)
-    count = len(positions)
     random = np.random.default_rng(seed)
-    sample = np.sort(random.permutation(count)[:MAX_PSEUDO_QUERIES])
-    immediate = random.uniform(0.0, 0.8 * RIGHT_PLACE_RADIUS, len(sample))
+    spots = thin(positions, yaw=yaws)
+    sample = np.sort(random.permutation(spots)[:MAX_PSEUDO_QUERIES])
+    widest = min(0.8 * RIGHT_PLACE_RADIUS, 2 * max(spacing(positions), REFERENCE_STD))
+    immediate = random.uniform(SAME_SPOT, widest, len(sample))
 
     mapped = _play_queries(descriptors, positions, yaws, sample, immediate)
     mapped = mapped.only(mapped.place_in_reach)
@@ -179,13 +215,15 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
 
     best_impostors = unmapped.similarities[:, 0]
     impostor_mean = float(best_impostors.mean()) if len(best_impostors) else UNKNOWN_IMPOSTOR_MEAN
-    squares = SPREAD_PRIOR_COUNT * UNKNOWN_IMPOSTOR_SPREAD**2 + float(((best_impostors - impostor_mean) ** 2).sum())
-    impostor_spread = float(np.sqrt(squares / (SPREAD_PRIOR_COUNT + len(best_impostors))))
+    squares = SPREAD_PRIOR_COUNT * _distant_variance(descriptors, positions, sample)
+    squares += float(((best_impostors - impostor_mean) ** 2).sum())
+    impostor_spread = max(float(np.sqrt(squares / (SPREAD_PRIOR_COUNT + len(best_impostors)))), SMALLEST_SPREAD)
 
-    bias, similarity_weight, margin_weight = _fit_weights([mapped, unmapped], impostor_mean, impostor_spread)
+    witnesses = len(thin(positions[sample], RIGHT_PLACE_RADIUS, yaw=yaws[sample]))
+    bias, margin_weight = _fit_weights([mapped, unmapped], witnesses, impostor_mean, impostor_spread)
     return SimilarityCalibration(
         bias=bias,
-        similarity_weight=similarity_weight,
+        similarity_weight=SIMILARITY_WEIGHT,
         margin_weight=margin_weight,
         impostor_mean=impostor_mean,
         impostor_spread=impostor_spread,
@@ -195,10 +233,15 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
     )
 
 
-def compatible_yaw(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether two viewing directions (radians, NaN unknown) can show the same things; broadcasts."""
-    difference = np.abs(np.remainder(first - second + np.pi, 2 * np.pi) - np.pi)
-    return ~(difference > COMPATIBLE_YAW)
+def _distant_variance(descriptors: ArrayLike, utm: NDArray[np.float64], sample: NDArray[np.int64]) -> float:
+    """Variance of the similarity of two references of the sample more than `SURROUNDINGS_RADIUS` apart."""
+    table: Any = descriptors
+    vectors = np.asarray(table[sample], dtype=np.float32)
+    first, second = np.triu_indices(len(sample), k=1)
+    distant = np.hypot(*(utm[sample[first]] - utm[sample[second]]).T) > SURROUNDINGS_RADIUS
+    if distant.sum() < FEWEST_DISTANT_PAIRS:
+        return UNKNOWN_IMPOSTOR_SPREAD**2
+    return float((vectors @ vectors.T)[first, second][distant].astype(np.float64).var())
 
 
 @dataclass(frozen=True)
@@ -259,12 +302,7 @@ def _as_places(
     place_in_reach: NDArray[np.bool_],
 ) -> _Played:
     """Groups each pseudo-query's candidates (P, K), best first, into places led by their best candidate."""
-    leads = np.isfinite(similarities)
-    for candidate in range(similarities.shape[1]):
-        close = np.hypot(*(utm[:, :, axis] - utm[:, candidate, axis, None] for axis in (0, 1))) <= RIGHT_PLACE_RADIUS
-        same = close & compatible_yaw(yaw, yaw[:, candidate, None])
-        same[:, : candidate + 1] = False
-        leads &= ~(same & leads[:, candidate, None])
+    leads = np.isfinite(similarities) & (place_leaders(utm, yaw, RIGHT_PLACE_RADIUS) == np.arange(utm.shape[1]))
     distance = np.hypot(*(utm[:, :, axis] - true_utm[:, axis, None] for axis in (0, 1)))
     right = leads & (distance <= RIGHT_PLACE_RADIUS) & compatible_yaw(yaw, true_yaw[:, None])
 
@@ -274,26 +312,28 @@ def _as_places(
     return _Played(places, np.where(right.any(axis=1), right.argmax(axis=1), -1), place_in_reach)
 
 
-def _fit_weights(samples: list[_Played], impostor_mean: float, impostor_spread: float) -> tuple[float, float, float]:
-    """Maximum a posteriori bias, similarity weight and margin weight; mapped and unmapped ground count alike."""
+def _fit_weights(
+    samples: list[_Played], witnesses: int, impostor_mean: float, impostor_spread: float
+) -> tuple[float, float]:
+    """Maximum a posteriori bias and margin weight; each sample counts as `witnesses` pseudo-queries, if it has them."""
     if not all(len(played.similarities) for played in samples):
         # One side alone would only drive the bias away: it shows where places end, not how they differ.
-        bias, similarity_weight, margin_weight = PRIOR_WEIGHTS.tolist()
-        return bias, similarity_weight, margin_weight
+        bias, margin_weight = PRIOR_WEIGHTS.tolist()
+        return bias, margin_weight
     similarities = np.vstack([played.similarities for played in samples])
     right = np.concatenate([played.right for played in samples])
     total = len(right)
-    weight = np.concatenate([np.full(len(p.right), total / len(samples) / len(p.right)) for p in samples])
+    weight = np.concatenate([np.full(len(p.right), min(1.0, witnesses / len(p.right))) for p in samples])
 
     exists = np.isfinite(similarities)
     finite = np.where(exists, similarities, 0.0)
     elsewhere = np.where(exists[:, 1], finite[:, 1], np.minimum(impostor_mean, finite[:, 0]))[:, None]
-    level = (finite - impostor_mean) / impostor_spread
+    level = SIMILARITY_WEIGHT * (finite - impostor_mean) / impostor_spread
     margin = (finite - elsewhere) / impostor_spread
     chosen = np.arange(total), np.maximum(right, 0)
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        utility = parameters[0] + parameters[1] * level + parameters[2] * margin
+        utility = parameters[0] + level + parameters[1] * margin
         utility = np.where(exists, utility, -np.inf)
         log_total = logsumexp(np.hstack([utility, np.zeros((total, 1))]), axis=1)
         probability = np.exp(utility - log_total[:, None])
@@ -301,12 +341,12 @@ def _fit_weights(samples: list[_Played], impostor_mean: float, impostor_spread: 
         residual = probability
         residual[chosen] -= right >= 0
         residual *= weight[:, None]
-        gradient = np.array([residual.sum(), (residual * level).sum(), (residual * margin).sum()])
+        gradient = np.array([residual.sum(), (residual * margin).sum()])
         away = parameters - PRIOR_WEIGHTS
         value = -(weight * log_likelihood).sum() + 0.5 * (PRIOR_PRECISION * away**2).sum()
         return float(value), gradient + PRIOR_PRECISION * away
 
-    # Weights stay clearly positive, so that equal similarity never outweighs a better one.
-    bounds = [(None, None), (0.05, None), (0.05, None)]
+    # The margin's weight stays clearly positive, so that a better match never counts for less.
+    bounds = [(None, None), (0.05, None)]
     fitted = minimize(loss, PRIOR_WEIGHTS, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return float(fitted[0]), float(fitted[1]), float(fitted[2])
+    return float(fitted[0]), float(fitted[1])
