@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 
 FORMAT_VERSION = 1
 
@@ -61,6 +61,10 @@ _KEYS: dict[str, Any] = {
 
 class MapError(DsformerError):
     """A place map cannot be used. The message names the file, what is wrong with it, and what to do."""
+
+
+class NoMapError(MapError, UsageError):
+    """There is no directory where somebody said that a place map is."""
 
 
 def thumbnail_file(row: int) -> str:
@@ -109,8 +113,10 @@ def read_description(directory: Path) -> dict[str, Any]:
         MapError: it is missing, altered, of another format version, or no description of a map.
     """
     path = directory / MAP_FILE
+    if not directory.exists():
+        raise NoMapError(f"{directory}: no such place map; `dsformer map build` makes one")
     if not directory.is_dir():
-        raise MapError(f"{directory}: no such place map; `dsformer map build` makes one")
+        raise NoMapError(f"{directory} is a file, and a place map is a directory; `dsformer map build` makes one")
     if path.exists() and map_file(directory, MAP_FILE) is None:
         raise MapError(f"{path} is no file, or a link to something else: copy the map again")
     try:

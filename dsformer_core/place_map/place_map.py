@@ -1,5 +1,6 @@
 """The place map in memory: opened, checked, searched."""
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from dsformer_core.place_map.index import FlatIndex, Index
 
 # Opening hashes descriptors up to this many bytes (a quarter of a second); `dsformer map verify` hashes any.
 HASHED_WHEN_OPENED = 256 * 2**20
+
+log = logging.getLogger(__name__)
 
 _AGAIN = "copy the map again, or rebuild it"
 
@@ -107,17 +110,21 @@ class PlaceMap:
                 descriptors beyond 256 MiB; "full" checks every byte, thumbnails included.
 
         Raises:
-            MapError: in one line, which file is wrong, what is wrong with it, what to do.
+            MapError: in one line, which file is wrong, what is wrong with it, what to do. A NoMapError where there is
+                no directory.
         """
         directory = Path(directory)
         description = read_description(directory)
         try:
             _check_files(directory, description["files"], full=verify == "full")
-            return cls(directory, description)
+            place_map = cls(directory, description)
         except MapError:
             raise
         except (TypeError, DsformerError) as error:
             raise MapError(f"{directory / 'map.yaml'} does not describe a map ({error}): {_AGAIN}") from error
+        if not place_map.calibrated:
+            log.warning("WARNING: %s is too small to calibrate: its probabilities are a guess", directory)
+        return place_map
 
     def __len__(self) -> int:
         return self.count
@@ -129,6 +136,11 @@ class PlaceMap:
     def count(self) -> int:
         """Number of references, N."""
         return len(self.descriptors)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its references could show what similarities are worth here; otherwise probabilities are a guess."""
+        return self.calibration.mapped_queries > 0 and self.calibration.unmapped_queries > 0
 
     @property
     def frame(self) -> MapFrame:
@@ -265,6 +277,12 @@ def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> Non
             found = folder_digest(path) if name == THUMBNAILS else file_digest(path)
         except OSError as error:
             raise MapError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
+        if found != expected and name == THUMBNAILS:
+            count = sum(thumbnail.is_file() for thumbnail in path.rglob("*"))
+            raise MapError(
+                f"{path}: one or more of its {count} thumbnails were altered, cut off, added or taken away since the "
+                f"map was built: {_AGAIN}"
+            )
         if found != expected:
             raise MapError(f"{path} was altered or cut off since the map was built: {_AGAIN}")
 

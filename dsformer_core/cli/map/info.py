@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from dsformer_core.cli.console import print_json, print_table
 
@@ -67,7 +68,9 @@ def describe(place_map: "PlaceMap") -> dict[str, Any]:
         },
         "extent_m": [float(side) for side in high - low],
         "spacing_m": place_map.spacing,
+        "spacing_known": _more_than_one_spot(place_map),
         "headings_known": int(np.isfinite(place_map.yaw).sum()),
+        "calibrated": place_map.calibrated,
         "calibration": place_map.calibration.to_dict(),
         "bytes": size,
     }
@@ -78,18 +81,30 @@ def print_description(place_map: "PlaceMap") -> None:
     values = describe(place_map)
     datum, extent = place_map.datum, values["extent_m"]
     calibration = place_map.calibration
+    known = "median spacing {:.1f} m" if values["spacing_known"] else "spacing unknown (taken as {:.0f} m)"
+    impostors = (
+        f"{calibration.impostor_mean:.3f} ± {calibration.impostor_spread:.3f} in similarity, by "
+        f"{calibration.unmapped_queries} references with their surroundings taken out"
+    )
     rows = {
         "map": f"{place_map.name}, built {place_map.created}",
         "references": f"{place_map.count}, {values['headings_known']} with a heading",
-        "place": f"UTM {place_map.zone}, {extent[0]:.0f} x {extent[1]:.0f} m, median spacing {place_map.spacing:.1f} m",
+        "place": f"UTM {place_map.zone}, {extent[0]:.0f} x {extent[1]:.0f} m, {known.format(place_map.spacing)}",
         "map frame": f"origin at {datum.latitude:.7f}, {datum.longitude:.7f}, {datum.altitude:.1f} m",
         "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
         "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, index {place_map.index_kind}",
-        "wrong places score": f"{calibration.impostor_mean:.3f} ± {calibration.impostor_spread:.3f} in similarity, by "
-        f"{calibration.unmapped_queries} references with their surroundings taken out",
+        "wrong places score": impostors if place_map.calibrated else "unknown: the map is too small to tell",
         "on disk": f"{values['bytes'] / 1e6:.1f} MB in {place_map.directory}",
     }
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}", value)
+        # As Text: a name may hold what looks like rich's markup.
+        table.add_row(Text(name, style="bold"), Text(value))
     print_table(table)
+
+
+def _more_than_one_spot(place_map: "PlaceMap") -> bool:
+    """Whether the spacing was measured: with one spot there is nothing to measure between."""
+    from dsformer_core.place_map.places import SAME_SPOT
+
+    return bool((np.hypot(*(place_map.utm - place_map.utm[0]).T) > SAME_SPOT).any())

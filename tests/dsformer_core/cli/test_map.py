@@ -1,6 +1,7 @@
 """`dsformer map`: what a person types and sees."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -70,6 +71,34 @@ def test_info(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["spacing_m"] == pytest.approx(5, abs=0.1)
 
 
+def test_a_map_too_small_to_calibrate_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "a.map"
+    write_pictures(tmp_path / "drive", 1)
+    assert main(["map", "build", "--images", str(tmp_path / "drive"), "--output", str(directory), *BUILD]) == 0
+    assert f"WARNING: {directory} is too small to calibrate: its probabilities are a guess" in caplog.messages
+    text = capsys.readouterr().out
+    assert "spacing unknown (taken as 10 m)" in text
+    assert re.search("wrong places score +unknown", text)
+    caplog.clear()
+    assert main(["map", "info", str(directory), "--json"]) == 0
+    assert f"WARNING: {directory} is too small to calibrate: its probabilities are a guess" in caplog.messages
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["calibrated"], answer["spacing_known"]) == (False, False)
+
+
+def test_a_map_of_several_places_does_not_warn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pictures(tmp_path / "drive", 25)
+    assert main(["map", "build", "--images", str(tmp_path / "drive"), "--output", str(tmp_path / "a.map"), *BUILD]) == 0
+    assert "too small" not in caplog.text
+    text = capsys.readouterr().out
+    assert "median spacing 5.0 m" in text
+    assert "25 references with their surroundings taken out" in text
+
+
 def test_verify(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "verify", str(built)]) == 0
     assert "intact" in capsys.readouterr().out
@@ -80,7 +109,7 @@ def test_verify(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["map", "verify", str(built)]) == 1
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1
-        assert "thumbnails was altered" in lines[0]
+        assert "thumbnails: one or more of its 6 thumbnails were altered" in lines[0]
     finally:
         thumbnail.write_bytes(content)
 
@@ -130,7 +159,9 @@ def test_a_file_name_cannot_inject_a_script(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["info", "nowhere.map"], 1, "no such place map"),
+        (["info", "nowhere.map"], 2, "no such place map"),
+        (["verify", "nowhere.map"], 2, "no such place map"),
+        (["info", "drive/000.jpg"], 2, "is a file, and a place map is a directory"),
         (["build", "--images", "nowhere", "--output", "a.map", *BUILD], 2, "no such file or folder"),
         (["build", "--images", "empty", "--output", "a.map", *BUILD], 1, "no pictures"),
         (["build", "--images", "drive", "--output", "a.map", "--model", "resnet"], 2, "no model is called 'resnet'"),

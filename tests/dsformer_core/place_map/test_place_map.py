@@ -312,6 +312,10 @@ def test_a_folder_that_is_no_map_is_refused(tmp_path: Path) -> None:
         PlaceMap.open(tmp_path)
     with pytest.raises(MapError, match="no such place map"):
         PlaceMap.open(tmp_path / "nowhere")
+    (tmp_path / "town.map").write_text("a file")
+    with pytest.raises(MapError, match=r"town\.map is a file") as caught:
+        PlaceMap.open(tmp_path / "town.map")
+    assert caught.value.exit_status == 2
 
 
 def test_pickles_are_never_loaded(place_map: PlaceMap, tmp_path: Path) -> None:
