@@ -1,5 +1,6 @@
 """From a source of geotagged pictures to a place map on disk."""
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -142,7 +143,9 @@ def build_place_map(
 
         on_progress(Progress("finishing", 0, None))
         placement = placement.only(kept)
-        _write_references(folder / REFERENCES_FILE, [pictures[index] for index in kept], placement, source.name)
+        references = [pictures[index] for index in kept]
+        altitude, altitude_reference = _altitudes(references)
+        _write_references(folder / REFERENCES_FILE, references, placement, altitude, source.name)
         if thumbnails:
             _close_gaps(folder, kept)
         descriptors = np.load(folder / DESCRIPTORS_FILE, mmap_mode="r", allow_pickle=False)
@@ -159,7 +162,8 @@ def build_place_map(
             "descriptors": {"dimension": extractor.descriptor_dim, "dtype": storage},
             "count": len(kept),
             "utm_zone": str(placement.zone),
-            "datum": _datum(placement, [pictures[index].altitude for index in kept]),
+            "datum": _datum(placement, altitude),
+            "altitude_reference": altitude_reference,
             "spacing": spacing(placement.utm),
             "index": {"kind": FlatIndex.kind},
             "calibration": fit_calibration(descriptors, placement.utm, placement.yaw).to_dict(),
@@ -202,6 +206,13 @@ def _place(pictures: list[GeotaggedPicture]) -> _Placement:
     utm = to_utm(latitude, longitude, zone)
     heading = np.array([picture.heading_deg for picture in pictures])
     return _Placement(zone, utm, heading_to_yaw(heading, grid_convergence(latitude, longitude, zone)))
+
+
+def _altitudes(pictures: list[GeotaggedPicture]) -> tuple[list[float], str]:
+    """Altitudes above what most of them are measured from, and what that is; NaN for those from something else."""
+    known = Counter(picture.altitude_reference for picture in pictures if np.isfinite(picture.altitude))
+    reference = known.most_common(1)[0][0] if known else "unknown"
+    return [p.altitude if p.altitude_reference == reference else float("nan") for p in pictures], reference
 
 
 def _datum(placement: _Placement, altitudes: list[float]) -> dict[str, float]:
@@ -257,14 +268,16 @@ def _write_npy_header(file: BinaryIO, dtype: str, rows: int, columns: int) -> No
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _write_references(path: Path, pictures: list[GeotaggedPicture], placement: _Placement, source: str) -> None:
+def _write_references(
+    path: Path, pictures: list[GeotaggedPicture], placement: _Placement, altitude: list[float], source: str
+) -> None:
     columns = {
         "id": [picture.id for picture in pictures],
         "easting": placement.utm[:, 0],
         "northing": placement.utm[:, 1],
         "latitude": [picture.latitude for picture in pictures],
         "longitude": [picture.longitude for picture in pictures],
-        "altitude": [picture.altitude for picture in pictures],
+        "altitude": altitude,
         "yaw": placement.yaw,
         "heading_deg": [picture.heading_deg for picture in pictures],
         "timestamp": [picture.timestamp for picture in pictures],

@@ -74,7 +74,8 @@ class PlaceMap:
         weights_sha256: digest of that network's weights (`weights_digest`).
         descriptor_dim: numbers per descriptor.
         zone: the UTM zone of all its positions.
-        datum: origin of the map frame.
+        datum: origin of the map frame; its altitude is above `altitude_reference`.
+        altitude_reference: "ellipsoid" (what ROS means), "sea level" (up to 107 m from it), or "unknown".
         spacing: metres, median distance from a location to the nearest other one.
         calibration: what similarities are worth in this map.
         descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `FlatIndex`).
@@ -94,6 +95,7 @@ class PlaceMap:
         self.datum = Datum(**description["datum"])
         self.spacing: float = description["spacing"]
         self._has_thumbnails = THUMBNAILS in description["files"]
+        self.altitude_reference: str = description.get("altitude_reference", "unknown")
         self.index_kind: str = description["index"]["kind"]
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
         self._references = _read_references(directory / REFERENCES_FILE)
@@ -169,7 +171,7 @@ class PlaceMap:
 
     @cached_property
     def altitude(self) -> npt.NDArray[np.float64]:
-        """(N,) metres, NaN where unknown."""
+        """(N,) metres above `altitude_reference`, NaN where unknown."""
         return self._column("altitude")
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import Any
 from PIL.ExifTags import GPS, IFD, Base
 
 from dsformer_core.pictures import PictureError, open_picture
-from dsformer_core.sources.source import LATEST_TIMESTAMP
+from dsformer_core.sources.source import LATEST_TIMESTAMP, AltitudeReference
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class PictureTags:
     Attributes:
         latitude: degrees, WGS-84.
         longitude: degrees, WGS-84.
-        altitude: metres above sea level.
+        altitude: metres above `altitude_reference`.
         heading_deg: of the optical axis, degrees clockwise from north, [0, 360). A direction that refers to magnetic
             north is taken as it is: it may be off by the local declination, which is a few degrees in most places.
         timestamp: seconds since 1970, UTC.
+        altitude_reference: what the altitude is measured from.
     """
 
     latitude: float
@@ -32,6 +33,7 @@ class PictureTags:
     altitude: float
     heading_deg: float
     timestamp: float
+    altitude_reference: AltitudeReference
 
 
 def read_exif(path: Path) -> PictureTags:
@@ -57,16 +59,24 @@ def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any
         details: Exif directory by tag number.
         modified: the DateTime tag, which stands in where DateTimeOriginal is missing.
     """
-    below_sea_level = _byte(gps.get(GPS.GPSAltitudeRef)) in (1, 3)
+    altitude_code = _byte(gps.get(GPS.GPSAltitudeRef))
     altitude = _number(gps.get(GPS.GPSAltitude))
     direction = _number(gps.get(GPS.GPSImgDirection))
     return PictureTags(
         latitude=_degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "N", "S"),
         longitude=_degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "E", "W"),
-        altitude=-altitude if below_sea_level else altitude,
+        altitude=-altitude if altitude_code in (1, 3) else altitude,
         heading_deg=direction % 360 if 0 <= direction <= 360 else math.nan,
         timestamp=_timestamp(gps, details, modified),
+        altitude_reference=_altitude_reference(altitude, altitude_code, details),
     )
+
+
+def _altitude_reference(altitude: float, code: int, details: Mapping[int, Any]) -> AltitudeReference:
+    """Codes 0 and 1 meant the sea level up to EXIF 2.32; EXIF 3.0 made them the ellipsoid, and 2 and 3 the sea level."""
+    if math.isnan(altitude) or code > 3:
+        return "unknown"
+    return "ellipsoid" if code < 2 and _text(details.get(Base.ExifVersion)) >= "0300" else "sea level"
 
 
 def _timestamp(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any) -> float:

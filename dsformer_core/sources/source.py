@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST, UtmZone
 from dsformer_core.pictures import PictureLoader
@@ -12,6 +12,9 @@ from dsformer_core.pictures import PictureLoader
 LATEST_TIMESTAMP = 1e10
 # Metres; `geodesy.REACH` degrees along the equator are 3503 km of a zone's easting.
 _FURTHEST_EAST = 3.6e6
+
+# What an altitude is measured from. The ellipsoid (WGS-84, what ROS means) and the sea level differ by up to 107 m.
+AltitudeReference = Literal["sea level", "ellipsoid", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,10 @@ class GeotaggedPicture:
         image: what the map stores to find the picture again: an absolute path, or a bag reference.
         load: decodes it: HxWx3 uint8 RGB, upright; smaller where `at_least`, a width and height, suffice. Raises
             PictureError. Safe to call from any thread.
-        altitude: metres as the source has them (EXIF: above sea level); NaN where unknown.
+        altitude: metres above `altitude_reference`; NaN where unknown.
         heading_deg: where the camera looked, degrees clockwise from true north, [0, 360); NaN where unknown.
         timestamp: seconds since 1970, UTC; NaN where unknown.
+        altitude_reference: what the altitude is measured from.
     """
 
     id: str
@@ -38,6 +42,7 @@ class GeotaggedPicture:
     altitude: float = math.nan
     heading_deg: float = math.nan
     timestamp: float = math.nan
+    altitude_reference: AltitudeReference = "unknown"
 
 
 @dataclass(frozen=True)

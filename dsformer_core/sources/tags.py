@@ -26,7 +26,7 @@ def read_tags(path: Path, zone: UtmZone | None) -> PictureTags | Skipped:
         if position is None:
             reason = f"its name gives UTM coordinates {name.why_unplaced(zone)}"
         elif (reason := why_unusable(*position)) is None:
-            return PictureTags(*position, name.height, name.heading_deg, name.timestamp)
+            return PictureTags(*position, name.height, name.heading_deg, name.timestamp, "unknown")
     try:
         tags = read_exif(path)
     except PictureError as error:

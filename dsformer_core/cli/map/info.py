@@ -65,6 +65,7 @@ def describe(place_map: "PlaceMap") -> dict[str, Any]:
             "latitude": place_map.datum.latitude,
             "longitude": place_map.datum.longitude,
             "altitude": place_map.datum.altitude,
+            "altitude_reference": place_map.altitude_reference,
         },
         "extent_m": [float(side) for side in high - low],
         "spacing_m": place_map.spacing,
@@ -90,7 +91,8 @@ def print_description(place_map: "PlaceMap") -> None:
         "map": f"{place_map.name}, built {place_map.created}",
         "references": f"{place_map.count}, {values['headings_known']} with a heading",
         "place": f"UTM {place_map.zone}, {extent[0]:.0f} x {extent[1]:.0f} m, {known.format(place_map.spacing)}",
-        "map frame": f"origin at {datum.latitude:.7f}, {datum.longitude:.7f}, {datum.altitude:.1f} m",
+        "map frame": f"origin at {datum.latitude:.7f}, {datum.longitude:.7f}, {datum.altitude:.1f} m "
+        f"(above: {place_map.altitude_reference})",
         "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
         "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, index {place_map.index_kind}",
         "wrong places score": impostors if place_map.calibrated else "unknown: the map is too small to tell",

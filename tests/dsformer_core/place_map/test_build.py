@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
@@ -53,6 +53,23 @@ def test_a_folder_becomes_a_map(tmp_path: Path, extractor: Extractor) -> None:
     own = extractor.extract_files(built.images)
     np.testing.assert_array_equal(built.search(own, k=1).indices[:, 0], np.arange(9))
     assert not leftovers(tmp_path)
+
+
+def test_altitudes_of_two_kinds_are_not_mixed(tmp_path: Path, extractor: Extractor) -> None:
+    """Two cameras, the first of which knows EXIF 3.0 and heights above the ellipsoid, 35 m from the sea level."""
+    for number, (version, altitude) in enumerate([(b"0300", 75.0), (b"0232", 40.0), (b"0232", 41.0), (b"0232", None)]):
+        path = write_picture(tmp_path / f"drive/{number}.jpg", latitude=55.7 + number * 1e-4)
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifVersion] = version
+            if altitude is not None:
+                gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+                gps.update({ExifTags.GPS.GPSAltitudeRef: b"\0", ExifTags.GPS.GPSAltitude: altitude})
+            picture.save(path, exif=exif)
+    built = build_place_map(open_source(tmp_path / "drive"), extractor, tmp_path / "a.map")
+    assert built.altitude_reference == "sea level"
+    np.testing.assert_array_equal(built.altitude, [np.nan, 40.0, 41.0, np.nan])
+    assert built.datum.altitude == 40.5
 
 
 def test_large_pictures_are_decoded_as_small_as_the_network_allows(tmp_path: Path, extractor: Extractor) -> None:

@@ -15,7 +15,7 @@ from dsformer_core.sources.exif import parse_exif, read_exif
 LATITUDE_REF, LATITUDE, LONGITUDE_REF, LONGITUDE, ALTITUDE_REF, ALTITUDE, TIME, DIRECTION_REF, DIRECTION, DATE = (
     1, 2, 3, 4, 5, 6, 7, 16, 17, 29,
 )  # fmt: skip
-ORIGINAL, OFFSET, SUBSECOND = 0x9003, 0x9011, 0x9291
+VERSION, ORIGINAL, OFFSET, SUBSECOND = 0x9000, 0x9003, 0x9011, 0x9291
 
 SYDNEY = {LATITUDE_REF: "S", LATITUDE: (33.0, 51.0, 25.2), LONGITUDE_REF: "E", LONGITUDE: (151.0, 12.0, 54.0)}
 
@@ -43,7 +43,8 @@ def test_nothing_is_nothing(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (4, 4)).save(path)
     tags = read_exif(path)
-    assert all(math.isnan(value) for value in vars(tags).values())
+    assert tags.altitude_reference == "unknown"
+    assert all(math.isnan(value) for name, value in vars(tags).items() if name != "altitude_reference")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,24 @@ def test_latitudes(gps, expected):
 )
 def test_altitudes(reference, expected):
     assert parse_exif({ALTITUDE_REF: reference, ALTITUDE: 12.5}, {}).altitude == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "version", "altitude", "reference"),
+    [
+        (0, b"0232", 12.5, "sea level"),
+        (1, b"0232", -12.5, "sea level"),
+        (0, None, 12.5, "sea level"),
+        (0, b"0300", 12.5, "ellipsoid"),
+        (1, b"0300", -12.5, "ellipsoid"),
+        (2, b"0300", 12.5, "sea level"),
+        (3, b"0300", -12.5, "sea level"),
+        (9, b"0300", 12.5, "unknown"),
+    ],
+)
+def test_what_an_altitude_is_measured_from(code, version, altitude, reference):
+    tags = parse_exif({ALTITUDE_REF: bytes([code]), ALTITUDE: 12.5}, {} if version is None else {VERSION: version})
+    assert (tags.altitude, tags.altitude_reference) == (altitude, reference)
 
 
 @pytest.mark.parametrize(
