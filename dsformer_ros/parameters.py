@@ -104,7 +104,7 @@ class Settings:
         25.0, "Metres within which references count as one place, hence one hypothesis.", minimum=1.0, maximum=1000.0
     )
     min_probability: float = _parameter(
-        0.5,
+        0.6,
         "Probability from which on the best hypothesis is published on ~/pose and ~/fix. Higher: fewer false poses, "
         "more silence.",
         minimum=0.0,

@@ -50,7 +50,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--min-probability",
         type=float,
-        default=0.5,
+        default=0.6,
         help="probability from which on the best hypothesis is an answer (default: %(default)s)",
     )
     parser.add_argument(

@@ -18,8 +18,9 @@ class LocalizationConfig:
         radius: metres, 1 to 1000. References this close to the best one of a place, and looking the same way, are of
             that place, one hypothesis. The default is the distance within which the field counts a match as right, and
             what the calibration of every map was fitted with: with another one, probabilities are less exact.
-        min_probability: 0 to 1. Probability from which on the best hypothesis is an answer. At the default it is more
-            probable than all alternatives together, being lost included. Higher: fewer false fixes, more abstentions.
+        min_probability: 0 to 1. Probability from which on the best hypothesis is an answer. At the default it is half
+            as probable again as all alternatives together, being lost included: a false fix costs a robot more than an
+            abstention. Higher: fewer false fixes, more abstentions.
 
     Raises:
         UsageError: a value is out of its range or no number.
@@ -27,7 +28,7 @@ class LocalizationConfig:
 
     top_k: int = 20
     radius: float = 25.0
-    min_probability: float = 0.5
+    min_probability: float = 0.6
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in _RANGES.items():

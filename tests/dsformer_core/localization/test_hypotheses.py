@@ -57,7 +57,7 @@ def test_a_picture_of_nowhere_is_not(place_map: PlaceMap) -> None:
     query = unit(np.random.default_rng(2).normal(size=512))
     verdict = judge(localize(place_map.search(query)[0], place_map))
     assert verdict.state is State.NO_MATCH
-    assert "0.50 is needed" in verdict.reason
+    assert "0.60 is needed" in verdict.reason
 
 
 def test_two_places_that_look_alike_are_ambiguous(place_map: PlaceMap) -> None:
