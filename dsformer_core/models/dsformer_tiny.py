@@ -13,6 +13,7 @@ from dsformer_core.models.released import MOBILENET_V2_CHANNELS, MOBILENET_V2_IM
 FINE = 14  # features before this index have a stride of 16, those after it 32
 FROZEN = 7  # features before this index have a stride of 8 and see edges and textures
 DIM = 128
+GATE = 0.3
 
 
 @register_model(
@@ -25,8 +26,8 @@ class DSFormerTiny(DescriptorModel):
     """Strides 16 and 32 of a MobileNetV2: 14 x 14 and 7 x 7 tokens of 128 numbers, added to a GeM descriptor.
 
     The descriptor is the sum of two: that of `gem_mobilenet_v2`, whose projection is learned from where that model's
-    stands fixed, and the dual-scale former's, weighted by a gate that starts at zero. With ImageNet's weights it is
-    `gem_mobilenet_v2`, and training on a small world adds to what ImageNet taught instead of replacing it.
+    stands fixed, and the dual-scale former's, weighted by a gate that starts low. So training on a small world begins with
+    what ImageNet taught and adds to it.
 
     Args:
         layers: of the dual-scale former, 0 to 4.
@@ -49,7 +50,7 @@ class DSFormerTiny(DescriptorModel):
             dim=DIM,
         )
         self.head = DualScaleHead(DIM)
-        self.gate = nn.Parameter(torch.zeros(1))
+        self.gate = nn.Parameter(torch.full((1,), GATE))
         with torch.no_grad():
             self.projection.weight.copy_(orthogonal_projection(MOBILENET_V2_CHANNELS, DESCRIPTOR_DIM))
             self.projection.bias.zero_()
