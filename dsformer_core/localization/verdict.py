@@ -9,13 +9,18 @@ import numpy as np
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.hypotheses import Hypothesis
 
+RIVAL = 0.5
+"""Share of the best hypothesis's probability from which on the second contends with it: a place half as probable is not
+ruled out by chance, and moving on a little may turn the order round."""
+
 
 class State(Enum):
     """What a query came to.
 
     LOCALIZED: the best hypothesis is probable enough.
-    AMBIGUOUS: the picture is of the map, probably enough, but several of its places look like it.
-    NO_MATCH: the picture may well be of none of the map's places.
+    AMBIGUOUS: the picture is of the map, probably enough, but several of its places look like it: the second is a rival
+        (`RIVAL`).
+    NO_MATCH: no place is probable enough, and no two contend; the picture may well be of none of the map's places.
     """
 
     LOCALIZED = "LOCALIZED"
@@ -42,17 +47,17 @@ def judge(hypotheses: Sequence[Hypothesis], config: LocalizationConfig | None = 
     if not hypotheses:
         return Verdict(State.NO_MATCH, "the map gave no matches")
     best = hypotheses[0]
-    reason = f"best hypothesis has probability {best.probability:.2f}, {needed:.2f} is needed"
     if best.probability >= needed:
-        return Verdict(State.LOCALIZED, reason)
+        return Verdict(State.LOCALIZED, f"probability {best.probability:.2f} ({needed:.2f} is enough)")
+    reason = f"best hypothesis has probability {best.probability:.2f}, {needed:.2f} is needed"
     together = sum(hypothesis.probability for hypothesis in hypotheses)
-    if len(hypotheses) > 1 and together >= needed:
-        second = hypotheses[1]
+    second = hypotheses[1] if len(hypotheses) > 1 else None
+    if second is not None and second.probability >= RIVAL * best.probability and together >= needed:
         distance = float(np.hypot(*(second.utm - best.utm)))
         return Verdict(
             State.AMBIGUOUS, f"{reason}; second place is {distance:.0f} m away with {second.probability:.2f}"
         )
     return Verdict(
         State.NO_MATCH,
-        f"{reason}; none of the map's places has {1 - together:.2f} (best similarity {best.similarity:.2f})",
+        f"{reason}; {1 - together:.2f} is left for none of the map's places (best similarity {best.similarity:.2f})",
     )
