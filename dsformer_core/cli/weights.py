@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from dsformer_core.cli.console import answers, print_json, print_table, progress
-from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.errors import UsageError
 
 EXAMPLES = """\
 examples:
@@ -101,7 +101,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
     weights = named_weights(arguments.model, arguments.weights)
     if arguments.source is not None and not arguments.source.is_file():
-        raise DsformerError(f"{arguments.source}: no such file")
+        raise UsageError(f"{arguments.source}: no such file")
     if arguments.source is None and (present := find_weights(weights)) is not None:
         answers.print(f"{present} is on this machine already", markup=False, highlight=False)
         return
@@ -118,7 +118,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
     if arguments.output.exists():
         raise UsageError(f"{arguments.output}: exists already; remove it or choose another name")
     if not arguments.input.is_file():
-        raise DsformerError(f"{arguments.input}: no such file")
+        raise UsageError(f"{arguments.input}: no such file")
 
     from dsformer_core.models import create_model
     from dsformer_core.models.checkpoint import description_path, save_checkpoint, weights_digest

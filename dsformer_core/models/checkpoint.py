@@ -30,7 +30,7 @@ import yaml
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models.registry import (
     DescriptorModel,
     KeyLayout,
@@ -71,11 +71,14 @@ def read_state_dict(path: Path, called: str | None = None) -> dict[str, Tensor]:
         called: its name in messages, where that is not `path`.
 
     Raises:
-        DsformerError: the file is missing, damaged, or no checkpoint.
+        UsageError: there is no such file.
+        DsformerError: the file is damaged, or no checkpoint.
     """
     called = called or str(path)
     if not path.is_file():
-        raise DsformerError(f"{called}: no such file")
+        raise UsageError(f"{called}: no such file")
+    if path.suffix != ".safetensors" and not _looks_like_torch(path):
+        raise DsformerError(f"{called}: not a checkpoint: neither of PyTorch nor of safetensors")
     try:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
@@ -100,6 +103,12 @@ def read_state_dict(path: Path, called: str | None = None) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in content):
         content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
     return content
+
+
+def _looks_like_torch(path: Path) -> bool:
+    """Whether a file starts as those that `torch.save` writes, now (ZIP) or before version 1.6 (pickle)."""
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def layout_of(names: Iterable[str], entry: ModelEntry) -> KeyLayout:

@@ -65,10 +65,10 @@ def test_convert_never_overwrites(released, tmp_path, capsys):
     [
         (["fetch", "gem_mobilenet"], 2, "no model is called"),
         (["fetch", "gem_resnet50", "--weights", "official"], 2, "no such weights"),
-        (["fetch", "gem_resnet50", "--from", "absent.pth"], 1, "absent.pth: no such file"),
+        (["fetch", "gem_resnet50", "--from", "absent.pth"], 2, "absent.pth: no such file"),
         (["fetch", "dsformer_resnet50"], 1, "in a browser"),
-        (["info", "absent.pth"], 1, "absent.pth: no such file"),
-        (["convert", "absent.pth", "out.safetensors", "--model", "gem_resnet50"], 1, "absent.pth: no such file"),
+        (["info", "absent.pth"], 2, "absent.pth: no such file"),
+        (["convert", "absent.pth", "out.safetensors", "--model", "gem_resnet50"], 2, "absent.pth: no such file"),
         (["convert", "absent.pth", "out.pth", "--model", "gem_resnet50"], 2, "must end in .safetensors"),
     ],
 )
@@ -84,6 +84,17 @@ def test_fetch_refuses_a_file_that_is_not_the_released_one(released, folder, cap
     assert main(["weights", "fetch", "gem_mobilenet_v2", "--from", str(released)]) == 1
     assert "mobilenet_v2-b0353104.pth" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"# A text about weights\n", b"\xff\xd8\xff\xe0 a JPEG"])
+def test_a_file_of_another_kind_is_called_that(folder, tmp_path, capsys, content):
+    given = tmp_path / "README.md"
+    given.write_bytes(content)
+    words = f"{given}: not a checkpoint: neither of PyTorch nor of safetensors"
+    assert main(["weights", "fetch", "dsformer_resnet50", "--from", str(given)]) == 1
+    assert words in capsys.readouterr().err
+    assert main(["weights", "info", str(given)]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_fetch_places_the_released_file(folder, capsys):
