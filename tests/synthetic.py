@@ -53,7 +53,7 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 
 class ArraySource:
-    """References at given poses; their pictures are one pixel each."""
+    """References at given poses; their pictures are black."""
 
     name = "arrays"
 
@@ -62,14 +62,14 @@ class ArraySource:
         self.heading = yaw_to_heading(yaw, grid_convergence(self.latitude, self.longitude, ZONE))
 
     def scan(self, on_progress: Any = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
-        pixel = np.zeros((1, 1, 3), np.uint8)
+        black = np.zeros((32, 32, 3), np.uint8)
         pictures = [
             GeotaggedPicture(
                 id=f"{row:06d}.jpg",
                 latitude=float(self.latitude[row]),
                 longitude=float(self.longitude[row]),
                 image=f"/pictures/{row:06d}.jpg",
-                load=lambda *, at_least=None: pixel,
+                load=lambda *, at_least=None: black,
                 heading_deg=float(self.heading[row]),
                 timestamp=1.7e9 + row,
             )

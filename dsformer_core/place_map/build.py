@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.geodesy import UtmZone, check_latlon, grid_convergence, heading_to_yaw, to_latlon, to_utm
-from dsformer_core.pictures import Picture
+from dsformer_core.pictures import Picture, PictureError
 from dsformer_core.place_map.calibration import fit_calibration
 from dsformer_core.place_map.format import (
     COLUMNS,
@@ -35,10 +35,12 @@ from dsformer_core.place_map.format import (
 from dsformer_core.place_map.index import FlatIndex
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.places import spacing
-from dsformer_core.sources import GeotaggedPicture, Skipped, Source
+from dsformer_core.sources import NO_POSITION, GeotaggedPicture, Skipped, Source
 from dsformer_core.staging import staged_directory
 
 THUMBNAIL_SIDE = 240
+# Pixels. Networks take any picture, and describe the icons and placeholders among them, too.
+SMALLEST_SIDE = 32
 # Beyond this from the middle the grid's scale is off by more than 0.3 %, and no robot drives there.
 LARGEST_EXTENT = 500e3
 EARTH_RADIUS = 6371e3
@@ -120,25 +122,24 @@ def build_place_map(
         for skipped in left_out:
             skip(skipped)
         if not pictures:
-            raise DsformerError(
-                f"{source.name}: none of its {len(left_out)} pictures has a usable position"
-                f"{f' (first: {left_out[0].image}: {left_out[0].reason})' if left_out else ''}; "
-                "give pictures with GPS in their EXIF, '@' file names, or a manifest"
-            )
+            raise DsformerError(f"{source.name}: none of its {len(left_out)} pictures can be used{_first(left_out)}")
         placement = _place(pictures)
-        kept = []
+        kept: list[int] = []
+        unread: list[Skipped] = []
         described = _describe(pictures, extractor, folder if thumbnails else None, batch_size, workers)
         with (folder / DESCRIPTORS_FILE).open("wb") as file, closing(described):
             _write_npy_header(file, storage, len(pictures), extractor.descriptor_dim)
             for index, descriptor in described:
                 if isinstance(descriptor, DsformerError):
-                    skip(Skipped(pictures[index].image, str(descriptor).removeprefix(f"{pictures[index].image}: ")))
+                    image = pictures[index].image
+                    unread.append(Skipped(image, str(descriptor).removeprefix(f"{image}: ")))
+                    skip(unread[-1])
                 else:
                     file.write(descriptor.astype(storage).tobytes())
                     kept.append(index)
                 on_progress(Progress("describing", index + 1, len(pictures)))
             if not kept:
-                raise DsformerError(f"{source.name}: none of its {len(pictures)} pictures could be read")
+                raise DsformerError(f"{source.name}: none of its {len(pictures)} pictures can be used{_first(unread)}")
             _write_npy_header(file, storage, len(kept), extractor.descriptor_dim)
 
         on_progress(Progress("finishing", 0, None))
@@ -172,6 +173,16 @@ def build_place_map(
         }
         write_description(folder / MAP_FILE, description)
     return PlaceMap.open(output)
+
+
+def _first(left_out: list[Skipped]) -> str:
+    """One example of what was wrong, and what helps where it was a lack of positions."""
+    if not left_out:
+        return ""
+    advice = ""
+    if all(one.reason.endswith(NO_POSITION) for one in left_out):
+        advice = "; give pictures with GPS in their EXIF, '@' file names, or a manifest"
+    return f" (first: {left_out[0].image}: {left_out[0].reason}){advice}"
 
 
 @dataclass(frozen=True)
@@ -235,6 +246,9 @@ def _describe(
 
     def load(index: int) -> Picture:
         picture = pictures[index].load(at_least=suffices)
+        if min(picture.shape[:2]) < SMALLEST_SIDE:
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
+            raise PictureError(f"{pictures[index].image}: {size} pixels are too few to show a place")
         if folder is not None:
             _write_thumbnail(folder / thumbnail_file(index), picture)
         return picture

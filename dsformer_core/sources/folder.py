@@ -68,7 +68,8 @@ class FolderSource:
         return GeotaggedPicture(
             id=path.relative_to(self.folder).as_posix(),
             image=path.absolute().as_posix(),
-            load=partial(read_picture, path),
+            # Its messages name the picture as `image` does.
+            load=partial(read_picture, path.absolute()),
             **vars(tags),
         )
 

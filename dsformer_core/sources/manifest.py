@@ -85,7 +85,7 @@ class ManifestSource:
                         latitude=float(latitudes[row]),
                         longitude=float(longitudes[row]),
                         image=file.absolute().as_posix(),
-                        load=partial(read_picture, file),
+                        load=partial(read_picture, file.absolute()),
                         altitude=self._optional("altitude", row, _number),
                         heading_deg=self._optional("heading_deg", row, _heading),
                         timestamp=self._optional("timestamp", row, _timestamp),
@@ -160,7 +160,9 @@ def _choose(manifest: Path, zone: UtmZone | None, found: Sequence[str]) -> dict[
     missing = [] if "path" in ours else ["path"]
     geographic = {"latitude", "longitude"} <= ours.keys()
     projected = {"easting", "northing"} <= ours.keys() and ("zone" in ours or zone is not None)
-    if not (geographic or projected):
+    if {"easting", "northing"} <= ours.keys() and not (geographic or projected):
+        missing.append("zone (or give one for all rows: --zone 33N)")
+    elif not (geographic or projected):
         missing.append("latitude and longitude (or easting, northing and zone)")
     if missing:
         raise UsageError(f"{manifest}: lacks the columns {', '.join(missing)}; found: {', '.join(found) or 'none'}")

@@ -10,6 +10,7 @@ from dsformer_core.pictures import PictureLoader
 
 # Seconds from 1970, either way: whoever exceeds it (the years 1653 and 2286) has no set clock, or counts milliseconds.
 LATEST_TIMESTAMP = 1e10
+NO_POSITION = "no position"
 # Metres; `geodesy.REACH` degrees along the equator are 3503 km of a zone's easting.
 _FURTHEST_EAST = 3.6e6
 
@@ -96,7 +97,7 @@ def off_the_grid(easting: float, northing: float, zone: UtmZone) -> bool:
 def why_unusable(latitude: float, longitude: float) -> str | None:
     """Why a position cannot be that of a picture in a map; None where it can."""
     if not (math.isfinite(latitude) and math.isfinite(longitude)):
-        return "no position"
+        return NO_POSITION
     if latitude == 0 and longitude == 0:
         return "its position is 0, 0: the camera had no fix"
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):

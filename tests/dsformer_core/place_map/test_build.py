@@ -111,13 +111,50 @@ def test_pictures_that_cannot_be_used_are_listed_and_left_out(tmp_path: Path, ex
 
 def test_nothing_usable_is_an_error_and_leaves_nothing(tmp_path: Path, extractor: Extractor) -> None:
     write_picture(tmp_path / "drive/a.jpg", latitude=None)
-    with pytest.raises(DsformerError, match="none of its 1 pictures has a usable position"):
+    with pytest.raises(DsformerError, match=r"none of its 1 pictures can be used .*no position\); give"):
         build_place_map(open_source(tmp_path / "drive"), extractor, tmp_path / "a.map")
     broken = write_pictures(tmp_path / "broken", 1) / "000.jpg"
     broken.write_bytes(broken.read_bytes()[:900])
     with pytest.raises(DsformerError, match="none of its 1 pictures"):
         build_place_map(open_source(tmp_path / "broken"), extractor, tmp_path / "a.map")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "drive"]
+
+
+def test_files_that_are_not_there_are_no_lack_of_gps(tmp_path: Path, extractor: Extractor) -> None:
+    (tmp_path / "list.csv").write_text("path,latitude,longitude\nabsent.jpg,55.7,13.0\n")
+    with pytest.raises(DsformerError, match=r"list: none of its 1 pictures can be used .*no such file\)$"):
+        build_place_map(open_source(tmp_path / "list.csv"), extractor, tmp_path / "a.map")
+
+
+def test_a_picture_too_small_to_show_a_place_is_skipped(tmp_path: Path, extractor: Extractor) -> None:
+    drive = write_pictures(tmp_path / "drive", 2)
+    for name, size in (("dot.png", (1, 1)), ("strip.png", (200, 31)), ("icon.png", (32, 32))):
+        with Image.open(drive / "000.jpg") as picture:
+            picture.resize(size).save(drive / name, exif=picture.getexif())
+    skipped: list[Skipped] = []
+    built = build_place_map(open_source(drive), extractor, tmp_path / "a.map", on_skipped=skipped.append)
+    assert built.ids == ["000.jpg", "001.jpg", "icon.png"]
+    assert [vars(one) for one in skipped] == [
+        {"image": str(drive / "dot.png"), "reason": "1x1 pixels are too few to show a place"},
+        {"image": str(drive / "strip.png"), "reason": "200x31 pixels are too few to show a place"},
+    ]
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_damaged_picture_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extractor: Extractor, manifest: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drive = write_pictures(tmp_path / "drive", 2)
+    content = (drive / "001.jpg").read_bytes()
+    (drive / "001.jpg").write_bytes(content[:-40])
+    (drive / "list.csv").write_text("path,latitude,longitude\n000.jpg,55.7,13.0\n001.jpg,55.7001,13.0\n")
+    skipped: list[Skipped] = []
+    source = open_source(Path("drive/list.csv") if manifest else Path("drive"))
+    build_place_map(source, extractor, tmp_path / "a.map", on_skipped=skipped.append)
+    assert [one.image for one in skipped] == [str(drive / "001.jpg")]
+    assert skipped[0].reason.startswith("damaged or cut short (")
+    assert "001.jpg" not in skipped[0].reason
 
 
 def test_two_zones_make_one_map(tmp_path: Path, extractor: Extractor) -> None:

@@ -155,7 +155,7 @@ def test_an_unknown_column_may_hold_anything(folder):
     ("header", "missing"),
     [
         ("path,latitude", "latitude and longitude (or easting, northing and zone); found: path, latitude"),
-        ("path,easting,northing", "latitude and longitude (or easting, northing and zone)"),
+        ("path,easting,northing", "lacks the columns zone (or give one for all rows: --zone 33N); found:"),
         ("image,latitude,longitude", "lacks the columns path; found: image, latitude, longitude"),
         ("path;latitude;longitude", "found: path;latitude;longitude"),
     ],
