@@ -73,7 +73,7 @@ def parse_exif(gps: Mapping[int, Any], details: Mapping[int, Any], modified: Any
 
 
 def _altitude_reference(altitude: float, code: int, details: Mapping[int, Any]) -> AltitudeReference:
-    """Codes 0 and 1 meant the sea level up to EXIF 2.32; EXIF 3.0 made them the ellipsoid, and 2 and 3 the sea level."""
+    """Codes 0 and 1 are of the sea level up to EXIF 2.32, of the ellipsoid from 3.0 on; 2 and 3 of the sea level."""
     if math.isnan(altitude) or code > 3:
         return "unknown"
     return "ellipsoid" if code < 2 and _text(details.get(Base.ExifVersion)) >= "0300" else "sea level"
