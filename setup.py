@@ -73,6 +73,7 @@ setup(
             "pydantic>=2.5",
             "pytorch-metric-learning>=2.0",
             "tensorboard>=2.12",
+            "torch>=2.6",  # resuming reads a .pth file, which older ones may run code from
         ],
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],

@@ -26,8 +26,8 @@ class DSFormerTiny(DescriptorModel):
     """Strides 16 and 32 of a MobileNetV2: 14 x 14 and 7 x 7 tokens of 128 numbers, added to a GeM descriptor.
 
     The descriptor is the sum of two: that of `gem_mobilenet_v2`, whose projection is learned from where that model's
-    stands fixed, and the dual-scale former's, weighted by a gate that starts low. So training on a small world begins with
-    what ImageNet taught and adds to it.
+    stands fixed, and the dual-scale former's, weighted by a gate that starts low. So training on a small world begins
+    with what ImageNet taught and adds to it.
 
     Args:
         layers: of the dual-scale former, 0 to 4.
