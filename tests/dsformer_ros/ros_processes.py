@@ -59,10 +59,14 @@ class Listener:
         self.spin_until(lambda: False, seconds)
 
     def call_async(self, service_type: type, name: str, request: Any = None) -> Any:
-        if name not in self._clients:
+        new = name not in self._clients
+        if new:
             self._clients[name] = self.node.create_client(service_type, name)
         client = self._clients[name]
         assert self.spin_until(client.service_is_ready), f"{name} is not served"
+        if new:
+            # Discovery has two ends, and the server's answers are lost until it has found this client as well.
+            self.spin_for(0.5)
         return client.call_async(request or service_type.Request())
 
     def call(self, service_type: type, name: str, request: Any = None, timeout: float = 30.0) -> Any:

@@ -15,7 +15,7 @@ SMALL = ["--set", "data.size=[64, 64]", "--set", "data.workers=0", "--set", "sch
 @pytest.mark.parametrize(
     ("recipe", "overrides"),
     [
-        ("dsformer_tiny", ["model.weights=null", "model.whitening_pictures=0"]),
+        ("dsformer_tiny", ["model.weights=null", "model.whitening_pictures=0", "data.partition=null"]),
         ("table4_zero_layers", ["model.weights=null"]),
         ("gem_resnet50_block_clustering", ["model.weights=null"]),
     ],
