@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from scipy.linalg import eigh
 from torch import Tensor, nn
 
@@ -49,8 +50,7 @@ def learn_projection(
     *,
     seed: int,
     device: torch.device,
-    on_progress: Callable[[int], None] = lambda count: None,
-) -> None:
+) -> list[list[Tensor]]:
     """Sets the projection of a model to the learned whitening of its pooled features.
 
     Args:
@@ -60,7 +60,9 @@ def learn_projection(
         pictures_per_class: at least 2.
         seed: decides which pictures, and what augmentation makes of them.
         device: where to compute.
-        on_progress: takes the number of pictures looked at since its last call.
+
+    Returns:
+        per group and view (classes, 512) float32: the mean of each class's projected pictures, of unit length.
 
     Raises:
         UsageError: the model has no projection of pooled features.
@@ -77,13 +79,15 @@ def learn_projection(
         with torch.inference_mode():
             features.append(pooled_model.pooled(augment(pictures.to(device))).double().cpu().numpy())
         classes.append(np.full(len(pictures), number))
-        on_progress(len(pictures))
     projection, mean = whitening(
         np.concatenate(features), np.concatenate(classes), pooled_model.projection.out_features
     )
     with torch.no_grad():
         pooled_model.projection.weight.copy_(torch.from_numpy(projection))
         pooled_model.projection.bias.copy_(torch.from_numpy(-projection @ mean))
+    projected = F.normalize(torch.from_numpy((np.stack(features) - mean) @ projection.T).float(), dim=-1)
+    means = iter(F.normalize(projected.mean(dim=1), dim=-1))
+    return [[torch.stack([next(means) for _ in range(len(view))]) for view in group] for group in data.groups]
 
 
 def _batches(data: TrainingData, pictures_per_class: int, random: np.random.Generator) -> Iterable[Tensor]:

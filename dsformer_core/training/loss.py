@@ -46,6 +46,15 @@ class Classifier(nn.Module):
         """(512, classes), one column per class."""
         return self.loss.W
 
+    @torch.no_grad()
+    def imprint(self, means: Tensor) -> None:
+        """Begins with what the classes look like (Qi et al., "Low-shot learning with imprinted weights", CVPR 2018).
+
+        Args:
+            means: (classes, 512), of unit length.
+        """
+        self.weight.copy_(means.T * self.weight.norm(dim=0).mean())
+
     def forward(self, descriptors: Tensor, classes: Tensor) -> Tensor:
         """(B, 512) and (B,) int64 -> the mean loss of the batch, a scalar.
 

@@ -42,7 +42,7 @@ class ModelRecipe(_Section):
     options: Given = {}  # of the architecture, e.g. layers: 2, or drop_ratio: 0.1 (DropKey)
     freeze_early: bool = True  # all but the last two stages/blocks, where the model says which those are
     freeze: tuple[str, ...] = ()  # more to freeze: prefixes of parameter names, e.g. features.0
-    whitening_pictures: Annotated[int, Field(ge=0)] = 0  # per class, to learn the first projection from; 0: not learned
+    whitening_pictures: Annotated[int, Field(ge=0)] = 0  # per class, to begin with; see learned_whitening.py
 
 
 class DataRecipe(_Section):

@@ -64,8 +64,12 @@ def start(
     model = make_model(recipe)
     data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
     check_partition(recipe, data_path)
+    class_means = None
     if recipe.model.whitening_pictures and not resume:
-        learn_projection(
+        count = recipe.model.whitening_pictures * sum(len(view) for group in data.groups for view in group)
+        if fabric.is_global_zero:
+            report(f"learning the first projection from {count} pictures")
+        class_means = learn_projection(
             model,
             data,
             Augmentation(recipe.augmentation, model.preprocessing),
@@ -83,6 +87,8 @@ def start(
         validate=validation(validate, model.name, recipe.validation) if validate else None,
         report=report if fabric.is_global_zero else lambda line: None,
     )
+    if class_means is not None:
+        trainer.imprint(class_means)
     trainer.report(_summary(trainer))
     if run and resume:
         trainer.resume()

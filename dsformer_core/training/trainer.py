@@ -104,6 +104,12 @@ class Trainer:
         self.skipped_in_a_row = 0
         self.last_loss = math.nan  # mean of the iterations logged last, in this process
 
+    def imprint(self, class_means: list[list[Tensor]]) -> None:
+        """Lets classifiers begin with their classes' means, per group and view (classes, 512) of unit length."""
+        for classifiers, means_of_group in zip(self.classifiers, class_means, strict=True):
+            for classifier, means in zip(classifiers, means_of_group, strict=True):
+                classifier.imprint(means)
+
     @property
     def iterations(self) -> int:
         """Of the whole training."""

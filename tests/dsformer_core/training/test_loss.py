@@ -70,3 +70,14 @@ def test_it_moves_with_its_optimizer() -> None:
     (state,) = classifier.optimizer.state.values()
     assert state["exp_avg"].device.type == classifier.weight.device.type == "meta"
     assert state["step"].device.type == "cpu"
+
+
+def test_imprinted_classes_are_recognised_at_once() -> None:
+    torch.manual_seed(0)
+    means = torch.nn.functional.normalize(torch.randn(6, 512), dim=1)
+    classifier = Classifier(6, LossRecipe(), 0.01)
+    before = classifier.weight.norm(dim=0).mean()
+    unknown = classifier(means, torch.arange(6))
+    classifier.imprint(means)
+    assert classifier(means, torch.arange(6)) < 0.01 * unknown
+    torch.testing.assert_close(classifier.weight.norm(dim=0), before.expand(6))

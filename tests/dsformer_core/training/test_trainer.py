@@ -251,7 +251,7 @@ def test_validation_measures_recall_on_a_folder(begin: Begin, tmp_path: Path) ->
         begin(validate=tmp_path)
 
 
-def test_the_projection_may_be_learned_before_the_first_iteration(begin: Begin) -> None:
+def test_projection_and_classifiers_may_be_learned_before_the_first_iteration(begin: Begin) -> None:
     tiny = ("model.name=dsformer_tiny", "model.freeze=[]", "schedule.epochs=1", "schedule.iterations_per_epoch=1")
     fixed, learned = (begin(*tiny, f"model.whitening_pictures={count}") for count in (0, 2))
     differing = {
@@ -259,6 +259,7 @@ def test_the_projection_may_be_learned_before_the_first_iteration(begin: Begin) 
     }
     assert differing == {"projection.weight", "projection.bias"}
     assert learned.fit() and learned.skipped == 0
+    assert fixed.fit() and learned.last_loss < fixed.last_loss
     with pytest.raises(UsageError, match="no projection of pooled features"):
         begin("model.whitening_pictures=2")
 
