@@ -1,7 +1,6 @@
 """`dsformer cluster`: what a person types and sees."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from PIL import Image
 from dsformer_core.cli.main import main
 from dsformer_core.clustering import Partition
 from dsformer_core.geodesy import UtmZone, to_latlon
+from tests.uncovered import uncovered_environment
 
 from .conftest import CORNER, City, town
 
@@ -258,9 +258,12 @@ def build_process(positions: Path, output: Path, before: str = "") -> subprocess
         from dsformer_core.cli.main import main
         sys.exit(main(["cluster", "build", "--positions", {str(positions)!r}, "--output", {str(output)!r}]))
     """)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     return subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        env=uncovered_environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from dsformer_core.cli.main import main
 from tests.dsformer_core.evaluation.layouts import street, write_at_pictures, write_msls_city
 from tests.synthetic import write_picture, write_pictures
+from tests.uncovered import uncovered_environment
 
 MODEL = ["--model", "gem_mobilenet_v2", "--weights", "untrained"]
 
@@ -166,9 +166,13 @@ def test_ctrl_c_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     arguments = ["evaluate", str(tmp_path / "drive"), *MODEL, "--cache", str(tmp_path / "cache"), "--json"]
     program = "import sys; from dsformer_core.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", program, *arguments, "--batch-size", "1"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     process = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=uncovered_environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((tmp_path / "cache").glob("*/descriptors.part.npy")):

@@ -16,6 +16,7 @@ from dsformer_core.evaluation import Pictures
 from dsformer_core.evaluation.descriptor_cache import KeptDescriptors, describe
 from dsformer_core.extractor import Extractor
 from tests.synthetic import write_picture, write_pictures
+from tests.uncovered import uncovered_environment
 
 
 def pictures_in(folder: Path) -> Pictures:
@@ -118,8 +119,9 @@ def describing(drive: Path, cache: Path, before: str = "") -> subprocess.Popen[s
         except DsformerError as error:
             raise SystemExit(str(error))
     """)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    return subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script], env=uncovered_environment(), stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for_rows(cache: Path, process: "subprocess.Popen[str]") -> None:

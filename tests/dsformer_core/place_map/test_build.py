@@ -19,6 +19,7 @@ from dsformer_core.localization.queries import Answer, localize_pictures
 from dsformer_core.place_map import MapError, PlaceMap, build_place_map
 from dsformer_core.sources import Skipped, open_source
 from tests.synthetic import ORIGIN, unit, write_map, write_picture, write_pictures
+from tests.uncovered import uncovered_environment
 
 
 @pytest.fixture(scope="module")
@@ -238,10 +239,13 @@ def build_process(drive: Path, output: Path, before: str = "") -> subprocess.Pop
                        "--model", "gem_mobilenet_v2", "--weights", "untrained", "--batch-size", "1"]))
     """)
     command = [sys.executable, "-c", script]
-    # Line coverage of this process would be written to the disk that the test makes full.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     return subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=uncovered_environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 

@@ -21,6 +21,7 @@ from dsformer_core.pictures import read_picture
 from dsformer_core.training.data import Draw, open_training_data
 from dsformer_core.training.data.extract import extract_subset
 from tests.compass_panoramas import write_panorama
+from tests.uncovered import uncovered_environment
 
 SIZE = (48, 48)
 COMMAND = [sys.executable, "-c", "import sys; from dsformer_core.cli.main import main; sys.exit(main())"]
@@ -208,7 +209,8 @@ def test_a_full_disk_is_said_in_one_line_and_what_is_there_is_whole(town: Path, 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1200, resource.RLIM_INFINITY))
 
-    done = command(town, "--output", subset, "--size", 96, "--workers", 1, preexec_fn=small_files)
+    options = {"preexec_fn": small_files, "env": uncovered_environment()}
+    done = command(town, "--output", subset, "--size", 96, "--workers", 1, **options)
     assert done.returncode == 1
     assert "free some space and give the command again" in done.stderr
     assert "Traceback" not in done.stderr
