@@ -15,6 +15,7 @@ examples:
   dsformer weights fetch gem_mobilenet_v2
   dsformer weights fetch dsformer_resnet50 --from ~/Downloads/ResNet50_DSFormer.pth
   dsformer weights convert ResNet50_DSFormer.pth dsformer.safetensors --model dsformer_resnet50
+  dsformer weights convert runs/mine/best.safetensors mine.safetensors --model dsformer_tiny --half
   dsformer weights info dsformer.safetensors
 
 Fetched files lie in ~/.cache/dsformer/weights, or in $DSFORMER_WEIGHTS where that is set.
@@ -44,6 +45,7 @@ def register(subparsers: Any) -> None:
     convert.add_argument("input", type=Path, metavar="IN", help="a checkpoint that the model knows, e.g. a .pth file")
     convert.add_argument("output", type=Path, metavar="OUT", help="the .safetensors file to write; a .yaml goes beside")
     convert.add_argument("--model", required=True, metavar="NAME", help="which model the checkpoint is of")
+    convert.add_argument("--half", action="store_true", help="round to half precision: half the size")
 
     info = _verb(verbs, "info", "what a checkpoint holds, and which models it fits", run_info)
     info.add_argument("file", type=Path, metavar="FILE")
@@ -91,7 +93,7 @@ def run_list(arguments: argparse.Namespace) -> None:
             f"[bold]{row['model']}[/] {row['weights']}: {row['path'] or 'not on this machine'}", highlight=False
         )
         answers.print(f"  {row['file']}, {size}, {sha256}, licence: {row['licence']}", markup=False, highlight=False)
-        answers.print(f"  {row['url']}", markup=False, highlight=False)
+        answers.print(f"  {row['url'] or 'comes with this package'}", markup=False, highlight=False)
 
 
 def run_fetch(arguments: argparse.Namespace) -> None:
@@ -121,11 +123,12 @@ def run_convert(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{arguments.input}: no such file")
 
     from dsformer_core.models import create_model
-    from dsformer_core.models.checkpoint import description_path, save_checkpoint, weights_digest
+    from dsformer_core.models.checkpoint import description_path, read_description, save_checkpoint
 
     model = create_model(arguments.model, weights=arguments.input)
-    save_checkpoint(model, arguments.output)
-    text = f"{arguments.output}\n{description_path(arguments.output)}\nweights SHA-256 {weights_digest(model)}"
+    save_checkpoint(model, arguments.output, half=arguments.half)
+    digest = read_description(arguments.output)["weights_sha256"]
+    text = f"{arguments.output}\n{description_path(arguments.output)}\nweights SHA-256 {digest}"
     answers.print(text, markup=False, highlight=False)
 
 

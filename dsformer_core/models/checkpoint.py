@@ -53,8 +53,12 @@ def weights_digest(model: torch.nn.Module) -> str:
 
     Take it before a model is moved to half precision: the digest is of the weights as they are.
     """
+    return _digest(model.state_dict())
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -200,31 +204,42 @@ def _listed(problem: str, names: list[str]) -> str:
     return f"{len(names)} {problem} ({', '.join(names[:LISTED])}{more})"
 
 
-def save_checkpoint(model: DescriptorModel, path: Path) -> None:
+def save_checkpoint(model: DescriptorModel, path: Path, half: bool = False) -> None:
     """Writes ``path`` (safetensors), complete or not at all, and a copy of its description beside it, for people.
+
+    Args:
+        model: is left as it is.
+        path: ending in ``.safetensors``.
+        half: rounds its matrices to half precision, for half the size. Vectors keep theirs: they are small, and
+            statistics of a normalisation may be smaller than half precision can tell from zero. Loaded, such a
+            checkpoint is a float32 model of the rounded weights.
 
     Raises:
         DsformerError: the folder is missing, or the disk is full; what was there is left as it was.
     """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    types = {name: tensor.dtype for name, tensor in state.items()}
+    if half:
+        state = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in state.items()}
     description = yaml.safe_dump(
         {
             "format": FORMAT,
             "model": model.name,
             "options": dict(model.options),
             "preprocessing": {key: list(value) for key, value in asdict(model.preprocessing).items()},
-            "weights_sha256": weights_digest(model),
+            "weights_sha256": _digest({name: tensor.to(types[name]) for name, tensor in state.items()}),
         },
         sort_keys=False,
     )
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     part = path.with_name(path.name + ".part")
     try:
-        safetensors.torch.save_file(state, part, {DESCRIPTION_KEY: description})
-        with part.open("rb") as file:
+        with part.open("wb") as file:  # `save_file` would make a file that nobody else may read
+            file.write(safetensors.torch.save(state, {DESCRIPTION_KEY: description}))
+            file.flush()
             os.fsync(file.fileno())
         part.replace(path)
         description_path(path).write_text(description, encoding="utf-8")
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
         raise DsformerError(f"{path}: could not be written ({error})") from error
     finally:
         with suppress(OSError):

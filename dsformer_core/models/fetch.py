@@ -41,6 +41,8 @@ def fetch_weights(
         DsformerError: no connection, a file that only a browser can get, a file that is not the released one or does
             not fit the model, a full disk.
     """
+    if source is None and not weights.url:
+        raise DsformerError(f"{weights.file_name} is not offered on the internet: {how_to_get(model, weights)}")
     if source is None and weights.by_browser:
         raise DsformerError(
             f"{weights.file_name}: its authors offer it for browsers only: {how_to_get(model, weights)}"

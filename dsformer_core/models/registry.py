@@ -59,7 +59,7 @@ class NamedWeights:
     Attributes:
         name: what a user calls them, e.g. ``"imagenet"``.
         file_name: name of the released file, by which it is found on disk.
-        url: where the authors offer it.
+        url: where the authors offer it; empty where it comes with this package only.
         licence: under which they do.
         size: of the file in bytes; None while unknown.
         sha256: hexadecimal digest of the file or, where only that much is published, the beginning of it;

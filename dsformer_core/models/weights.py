@@ -80,6 +80,8 @@ def require_weights(model: str, weights: NamedWeights) -> Path:
 def how_to_get(model: str, weights: NamedWeights) -> str:
     """What a person does to have released weights on this machine, in one line."""
     command = fetch_command(model, weights)
+    if not weights.url:
+        return f"they come with dsformer_ros itself, so install it again, or run `{command} --from FILE`"
     if weights.by_browser:
         return f"download {weights.url} in a browser and run `{command} --from FILE`"
     alternative = f", or run `{weights.hint}`" if weights.hint else ""

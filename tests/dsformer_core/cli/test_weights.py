@@ -52,6 +52,14 @@ def test_convert_then_info_then_use(released, tmp_path, capsys):
     assert "gem_mobilenet_v2" in capsys.readouterr().out
 
 
+def test_convert_to_half_precision_says_what_it_wrote(released, tmp_path, capsys):
+    output = tmp_path / "model.safetensors"
+    assert main(["weights", "convert", str(released), str(output), "--model", "gem_mobilenet_v2", "--half"]) == 0
+    assert weights_digest(create_model("gem_mobilenet_v2", weights=output)) in capsys.readouterr().out
+    assert main(["weights", "info", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["types"] == ["float16", "float32", "int64"]
+
+
 def test_convert_never_overwrites(released, tmp_path, capsys):
     output = tmp_path / "model.safetensors"
     output.write_text("mine")

@@ -125,6 +125,26 @@ def test_our_checkpoint_says_what_it_is(saved):
     assert weights_digest(load_checkpoint(path)) == digest
 
 
+def test_half_the_size_is_nearly_the_same_model(saved, tmp_path):
+    model = load_checkpoint(saved[0])
+    before = weights_digest(model)
+    save_checkpoint(model, tmp_path / "half.safetensors", half=True)
+    assert weights_digest(model) == before
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.52 * saved[0].stat().st_size
+    half = load_checkpoint(tmp_path / "half.safetensors")
+    assert weights_digest(half) == yaml.safe_load((tmp_path / "half.yaml").read_text())["weights_sha256"] != before
+    for name, tensor in model.state_dict().items():
+        stored = half.state_dict()[name]
+        assert stored.dtype == tensor.dtype
+        torch.testing.assert_close(stored, tensor, rtol=1e-3 if tensor.dim() > 1 else 0, atol=1e-7)
+
+
+def test_others_may_read_it(saved):
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert saved[0].stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def older(path: Path) -> Path:
     """The checkpoint as it was before: what it is, it says beside it only."""
     save_file(load_file(path), path)
