@@ -11,7 +11,6 @@ its list's descriptors stale; they are computed anew in place.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +27,7 @@ import numpy.typing as npt
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.benchmark import Pictures
 from dsformer_core.extractor import Descriptors, Extractor
+from dsformer_core.lock import working_alone
 
 FOLDER_VARIABLE = "DSFORMER_DESCRIPTORS"
 
@@ -137,11 +137,7 @@ class KeptDescriptors:
             DsformerError: another process is at it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DsformerError(f"{self.folder}: another run is describing these pictures; wait for it") from error
+        with working_alone(self.folder, "describing these pictures"):
             if not self._same_files:
                 self._whole.unlink(missing_ok=True)
                 self._part.unlink(missing_ok=True)
