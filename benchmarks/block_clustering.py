@@ -231,7 +231,8 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments)))
         return
-    results = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()} | compare(arguments)
+    results = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    results |= compare(arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -36,7 +36,7 @@ def cluster_blocks(
         utm: (N, 2) metres, easting and northing in one zone.
         config: settings; the paper's by default.
         headings_deg: (N,) where each vehicle headed, degrees clockwise from north; NaN where unknown.
-        workers: threads, of one core each; by default as many as there are cores.
+        workers: threads, of one core each; by default as many as there are cores that this process may use.
         on_progress: called with strips done and strips in all.
 
     Returns:
@@ -51,7 +51,7 @@ def cluster_blocks(
     headings = check_headings(headings_deg, len(positions))
     order = _canonical_order(positions, headings)
     sorted_positions = positions[order]
-    workers = workers or os.cpu_count() or 1
+    workers = workers or len(os.sched_getaffinity(0))
     found = _clusters(sorted_positions, config, workers, on_progress)
 
     chosen: list[list[_Class]] = []

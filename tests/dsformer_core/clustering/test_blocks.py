@@ -1,14 +1,16 @@
 """Block clustering as a whole, on cities and towns of which every street is known."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer_core.clustering import BlockClusteringConfig, Group, cluster_blocks
+from dsformer_core.clustering import BlockClusteringConfig, Group, blocks, cluster_blocks
 from dsformer_core.errors import UsageError
+from dsformer_core.ordered_map import ordered_map
 
 from .conftest import CORNER, City, town
 
@@ -144,6 +146,20 @@ def test_peaks_are_where_most_locations_are_near() -> None:
     groups = cluster_blocks(utm, BlockClusteringConfig(block_width=200.0, groups=1))
     assert len(groups[0].classes) >= 1
     assert np.linalg.norm(groups[0].peaks[0] - middle) < 3.0
+
+
+def test_there_are_as_many_threads_as_cores_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container or `taskset` may leave fewer cores than the machine has."""
+    used = []
+
+    def counted(*arguments: Any, workers: int, **options: Any) -> Any:
+        used.append(workers)
+        return ordered_map(*arguments, workers=workers, **options)
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(3)))
+    monkeypatch.setattr(blocks, "ordered_map", counted)
+    cluster_blocks(town(30.0).utm)
+    assert set(used) == {3}
 
 
 def test_progress_counts_every_strip() -> None:
