@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer_core.clustering import GridConfig, grid_partition
+from dsformer_core.clustering import GridConfig, cluster_blocks, grid_partition
+from dsformer_core.clustering.statistics import statistics_of_groups
 
 from .conftest import CORNER, town
 
@@ -43,8 +44,13 @@ def test_classes_are_squares_and_neighbours_are_in_other_groups(
 
 
 def test_a_grid_keeps_more_images_in_less_even_classes() -> None:
-    street = town(30.0, passes=8)
-    grid = grid_partition(street.utm)
-    sizes = [len(rows) for group in grid for rows in group.classes]
-    assert min(sizes) >= 10
-    assert sum(sizes) <= len(street.utm)
+    streets = town(30.0, (0.0, 80.0), passes=8)
+    squares, blocks = (
+        statistics_of_groups(groups, len(streets.utm))
+        for groups in (
+            grid_partition(streets.utm),
+            cluster_blocks(streets.utm, headings_deg=streets.headings_deg),
+        )
+    )
+    assert squares["share"] > blocks["share"] + 0.05
+    assert squares["sizes"]["variation"] > 2 * blocks["sizes"]["variation"]
