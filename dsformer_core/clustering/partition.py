@@ -181,7 +181,8 @@ def write_partition(
     """
     positions = np.asarray(utm, np.float64)
     _check(groups, kind, len(positions), images, headings_deg)
-    table = _table(groups, positions, images, headings_deg)
+    headings = np.full(len(positions), np.nan) if headings_deg is None else np.asarray(headings_deg, np.float64)
+    table = _table(groups, positions, images, headings)
     description = {
         "format": FORMAT_VERSION,
         "kind": kind,
@@ -193,7 +194,7 @@ def write_partition(
         "images": len(np.unique(table["row"].to_numpy())),
         "utm_zone": None if zone is None else str(zone),
         "images_root": None if images_root is None else Path(images_root).as_posix(),
-        "input_sha256": input_digest(positions, images),
+        "input_sha256": input_digest(positions, headings, zone, images),
         **(remarks or {}),
     }
     directory = Path(directory)
@@ -205,9 +206,20 @@ def write_partition(
     return Partition.open(directory)
 
 
-def input_digest(utm: npt.NDArray[np.float64], images: Sequence[str] | pa.Array | None) -> str:
-    """SHA-256 over positions (little-endian float64) and, where there are images, their names, one to a line."""
+def input_digest(
+    utm: npt.NDArray[np.float64],
+    headings_deg: npt.NDArray[np.float64],
+    zone: UtmZone | None,
+    images: Sequence[str] | pa.Array | None,
+) -> str:
+    """SHA-256 over all that decides a partition beside its configuration.
+
+    It is taken over positions (N, 2), then headings (N,), as little-endian float64 (each unknown heading as the same
+    NaN), then, one to a line, the zone (empty where unknown) and, where there are images, their names.
+    """
     digest = hashlib.sha256(np.ascontiguousarray(utm, "<f8").data)
+    digest.update(np.where(np.isnan(headings_deg), np.nan, headings_deg).astype("<f8").data)
+    digest.update(f"{zone or ''}\n".encode())
     for image in () if images is None else images:
         digest.update(f"{image}\n".encode())
     return digest.hexdigest()
@@ -242,7 +254,7 @@ def _table(
     groups: Sequence[Group],
     utm: npt.NDArray[np.float64],
     images: Sequence[str] | pa.Array | None,
-    headings_deg: npt.ArrayLike | None,
+    headings: npt.NDArray[np.float64],
 ) -> pa.Table:
     """Records of all classes and views, ordered by group, class, angle and row."""
     views: list[tuple[int, int, int, npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []
@@ -255,7 +267,6 @@ def _table(
     sizes = [len(rows) for *_, rows in views]
     rows = np.concatenate([rows for *_, rows in views]) if views else np.empty(0, np.int64)
     focal = np.repeat(np.array([view[3] for view in views]).reshape(-1, 2), sizes, axis=0)
-    headings = np.full(len(utm), np.nan) if headings_deg is None else np.asarray(headings_deg, np.float64)
     if images is None:
         names = pa.array(np.full(len(rows), ""), pa.string())
     else:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,8 @@ CHUNK = 16
 """Images that a process works on at a time."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What of a partition decides its pictures; of what input and by which settings it came to be does not.
+_DECIDE_PICTURES = ("kind", "utm_zone", "classes_sha256")
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def extract_subset(
     return Extraction(len(records), written, classes, partition.class_count - classes, unreadable)
 
 
-def _begin(output: Path, description: dict[str, object]) -> None:
+def _begin(output: Path, description: dict[str, Any]) -> None:
     """Makes the directory, or makes sure that it is one of the same subset."""
     if not (output / subset.DESCRIPTION_FILE).exists():
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -144,11 +147,13 @@ def _begin(output: Path, description: dict[str, object]) -> None:
         output.mkdir(parents=True, exist_ok=True)
     else:
         there = subset.read_description(output)
-        for key in ("aspect", "size", "partition"):
-            if there[key] != description[key]:
-                raise UsageError(
-                    f"{output} holds pictures of another {key}: choose another name, or remove it to begin anew"
-                )
+        different = [key for key in ("aspect", "size") if there[key] != description[key]]
+        if any(there["partition"].get(key) != description["partition"][key] for key in _DECIDE_PICTURES):
+            different.append("partition")
+        if different:
+            raise UsageError(
+                f"{output} holds pictures of another {different[0]}: choose another name, or remove it to begin anew"
+            )
     subset.write_description(output, description)
 
 

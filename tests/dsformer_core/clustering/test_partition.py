@@ -124,12 +124,27 @@ def test_a_grid_makes_a_partition_too(tmp_path: Path, street: City) -> None:
 
 
 def test_the_digest_of_the_input_tells_inputs_apart(tmp_path: Path, street: City, groups: list[Group]) -> None:
-    digest = write(tmp_path / "a", street, groups).description["input_sha256"]
-    moved = street.utm.copy()
+    moved, turned, unknown = street.utm.copy(), street.headings_deg.copy(), np.full(len(street.utm), np.nan)
     moved[0, 0] += 0.01
-    assert write(tmp_path / "b", street, groups, utm=moved).description["input_sha256"] != digest
-    renamed = [f"{row}.jpg" for row in range(len(street.utm))]
-    assert write(tmp_path / "c", street, groups, images=renamed).description["input_sha256"] != digest
+    turned[0] += 1
+    changes = {
+        "none": {},
+        "moved": {"utm": moved},
+        "renamed": {"images": [f"{row}.jpg" for row in range(len(street.utm))]},
+        "turned": {"headings_deg": turned},
+        "unknown": {"headings_deg": unknown},
+        "elsewhere": {"zone": UtmZone(11, True)},
+        "anywhere": {"zone": None},
+    }
+    digests = {
+        name: write(tmp_path / name, street, groups, **options).description["input_sha256"]
+        for name, options in changes.items()
+    }
+    assert len(set(digests.values())) == len(changes)
+    # Not to say headings is to say that all are unknown, and a NaN is a NaN whichever way its bits lie.
+    for name, unsaid in (("unsaid", None), ("negative", -unknown)):
+        again = write(tmp_path / name, street, groups, headings_deg=unsaid)
+        assert again.description["input_sha256"] == digests["unknown"]
 
 
 @settings(deadline=None, max_examples=25)

@@ -236,6 +236,18 @@ def test_another_subset_is_not_mixed_in(town: Path, tmp_path: Path) -> None:
         open_training_data(subset, size=SIZE, aspect="squeeze")
 
 
+def test_a_partition_built_again_with_the_same_classes_goes_on_with_its_subset(town: Path, tmp_path: Path) -> None:
+    extract(town, tmp_path / "subset")
+    path = town / "partition.yaml"
+    description = yaml.safe_load(path.read_text()) | {"input_sha256": "as other versions reckon it"}
+    path.write_text(yaml.safe_dump(description))
+    assert extract(town, tmp_path / "subset").written == 0
+    assert open_training_data(tmp_path / "subset", size=SIZE).partition["input_sha256"] == description["input_sha256"]
+    path.write_text(yaml.safe_dump(description | {"utm_zone": "32N"}))
+    with pytest.raises(UsageError, match="holds pictures of another partition"):
+        extract(town, tmp_path / "subset")
+
+
 @pytest.mark.parametrize("damage", ["classes.parquet", "subset.yaml", "picture"])
 def test_a_damaged_subset_is_refused(town: Path, tmp_path: Path, damage: str) -> None:
     subset = tmp_path / "subset"
