@@ -6,6 +6,7 @@ from pathlib import Path
 from dsformer_core.clustering.blocks import cluster_blocks
 from dsformer_core.clustering.config import BlockClusteringConfig, GridConfig
 from dsformer_core.clustering.grid import grid_partition
+from dsformer_core.clustering.group import Group
 from dsformer_core.clustering.inputs import Located
 from dsformer_core.clustering.partition import KINDS, PICTURES, Partition, write_partition
 from dsformer_core.clustering.sectors import split_by_heading
@@ -25,7 +26,8 @@ def build_partition(
 ) -> Partition:
     """Partitions images and writes the result, whole or not at all.
 
-    Beside it, partition.yaml keeps what EigenPlaces' grid would have given on the same input (`grid`).
+    Beside it, partition.yaml keeps what EigenPlaces' grid gives on the same input (`grid`): with the same least number
+    of images, the same rule for directions, and pictures split by heading alike.
 
     Args:
         located: the images' positions and headings.
@@ -43,17 +45,25 @@ def build_partition(
     if kind not in KINDS:
         raise UsageError(f"kind = {kind!r} is not one of {', '.join(KINDS)}")
     headings = located.grid_headings_deg
-    if isinstance(config, GridConfig):
-        groups = grid_partition(located.utm, config, headings_deg=headings)
-    else:
-        groups = cluster_blocks(located.utm, config, headings_deg=headings, workers=workers, on_progress=on_progress)
-    if kind == PICTURES:
-        groups = split_by_heading(groups, located.utm, headings, min_images=config.min_images)
+
+    def partitioned(config: BlockClusteringConfig | GridConfig) -> list[Group]:
+        if isinstance(config, GridConfig):
+            groups = grid_partition(located.utm, config, headings_deg=headings)
+        else:
+            groups = cluster_blocks(
+                located.utm, config, headings_deg=headings, workers=workers, on_progress=on_progress
+            )
+        if kind == PICTURES:
+            groups = split_by_heading(groups, located.utm, headings, min_images=config.min_images)
+        return groups
+
+    groups = partitioned(config)
     if not any(group.classes for group in groups):
         raise DsformerError(
             f"{len(located.utm)} locations give no class of at least {config.min_images}: they are too sparse; "
             "lower min_images or min_cluster_size, or widen the radius"
         )
+    squares = partitioned(GridConfig(min_images=config.min_images, direction=config.direction))
     return write_partition(
         output,
         groups,
@@ -64,6 +74,6 @@ def build_partition(
         images_root=located.images_root,
         headings_deg=located.headings_deg,
         zone=located.zone,
-        remarks={"grid": statistics_of_groups(grid_partition(located.utm), len(located.utm))},
+        remarks={"grid": statistics_of_groups(squares, len(located.utm))},
         overwrite=overwrite,
     )

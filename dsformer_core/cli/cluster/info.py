@@ -24,7 +24,8 @@ def register(verbs: Any) -> None:
         "info",
         help="what is in a partition",
         description="Says how many classes of which size a partition has and what share of the images it keeps, beside "
-        "what the squares of CosPlace and EigenPlaces keep of the same input.",
+        "what the squares of CosPlace and EigenPlaces, split by heading and cut off at the same size, keep of the same "
+        "input.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

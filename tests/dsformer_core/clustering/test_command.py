@@ -150,6 +150,17 @@ def test_info_compares_with_the_grid(tmp_path: Path, positions: Path, capsys: py
     assert 0 < answer["grid"]["share"] <= 1
 
 
+@pytest.mark.parametrize("kind", ["panoramas", "pictures"])
+def test_squares_beside_squares_are_the_same(
+    tmp_path: Path, positions: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The comparison is of partitions alone: splitting by heading and the least size of a class befall both."""
+    arguments = ["--positions", str(positions), "--output", str(tmp_path / "a"), "--kind", kind]
+    assert main(["cluster", "build", *arguments, "--partition", "grid", "--min-images", "6", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["grid"] == answer["statistics"]
+
+
 def test_view_is_one_page(
     tmp_path: Path, positions: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
