@@ -139,7 +139,7 @@ def measure(node: Node, pictures: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=150, help="pictures to show (default: %(default)s)")
-    parser.add_argument("--model", default="gem_mobilenet_v2", help="network (default: %(default)s)")
+    parser.add_argument("--model", default="dsformer_tiny", help="network (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the network (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     arguments = parser.parse_args()

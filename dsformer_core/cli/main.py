@@ -15,7 +15,7 @@ COMMANDS = "dsformer.commands"
 
 EXAMPLES = """\
 examples:
-  dsformer map build --images drive/ --output town.map --model gem_mobilenet_v2
+  dsformer map build --images drive/ --output town.map --model dsformer_tiny
   dsformer map view town.map --output town.html
   dsformer localize picture.jpg --map town.map
   dsformer COMMAND --help        every command has examples of its own

@@ -7,7 +7,13 @@ from torchvision.models import mobilenet_v2
 
 from dsformer_core.models.dual_scale_former import DualScaleFormer, DualScaleHead
 from dsformer_core.models.pooling import GeM, orthogonal_projection
-from dsformer_core.models.registry import DESCRIPTOR_DIM, DescriptorModel, Preprocessing, register_model
+from dsformer_core.models.registry import (
+    DESCRIPTOR_DIM,
+    DescriptorModel,
+    NamedWeights,
+    Preprocessing,
+    register_model,
+)
 from dsformer_core.models.released import MOBILENET_V2_CHANNELS, MOBILENET_V2_IMAGENET, torchvision_mobilenet_v2
 
 FINE = 14  # features before this index have a stride of 16, those after it 32
@@ -15,11 +21,21 @@ FROZEN = 7  # features before this index have a stride of 8 and see edges and te
 DIM = 128
 GATE = 0.3
 
+RENDERED_TOWNS = NamedWeights(
+    name="rendered-towns",
+    file_name="dsformer_tiny.safetensors",
+    url="",
+    licence="Apache-2.0 (dsformer_ros); begun with torchvision's MobileNetV2, BSD-3-Clause",
+    size=8_288_008,
+    sha256="b11448f5a20dc0dff1c4cb556e169da5c263bb432438848350acbafd62018635",
+    package=("dsformer_core", "models/dsformer_tiny.safetensors"),
+)
+
 
 @register_model(
     "dsformer_tiny",
     preprocessing=Preprocessing(size=(224, 224)),
-    weights=[MOBILENET_V2_IMAGENET],
+    weights=[RENDERED_TOWNS, MOBILENET_V2_IMAGENET],
     layouts=[torchvision_mobilenet_v2(leaves_untrained=True)],
 )
 class DSFormerTiny(DescriptorModel):

@@ -1,6 +1,6 @@
 """The place map: a prebuilt, geotagged index of references, on disk and in memory.
 
->>> place_map = build_place_map(open_source("drive/"), Extractor("gem_mobilenet_v2"), "town.map")
+>>> place_map = build_place_map(open_source("drive/"), Extractor("dsformer_tiny"), "town.map")
 >>> place_map = PlaceMap.open("town.map")
 >>> matches = place_map.search(descriptors, k=20)
 """

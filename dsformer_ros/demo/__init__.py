@@ -28,7 +28,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for pictures, map and page")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier demo left in the folder")
     parser.add_argument("--town", type=int, default=1, help="seed of the town (default: %(default)s)")
-    parser.add_argument("--model", default="gem_mobilenet_v2", help="network to describe with (default: %(default)s)")
+    parser.add_argument("--model", default="dsformer_tiny", help="network to describe with (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.set_defaults(run=run)
 

@@ -7,7 +7,7 @@ from dsformer_core.cli.map import build, info, verify, view
 
 EXAMPLES = """\
 examples:
-  dsformer map build --images drive/ --output town.map --model gem_mobilenet_v2
+  dsformer map build --images drive/ --output town.map --model dsformer_tiny
   dsformer map info town.map
   dsformer map view town.map --output town.html
   dsformer map verify town.map

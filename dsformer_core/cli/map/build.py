@@ -8,9 +8,9 @@ from dsformer_core.cli.console import answers, errors, print_json, steps
 
 EXAMPLES = """\
 examples:
-  dsformer map build --images drive/ --output town.map --model gem_mobilenet_v2
+  dsformer map build --images drive/ --output town.map --model dsformer_tiny
   dsformer map build --images places.csv --output town.map --model dsformer_resnet50 --weights DSFormer_ResNet50.pth
-  dsformer map build --images utm_named/ --zone 10N --output town.map --model gem_mobilenet_v2 --overwrite
+  dsformer map build --images utm_named/ --zone 10N --output town.map --model dsformer_tiny --overwrite
 """
 
 _STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}

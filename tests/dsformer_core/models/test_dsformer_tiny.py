@@ -2,7 +2,9 @@
 
 import torch
 
-from dsformer_core.models import create_model
+from dsformer_core.models import create_model, default_weights
+from dsformer_core.models.dsformer_tiny import RENDERED_TOWNS
+from dsformer_core.models.fetch import verify
 
 
 def test_behind_a_closed_gate_it_is_the_gem_descriptor_of_the_same_features() -> None:
@@ -39,3 +41,12 @@ def test_what_is_frozen_stays() -> None:
 def test_other_sizes_are_welcome() -> None:
     with torch.inference_mode():
         assert create_model("dsformer_tiny")(torch.randn(1, 3, 160, 192)).shape == (1, 512)
+
+
+def test_its_weights_come_with_the_package() -> None:
+    path = default_weights("dsformer_tiny")
+    verify(path, "dsformer_tiny", RENDERED_TOWNS, str(path))
+    assert path.stat().st_size <= 9_000_000
+    with torch.inference_mode():
+        descriptors = create_model("dsformer_tiny", weights=RENDERED_TOWNS.name)(torch.randn(2, 3, 224, 224))
+    torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(2))
