@@ -7,7 +7,8 @@ A folder of the cache belongs to one list of files seen through one network; its
 
 While it is being made the file is called `descriptors.part.npy`. It only grows, in chunks that are on the disk before
 the next begins, so what a killed or interrupted run leaves is whole rows to go on from. A file that changed since makes
-its list's descriptors stale; they are computed anew in place.
+its list's descriptors stale; they are computed anew in place. What could not be read is tried again by every run, and
+named if it still cannot be: a disk that was away for a while comes back with every file as it was.
 """
 
 import errno
@@ -16,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.benchmark import Pictures
+from dsformer_core.evaluation.matching import chunks
 from dsformer_core.extractor import Descriptors, Extractor
 from dsformer_core.lock import working_alone
 
@@ -64,7 +66,7 @@ def describe(
         batch_size: pictures that enter the network at a time.
         workers: threads that decode.
         on_progress: called with the number of pictures finished since its last call, those found in the cache included.
-        on_unreadable: called for each picture that cannot be read.
+        on_unreadable: called for each picture that cannot be read, in every run anew.
 
     Returns:
         (N, D) float32; memory-mapped and read-only where it comes from the cache; NaN for unreadable pictures.
@@ -74,29 +76,28 @@ def describe(
     """
     unreadable = np.full(extractor.descriptor_dim, np.nan, np.float32)
 
-    def described_from(first: int) -> Iterator[Descriptors]:
-        loaders = (extractor.loader(pictures.path(row)) for row in range(first, len(pictures)))
+    def described(rows: Sequence[int]) -> Iterator[tuple[int, Descriptors]]:
+        loaders = (extractor.loader(pictures.path(row)) for row in rows)
         with closing(extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)) as results:
-            for _, result in results:
+            for index, result in results:
                 if isinstance(result, DsformerError):
                     on_unreadable(result)
                     result = unreadable
-                yield result
+                yield rows[index], result
                 on_progress(1)
 
     if cache is None:
-        described = np.empty((len(pictures), extractor.descriptor_dim), np.float32)
-        for row, descriptor in enumerate(described_from(0)):
-            described[row] = descriptor
-        return described
+        descriptors = np.empty((len(pictures), extractor.descriptor_dim), np.float32)
+        for row, descriptor in described(range(len(pictures))):
+            descriptors[row] = descriptor
+        return descriptors
     kept = KeptDescriptors(cache, pictures, extractor)
     try:
-        if kept.complete:
-            on_progress(len(pictures))
-        else:
-            with kept.unfinished() as done:
-                on_progress(done)
-                kept.extend(done, described_from(done))
+        with nullcontext(len(pictures)) if kept.complete else kept.unfinished() as done:
+            again = kept.unreadable(done)
+            on_progress(done - len(again))
+            kept.write((row, result) for row, result in described(again) if result is not unreadable)
+            kept.write(described(range(done, len(pictures))))
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -112,7 +113,7 @@ class KeptDescriptors:
 
     Attributes:
         folder: where it lies.
-        complete: whether every picture is described and no file has changed since.
+        complete: whether every picture has its row and no file has changed since.
     """
 
     def __init__(self, cache: Path, pictures: Pictures, extractor: Extractor) -> None:
@@ -149,39 +150,54 @@ class KeptDescriptors:
             yield done
             self._part.replace(self._whole)
 
-    def extend(self, first: int, rows: Iterable[Descriptors]) -> None:
-        """Writes rows from the given one on, a few at a time, and those in hand also when it is interrupted."""
+    def unreadable(self, done: int) -> list[int]:
+        """Those of the first `done` rows whose pictures could not be read."""
+        if not done:
+            return []
+        rows = np.memmap(self._file, "<f4", "r", len(self._header), (done, self._shape[1]))
+        return [start + int(row) for start, chunk in chunks(rows) for row in np.flatnonzero(np.isnan(chunk[:, 0]))]
+
+    def write(self, numbered: Iterable[tuple[int, Descriptors]]) -> None:
+        """Puts rows into their places, a few at a time, and those in hand also when it is interrupted.
+
+        Without `unfinished` it may fill rows that are there: whoever else does writes the same.
+        """
         waiting: list[tuple[int, Descriptors]] = []
         written = time.monotonic()
         try:
-            for numbered in enumerate(rows, first):
-                waiting.append(numbered)
+            for row in numbered:
+                waiting.append(row)
                 if len(waiting) == _CHUNK or time.monotonic() - written > _SECONDS:
-                    self._write(waiting)
+                    self._put(waiting)
                     waiting, written = [], time.monotonic()
         except OSError:
             raise
         except BaseException:
-            self._write(waiting)
+            self._put(waiting)
             raise
-        self._write(waiting)
+        self._put(waiting)
 
-    def _write(self, numbered: Sequence[tuple[int, Descriptors]]) -> None:
-        """Puts consecutive rows into their places; they are on the disk when it returns.
+    def _put(self, numbered: Sequence[tuple[int, Descriptors]]) -> None:
+        """Some rows; they are on the disk when it returns.
 
         Interrupted by Ctrl-C it can be called again with the same rows.
         """
         if not numbered:
             return
-        with self._part.open("r+b") as file:
-            file.seek(len(self._header) + numbered[0][0] * self._row_bytes)
-            file.write(b"".join(np.asarray(row, "<f4").tobytes() for _, row in numbered))
+        with self._file.open("r+b") as file:
+            for row, descriptor in numbered:
+                file.seek(len(self._header) + row * self._row_bytes)
+                file.write(np.asarray(descriptor, "<f4").tobytes())
             file.flush()
             os.fsync(file.fileno())
 
     def open(self) -> npt.NDArray[np.float32]:
         """The descriptors, memory-mapped."""
         return np.load(self._whole, mmap_mode="r", allow_pickle=False)
+
+    @property
+    def _file(self) -> Path:
+        return self._whole if self.complete else self._part
 
     @property
     def _header(self) -> bytes:

@@ -57,7 +57,7 @@ def best_matches(
     asked = np.ascontiguousarray(queries[known], np.float32)
     best_rows, best = rows[known], similarities[known]
     unreadable = 0
-    for start, chunk in _chunks(database, chunk_rows):
+    for start, chunk in chunks(database, chunk_rows):
         readable = np.isfinite(chunk[:, 0])
         numbers = np.arange(start, start + len(chunk))
         if not readable.all():
@@ -72,8 +72,8 @@ def best_matches(
     return Found(rows, similarities, unreadable)
 
 
-def _chunks(database: npt.NDArray[np.float32], rows: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    """The database a chunk at a time; of a memory-mapped file, one chunk at a time is mapped."""
+def chunks(database: npt.NDArray[np.float32], rows: int = CHUNK_ROWS) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """The first row of each chunk of a database, and the chunk; of a memory-mapped file, one at a time is mapped."""
     for start in range(0, len(database), rows):
         chunk = database[start : start + rows]
         if isinstance(database, np.memmap) and isinstance(database.base, mmap.mmap):

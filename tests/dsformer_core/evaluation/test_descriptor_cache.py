@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,42 @@ def test_unreadable_pictures_are_rows_of_nan(tmp_path: Path, extractor: Extracto
     described = describe(pictures_in(drive), extractor, tmp_path / "cache", on_unreadable=told.append)
     assert np.isnan(described).all(axis=1).tolist() == [False, True, False]
     assert len(told) == 1 and "001.jpg" in str(told[0])
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_could_not_be_read_is_tried_again_until_it_can(
+    tmp_path: Path, counting: Counting, interrupted: bool
+) -> None:
+    drive = write_pictures(tmp_path / "drive", 8)
+    (drive / "000.jpg").write_bytes(b"no picture")
+    pictures = pictures_in(drive)
+
+    def lose_the_disk(count: int) -> None:
+        if counting.seen == 2:
+            drive.rename(tmp_path / "away")
+        if counting.seen == 7 and interrupted:
+            raise KeyboardInterrupt
+
+    told: list[DsformerError] = []
+
+    def run(**options: object) -> np.ndarray:
+        told.clear()
+        counting.seen = 0
+        return describe(pictures, counting, tmp_path / "cache", batch_size=1, on_unreadable=told.append, **options)
+
+    with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+        run(workers=1, on_progress=lose_the_disk)
+    lost = len(told) - 1
+    assert lost >= 3
+    (tmp_path / "away").rename(drive)
+    finished: list[int] = []
+    described = np.array(run(on_progress=finished.append))
+    assert counting.seen == 1 + lost + interrupted
+    assert [error for error in told if "000.jpg" not in str(error)] == [] and len(told) == 1
+    assert sum(finished) == 8
+    np.testing.assert_allclose(described, counting.extract_files(pictures.paths), atol=1e-5)
+    np.testing.assert_array_equal(run(), described)
+    assert counting.seen == len(told) == 1, "named whenever it counts as not found"
 
 
 def describing(drive: Path, cache: Path, before: str = "") -> subprocess.Popen[str]:
