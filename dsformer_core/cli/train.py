@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
         finished = _train(trainer)
     finally:
         if trainer.run:
-            trainer.run.close_logs()
+            trainer.run.close()
     if not finished:
         if not trainer.fabric.is_global_zero:
             raise SystemExit(1)

@@ -18,7 +18,7 @@ from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FIL
 from dsformer_core.errors import UsageError
 from dsformer_core.models import DescriptorModel, create_model
 from dsformer_core.training.augmentation import Augmentation
-from dsformer_core.training.data import TrainingData, open_training_data
+from dsformer_core.training.data import open_training_data
 from dsformer_core.training.data.subset import DESCRIPTION_FILE as SUBSET_FILE
 from dsformer_core.training.learned_whitening import learn_projection
 from dsformer_core.training.loading import check_batch_size
@@ -90,17 +90,32 @@ def start(
     if class_means is not None:
         trainer.imprint(class_means)
     trainer.report(_summary(trainer))
-    if run and resume:
-        trainer.resume()
-    elif run:
-        if fabric.is_global_zero:
-            run.create(recipe, _facts(data_path, data, fabric))
-        # A disk that cannot hold the state shows itself now, not after the first epoch.
-        trainer.save_state()
-    if run and fabric.is_global_zero:
-        run.open_logs(trainer.iteration)
+    if run:
+        try:
+            _enter(run, trainer, resume)
+        except BaseException:
+            run.close()
+            raise
     fabric.barrier()
     return trainer
+
+
+def _enter(run: RunDirectory, trainer: Trainer, resume: bool) -> None:
+    """Makes the run directory, or goes back to where the training in it was; the first process takes it and logs."""
+    writes = trainer.fabric.is_global_zero
+    if resume:
+        if writes:
+            run.take()
+        trainer.resume()
+        if writes:
+            run.write_recipe(trainer.recipe)
+    elif writes:
+        run.create(trainer.recipe, _facts(trainer))
+        # A disk that cannot hold the state shows itself now, not after the first epoch.
+        trainer.save_state()
+    if writes:
+        validated = trainer.closed_epochs * trainer.recipe.schedule.iterations_per_epoch
+        run.open_logs(trained=trainer.iteration, validated=validated)
 
 
 def check_partition(recipe: Recipe, path: Path) -> None:
@@ -192,11 +207,11 @@ def _summary(trainer: Trainer) -> str:
     )
 
 
-def _facts(data_path: Path, data: TrainingData, fabric: Fabric) -> dict[str, object]:
-    name = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "CPU"
+def _facts(trainer: Trainer) -> dict[str, object]:
+    device = trainer.fabric.device
     return {
-        "data": str(data_path.resolve()),
-        "classes": [[len(view) for view in group] for group in data.groups],
-        "device": name,
-        "processes": fabric.world_size,
+        "data": str(trainer.data.path.resolve()),
+        "classes": [[len(view) for view in group] for group in trainer.data.groups],
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "processes": trainer.fabric.world_size,
     }

@@ -19,11 +19,19 @@ from dsformer_core.training.recipe import load_recipe
 from dsformer_core.training.resume_state import read_state, write_state
 from dsformer_core.training.run_directory import RunDirectory
 from dsformer_core.training.start import start
+from dsformer_core.training.trainer import Trainer
 from tests.dsformer_core.training.places import write_places
 
 
-def train(recipe: Path, places: Path, run: Path, *overrides: str, **options: bool) -> None:
-    assert start(load_recipe(recipe, overrides), places, run, device="cpu", **options).fit()
+def train(recipe: Path, places: Path, run: Path, *overrides: str, resume: bool = False) -> None:
+    trainer = start(load_recipe(recipe, overrides), places, run, device="cpu", resume=resume)
+    assert trainer.fit()
+    close(trainer)
+
+
+def close(trainer: Trainer) -> None:
+    assert trainer.run is not None
+    trainer.run.close()
 
 
 def training_process(recipe: Path, places: Path, run: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -138,6 +146,7 @@ def test_ctrl_c_saves_at_any_iteration(recipe_file: Path, places: Path, tmp_path
     finished = trainer.fit(lambda done, total: os.kill(os.getpid(), signal.SIGINT) if done == 3 else None)
     assert not finished and iteration_of(tmp_path / "run") == 3
     assert signal.getsignal(signal.SIGINT) == before
+    close(trainer)
     train(recipe_file, places, tmp_path / "run", resume=True)
     assert_same_end(tmp_path / "run", uninterrupted)
 
@@ -153,6 +162,7 @@ def test_a_full_disk_leaves_the_state_before(
         trainer.fit()
     assert "\n" not in str(caught.value)
     assert 0 <= iteration_of(run) < 8 and not list(run.glob("*.part"))
+    close(trainer)
     train(recipe_file, places, run, resume=True)
     assert_same_end(run, uninterrupted)
 
@@ -164,12 +174,56 @@ def test_a_disk_too_small_for_the_state_shows_itself_before_the_first_iteration(
         start(load_recipe(recipe_file), places, tmp_path / "run", device="cpu")
 
 
-def test_half_a_row_that_a_kill_left_is_forgotten(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    (tmp_path / "log.csv").write_text("iteration,loss\n1,0.5\n2,0.5\n3,0.5\n4")
-    run.open_logs(after=2)
-    run.close_logs()
-    assert (tmp_path / "log.csv").read_text() == "iteration,loss\n1,0.5\n2,0.5\n"
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ("iteration,loss\n1,0.5\n2,0.5\n3,0.5\n4", "iteration,loss\n1,0.5\n2,0.5\n"),
+        ("iteration,loss\r\n1,0.5\r\n2,0.", "iteration,loss\n1,0.5\n"),
+        ("iteration,lo", None),
+        ("", None),
+        ("\0\0\0", None),
+    ],
+)
+def test_what_a_kill_left_half_written_is_forgotten(tmp_path: Path, left: str, kept: str | None) -> None:
+    run, table = RunDirectory(tmp_path), tmp_path / "log.csv"
+    table.write_text(left, newline="")
+    run.open_logs(trained=2, validated=0)
+    assert (table.read_text() if table.is_file() else None) == kept
+    run.log("log", {"iteration": 3, "loss": 0.25})
+    run.close()
+    assert table.read_text() == (kept or "iteration,loss\n") + "3,0.25\n"
+
+
+def test_killed_between_validation_and_state_an_epoch_is_validated_once(
+    recipe_file: Path, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(resume: bool) -> Trainer:
+        trainer = start(load_recipe(recipe_file), places, tmp_path / "run", device="cpu", resume=resume)
+        trainer.validate = lambda model: {"recall@1": 0.5}
+        return trainer
+
+    killed = begin(resume=False)
+    save = killed.save_state
+    monkeypatch.setattr(killed, "save_state", lambda: save() if killed.closed_epochs == 0 else sys.exit(9))
+    with pytest.raises(SystemExit):
+        killed.fit()
+    close(killed)
+    assert (tmp_path / "run/validation.csv").read_text().splitlines()[1:] == ["4,1,0.5"]
+    resumed = begin(resume=True)
+    assert resumed.fit()
+    close(resumed)
+    assert (tmp_path / "run/validation.csv").read_text().splitlines()[1:] == ["4,1,0.5", "8,2,0.5"]
+
+
+def test_two_trainings_never_run_in_one_directory(recipe_file: Path, places: Path, tmp_path: Path) -> None:
+    shorter = "schedule.iterations_per_epoch=1"
+    first = start(load_recipe(recipe_file, [shorter]), places, tmp_path / "run", device="cpu")
+    before = (tmp_path / "run/resume.pt").read_bytes()
+    with pytest.raises(DsformerError, match="run: another run is training in it"):
+        train(recipe_file, places, tmp_path / "run", shorter, resume=True)
+    assert (tmp_path / "run/resume.pt").read_bytes() == before
+    close(first)
+    train(recipe_file, places, tmp_path / "run", shorter, resume=True)
 
 
 class Malicious:
@@ -198,13 +252,22 @@ def test_only_the_same_training_can_be_resumed(
     recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
     def resume(*overrides: str) -> None:
-        start(load_recipe(recipe_file, overrides), places, uninterrupted, device="cpu", resume=True)
+        close(start(load_recipe(recipe_file, overrides), places, uninterrupted, device="cpu", resume=True))
 
     with pytest.raises(UsageError, match=r"begun with another loss.margin, schedule.seed; .*recipe.yaml"):
         resume("schedule.seed=7", "loss.margin=0.3")
     with pytest.raises(UsageError, match="holds no training to resume"):
         start(load_recipe(recipe_file), places, tmp_path / "nowhere", device="cpu", resume=True)
-    resume("schedule.epochs=3", "data.workers=1")
+
+
+def test_more_epochs_are_no_other_training_and_its_recipe_says_so(
+    recipe_file: Path, places: Path, tmp_path: Path
+) -> None:
+    overrides = ["schedule.iterations_per_epoch=1", "schedule.epochs=1"]
+    train(recipe_file, places, tmp_path / "run", *overrides)
+    longer = [*overrides, "schedule.epochs=2", "data.workers=1"]
+    train(recipe_file, places, tmp_path / "run", *longer, resume=True)
+    assert load_recipe(tmp_path / "run/recipe.yaml") == load_recipe(recipe_file, longer)
 
 
 def test_resuming_with_other_data_is_refused(recipe_file: Path, tmp_path: Path, uninterrupted: Path) -> None:
