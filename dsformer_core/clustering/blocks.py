@@ -11,6 +11,7 @@ from dsformer_core.clustering.config import BlockClusteringConfig
 from dsformer_core.clustering.directions import look_from, street_directions
 from dsformer_core.clustering.exclusion import far_from, greedy, without_neighbours
 from dsformer_core.clustering.group import Group, Rows
+from dsformer_core.clustering.heading_checks import refuse_one_heading, warn_of_other_streets
 from dsformer_core.clustering.positions import check_headings, check_positions
 from dsformer_core.clustering.strips import EAST, NORTH, Strip, strips
 from dsformer_core.ordered_map import ordered_map
@@ -43,12 +44,14 @@ def cluster_blocks(
         `config.groups` groups; a group may be without classes. Classes are ordered from the largest to the smallest.
 
     Raises:
-        UsageError: positions or headings cannot be clustered; see `check_positions`.
+        UsageError: positions or headings cannot be clustered; see `check_positions` and `refuse_one_heading`.
         DsformerError: numba is not installed.
     """
     config = config or BlockClusteringConfig()
     positions = check_positions(utm, fewest=max(config.min_cluster_size, config.min_images))
     headings = check_headings(headings_deg, len(positions))
+    if config.direction == "headings" and headings is not None:
+        refuse_one_heading(headings, positions)
     order = _canonical_order(positions, headings)
     sorted_positions = positions[order]
     workers = workers or len(os.sched_getaffinity(0))
@@ -60,13 +63,11 @@ def cluster_blocks(
         chosen.append(_without_shared(merged, config.min_images))
     # Rows ascending again: then sums do not depend on how a class came about.
     members = [[np.sort(one.rows) for one in classes] for classes in chosen]
-    streets = street_directions(
-        sorted_positions,
-        [rows for classes in members for rows in classes],
-        config.direction,
-        None if headings is None else headings[order],
-        workers,
-    )
+    flat = [rows for classes in members for rows in classes]
+    headings = None if headings is None else headings[order]
+    streets = street_directions(sorted_positions, flat, config.direction, headings, workers)
+    if config.direction == "headings" and headings is not None:
+        warn_of_other_streets(streets, sorted_positions, flat)
     groups = []
     for classes, own in zip(chosen, members, strict=True):
         centres = np.array([sorted_positions[rows].mean(axis=0) for rows in own]).reshape(-1, 2)

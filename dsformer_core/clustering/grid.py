@@ -6,6 +6,7 @@ import numpy.typing as npt
 from dsformer_core.clustering.config import GridConfig
 from dsformer_core.clustering.directions import look_from, street_directions
 from dsformer_core.clustering.group import Group
+from dsformer_core.clustering.heading_checks import refuse_one_heading
 from dsformer_core.clustering.positions import check_headings, check_positions
 
 
@@ -24,11 +25,13 @@ def grid_partition(
         its mean position.
 
     Raises:
-        UsageError: the positions cannot be partitioned; see `check_positions`.
+        UsageError: positions or headings cannot be used; see `check_positions` and `refuse_one_heading`.
     """
     config = config or GridConfig()
     positions = check_positions(utm, fewest=config.min_images)
     headings = check_headings(headings_deg, len(positions))
+    if config.direction == "headings" and headings is not None:
+        refuse_one_heading(headings, positions)
     cells = np.floor(positions / config.cell_size).astype(np.int64)
     keys = [positions[:, 1], positions[:, 0], cells[:, 1], cells[:, 0]]
     order = np.lexsort(keys if headings is None else [headings, *keys])

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.clustering.group import FRONTAL, LATERAL, Group
+from dsformer_core.clustering.heading_checks import refuse_one_heading
 from dsformer_core.errors import UsageError
 
 # Quarters of the compass about the street: ahead, left, back, right.
@@ -28,11 +29,12 @@ def split_by_heading(
         The focal point of that view lies ahead of the pictures.
 
     Raises:
-        UsageError: no picture has a heading.
+        UsageError: no picture has a heading, or nearly all have the same on streets that run several ways.
     """
     positions, headings = np.asarray(utm, np.float64), np.asarray(headings_deg, np.float64)
     if not np.isfinite(headings).any():
         raise UsageError("no picture has a heading, and without one a class of pictures has no view: add headings")
+    refuse_one_heading(headings, positions)
     return [_split(group, positions, headings, min_images) for group in groups]
 
 
