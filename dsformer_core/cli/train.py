@@ -170,4 +170,6 @@ def _resume_command(arguments: argparse.Namespace, processes: int) -> str:
         words += ["--overfit", str(arguments.overfit)]
     if arguments.validate:
         words += ["--validate", str(arguments.validate)]
+    if arguments.device != "auto":
+        words += ["--device", arguments.device]
     return shlex.join([*launcher, *words, "--resume"])

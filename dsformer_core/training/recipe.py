@@ -185,14 +185,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"{path}: {_one_line(error)}") from error
 
 
-def differences(one: Recipe, other: Recipe) -> list[str]:
-    """Keys, as ``section.key``, in which two recipes differ and which decide what the weights become.
+def differences(one: Recipe, other: Recipe) -> dict[str, Any]:
+    """Keys (``section.key``) in which recipes differ and which decide what weights become, with their value in `one`.
 
     More epochs than before are no difference where the learning rate does not depend on their number.
     """
     ours, theirs = dict(_leaves(one.model_dump())), dict(_leaves(other.model_dump()))
     free = FREE_KEYS | ({"schedule.epochs"} if one.optimizer.schedule == "constant" else set())
-    return [key for key in ours.keys() | theirs.keys() if key not in free and ours.get(key) != theirs.get(key)]
+    keys = sorted((ours.keys() | theirs.keys()) - free)
+    return {key: ours.get(key) for key in keys if ours.get(key) != theirs.get(key)}
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:

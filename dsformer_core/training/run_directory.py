@@ -12,6 +12,7 @@ lock                    held by the process that trains
 """
 
 import csv
+import json
 import platform
 import sys
 from contextlib import ExitStack, suppress
@@ -99,14 +100,15 @@ class RunDirectory:
         """Makes sure that a training goes on with the recipe it began with.
 
         Raises:
-            UsageError: it would not; names the keys that differ, or says that there is nothing to go on with.
+            UsageError: it would not; names what differs as it was, or says that there is nothing to go on with.
         """
         if not self.state.is_file():
             raise UsageError(f"{self.path}: holds no training to resume")
         if changed := differences(load_recipe(self.recipe), recipe):
+            begun = ", ".join(f"{key}={json.dumps(value)}" for key, value in changed.items())
             raise UsageError(
-                f"{self.path}: was begun with another {', '.join(sorted(changed))}; resume with the recipe as it was "
-                f"({self.recipe}), or begin anew in another --output"
+                f"{self.path}: was begun with {begun}; resume with the recipe as it was ({self.recipe}), or begin anew "
+                "in another --output"
             )
 
     def open_logs(self, *, trained: int, validated: int) -> None:

@@ -56,10 +56,12 @@ def start(
         UsageError: the recipe does not fit data, model or devices, or there is something else in `output`.
         DsformerError: data or weights are missing, or cannot be read.
     """
+    kind = accelerator(device)
+    recipe = with_precision(recipe, kind)
     run = RunDirectory(output) if output else None
     if run and resume:
         run.check_recipe(recipe)
-    fabric, scaler = devices(recipe, device)
+    fabric, scaler = devices(recipe, kind)
     check_batch_size(recipe, fabric.world_size)
     model = make_model(recipe)
     data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
@@ -159,10 +161,8 @@ def make_model(recipe: Recipe) -> DescriptorModel:
     return model
 
 
-def devices(recipe: Recipe, device: str) -> tuple[Fabric, torch.amp.GradScaler]:
-    """The processes of this training, launched, and what scales their gradients.
-
-    One process on one device; under torchrun, as many as it started, on all the machines it started them.
+def accelerator(device: str) -> str:
+    """What computes, "cpu" or "cuda".
 
     Raises:
         UsageError: there is no such device.
@@ -171,13 +171,31 @@ def devices(recipe: Recipe, device: str) -> tuple[Fabric, torch.amp.GradScaler]:
         raise UsageError(f"--device {device}: choose auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: there is no usable CUDA device")
-    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    precision = recipe.schedule.precision
-    if precision == "auto":
-        precision = "float16" if cuda else "float32"
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
+
+def with_precision(recipe: Recipe, kind: str) -> Recipe:
+    """The recipe with the precision that "auto" means on a kind of device.
+
+    So the run directory says what the training computed in, and a training does not go on in another one.
+    """
+    if recipe.schedule.precision != "auto":
+        return recipe
+    precision = "float16" if kind == "cuda" else "float32"
+    return recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"precision": precision})})
+
+
+def devices(recipe: Recipe, kind: str) -> tuple[Fabric, torch.amp.GradScaler]:
+    """The processes of this training, launched, and what scales their gradients.
+
+    One process on one device; under torchrun, as many as it started, on all the machines it started them.
+
+    Args:
+        recipe: whose precision is decided.
+        kind: of device, "cpu" or "cuda".
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    kind = "cuda" if cuda else "cpu"
+    precision = recipe.schedule.precision
     scaler = torch.amp.GradScaler(kind, enabled=precision == "float16")
     plugins: list[Any] = {
         "float32": [],

@@ -116,7 +116,7 @@ def test_what_decides_the_weights_may_not_change_between_runs(file: Path) -> Non
     before = load_recipe(file)
 
     def changed(*overrides: str) -> list[str]:
-        return sorted(differences(before, load_recipe(file, overrides)))
+        return list(differences(before, load_recipe(file, overrides)))
 
     assert changed("schedule.batch_size=8", "model.options.layers=2") == ["model.options.layers", "schedule.batch_size"]
     assert changed("data.workers=1", "schedule.log_every=7", "schedule.epochs=50") == []
@@ -124,4 +124,4 @@ def test_what_decides_the_weights_may_not_change_between_runs(file: Path) -> Non
         yaml.safe_load(before.to_yaml()) | {"optimizer": {"learning_rate": 1e-4, "schedule": "cosine"}}
     )
     longer = cosine.model_copy(update={"schedule": cosine.schedule.model_copy(update={"epochs": 50})})
-    assert differences(cosine, longer) == ["schedule.epochs"]
+    assert differences(cosine, longer) == {"schedule.epochs": 40}

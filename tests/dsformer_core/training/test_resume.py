@@ -18,7 +18,7 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.training.recipe import load_recipe
 from dsformer_core.training.resume_state import read_state, write_state
 from dsformer_core.training.run_directory import RunDirectory
-from dsformer_core.training.start import start
+from dsformer_core.training.start import start, with_precision
 from dsformer_core.training.trainer import Trainer
 from tests.dsformer_core.training.places import write_places
 
@@ -126,7 +126,7 @@ def test_sigterm_saves_and_says_how_to_go_on(
 ) -> None:
     """torchrun and job schedulers signal the processes that load, too; they go on until the training ends them."""
     run = tmp_path / "run"
-    process = training_process(recipe_file, places, run, "--set", "data.workers=1")
+    process = training_process(recipe_file, places, run, "--set", "data.workers=1", "--device", "cpu")
     wait_for(lambda: (run / "log.csv").is_file(), process)
     os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
@@ -134,7 +134,8 @@ def test_sigterm_saves_and_says_how_to_go_on(
     last = errors.strip().splitlines()[-1]
     assert f"interrupted after iteration {iteration_of(run)} of 8" in last
     assert last.endswith(
-        f"go on with: dsformer train {recipe_file} --data {places} --output {run} --set data.workers=1 --resume"
+        f"go on with: dsformer train {recipe_file} --data {places} --output {run} --set data.workers=1 "
+        "--device cpu --resume"
     )
     train(recipe_file, places, run, resume=True)
     assert_same_end(run, uninterrupted)
@@ -254,10 +255,22 @@ def test_only_the_same_training_can_be_resumed(
     def resume(*overrides: str) -> None:
         close(start(load_recipe(recipe_file, overrides), places, uninterrupted, device="cpu", resume=True))
 
-    with pytest.raises(UsageError, match=r"begun with another loss.margin, schedule.seed; .*recipe.yaml"):
+    with pytest.raises(UsageError, match=r"begun with loss.margin=0.4, schedule.seed=0; .*recipe.yaml"):
         resume("schedule.seed=7", "loss.margin=0.3")
     with pytest.raises(UsageError, match="holds no training to resume"):
         start(load_recipe(recipe_file), places, tmp_path / "nowhere", device="cpu", resume=True)
+
+
+def test_a_training_does_not_go_on_in_another_precision(recipe_file: Path, places: Path, tmp_path: Path) -> None:
+    """As it would where it began on a CPU and is resumed on a GPU: what "auto" means is decided once."""
+    auto = ["schedule.precision=auto", "schedule.iterations_per_epoch=1", "schedule.epochs=1"]
+    train(recipe_file, places, tmp_path / "run", *auto)
+    assert load_recipe(tmp_path / "run/recipe.yaml").schedule.precision == "float32"
+    on_gpu = with_precision(load_recipe(recipe_file, auto), "cuda")
+    with pytest.raises(UsageError, match=r'begun with schedule\.precision="float32"; resume with') as caught:
+        start(on_gpu, places, tmp_path / "run", device="cpu", resume=True)
+    assert "\n" not in str(caught.value)
+    train(recipe_file, places, tmp_path / "run", *auto, resume=True)
 
 
 def test_more_epochs_are_no_other_training_and_its_recipe_says_so(
