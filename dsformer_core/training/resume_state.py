@@ -4,6 +4,7 @@ One file. It is written beside the old one, forced to the disk and renamed over 
 failure included, one complete state is there. Read back, it may hold tensors and plain values only, never code.
 """
 
+import hashlib
 import os
 import pickle
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.training.data import TrainingData
 
 FORMAT = 1
 
@@ -61,6 +63,20 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DsformerError(f"{path}: not the state of a training that this version can resume")
     return state
+
+
+def data_digest(data: TrainingData) -> str:
+    """SHA-256 of what a training sees: which pictures are in which class, and what a partition says where they look.
+
+    Where they lie does not count: data may be moved.
+    """
+    partition = data.partition or {}
+    digest = hashlib.sha256(str(partition.get("classes_sha256")).encode())
+    for group in data.groups:
+        for view in group:
+            digest.update("\n".join(view.names.to_pylist()).encode("utf-8", "surrogateescape"))
+            digest.update(view.starts.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,7 +31,7 @@ from dsformer_core.training.learning_rates import learning_rate_factor, paramete
 from dsformer_core.training.loading import endless_batches
 from dsformer_core.training.loss import Classifier
 from dsformer_core.training.recipe import Recipe
-from dsformer_core.training.resume_state import read_state, write_state
+from dsformer_core.training.resume_state import data_digest, read_state, write_state
 from dsformer_core.training.run_directory import RunDirectory
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
@@ -97,6 +97,7 @@ class Trainer:
             if recipe.schedule.overfit
             else Augmentation(recipe.augmentation, model.preprocessing)
         )
+        self.data_sha256 = data_digest(data) if run else ""
         self.iteration = 0  # finished ones, over all epochs
         self.closed_epochs = 0  # validated and saved
         self.best_recall = -1.0
@@ -305,6 +306,7 @@ class Trainer:
             {
                 "iteration": self.iteration,
                 "closed_epochs": self.closed_epochs,
+                "data_sha256": self.data_sha256,
                 "best_recall": self.best_recall,
                 "skipped": self.skipped,
                 "skipped_in_a_row": self.skipped_in_a_row,
@@ -326,10 +328,11 @@ class Trainer:
         """
         assert self.run is not None
         state = read_state(self.run.state)
-        ours = [[tuple(c.weight.shape) for c in group] for group in self.classifiers]
-        theirs = [[tuple(c["weights"]["loss.W"].shape) for c in group] for group in state["classifiers"]]
-        if ours != theirs:
-            raise DsformerError(f"{self.run.state}: was trained on other data: the number of classes differs")
+        if state["data_sha256"] != self.data_sha256:
+            raise DsformerError(
+                f"{self.run.state}: was trained on other data than {self.data.path}: resume with those that "
+                f"{self.run.facts} names, or begin anew in another --output"
+            )
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])

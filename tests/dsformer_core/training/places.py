@@ -22,13 +22,15 @@ def write_blur(path: Path, place: int, seed: int) -> None:
     Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(path, quality=95)
 
 
-def write_places(folder: Path, classes: int = CLASSES, lateral_in_last_group: bool = True) -> Path:
+def write_places(
+    folder: Path, classes: int = CLASSES, lateral_in_last_group: bool = True, first_place: int = 0
+) -> Path:
     """A partition of `GROUPS` groups with lateral and frontal classes of pictures."""
     names, groups, utm = [], [], []
     for number in range(GROUPS):
         of_group = []
         for label in range(2 * classes):
-            place = 100 * number + label
+            place = first_place + 100 * number + label
             of_group.append(np.arange(len(names), len(names) + PICTURES_PER_CLASS))
             for seed in range(PICTURES_PER_CLASS):
                 names.append(f"{place:03d}/{seed}.jpg")

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,12 +284,18 @@ def test_more_epochs_are_no_other_training_and_its_recipe_says_so(
     assert load_recipe(tmp_path / "run/recipe.yaml") == load_recipe(recipe_file, longer)
 
 
-def test_resuming_with_other_data_is_refused(recipe_file: Path, tmp_path: Path, uninterrupted: Path) -> None:
+def test_only_on_the_same_data_wherever_they_lie(
+    recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    def resume(data: Path) -> None:
+        close(start(load_recipe(recipe_file), data, uninterrupted, device="cpu", resume=True))
+
+    with pytest.raises(DsformerError, match=r"resume.pt: was trained on other data than .*others/partition") as caught:
+        resume(write_places(tmp_path / "others", first_place=50))
+    assert "\n" not in str(caught.value)
     with pytest.raises(DsformerError, match="was trained on other data"):
-        start(
-            load_recipe(recipe_file),
-            write_places(tmp_path, classes=3),
-            uninterrupted,
-            device="cpu",
-            resume=True,
-        )
+        resume(write_places(tmp_path / "fewer", classes=3))
+    shutil.copytree(places.parent, tmp_path / "moved")
+    description = (places / "partition.yaml").read_text().replace(str(places.parent), str(tmp_path / "moved"))
+    (tmp_path / "moved/partition/partition.yaml").write_text(description)
+    resume(tmp_path / "moved/partition")
