@@ -1,7 +1,7 @@
 """Batches from disk: processes that load and decode while the device computes."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from itertools import cycle, islice
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.training.data import ClassPictures, ClassSampler
+from dsformer_core.training.data import ClassPictures, ClassSampler, Draw
 from dsformer_core.training.interruption import leave_signals_to_the_parent
 from dsformer_core.training.recipe import Recipe
 
@@ -29,30 +29,54 @@ def endless_batches(
         view: of the group.
         first: iteration of the epoch to begin at.
 
+    Returns:
+        As `load` gives them; under `schedule.overfit` the same pictures again and again, in every epoch.
+    """
+    schedule = recipe.schedule
+    draws = ClassSampler(
+        len(pictures),
+        seed=schedule.seed,
+        epoch=0 if schedule.overfit else epoch,
+        group=group,
+        view=view,
+        start=0 if schedule.overfit else first * schedule.batch_size,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    share = schedule.batch_size // fabric.world_size
+    return load(
+        pictures,
+        cycle(islice(draws, share)) if schedule.overfit else draws,
+        share // schedule.accumulate,
+        recipe.data.workers,
+        pinned=fabric.device.type == "cuda",
+    )
+
+
+def load(
+    pictures: ClassPictures, draws: Iterable[Draw], batch_size: int, workers: int, *, pinned: bool
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Pictures in the order in which they are drawn.
+
+    Args:
+        pictures: to load.
+        draws: which of them.
+        batch_size: how many at a time.
+        workers: processes that load; 0 for this one.
+        pinned: whether they come in memory that a CUDA device can read.
+
     Yields:
         (B, 3, H, W) uint8 pictures and their (B,) int64 classes.
 
     Raises:
         DsformerError: no picture of a class can be read, or a loading process died.
     """
-    schedule = recipe.schedule
-    draws = ClassSampler(
-        len(pictures),
-        seed=schedule.seed,
-        epoch=epoch,
-        group=group,
-        view=view,
-        start=first * schedule.batch_size,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
-    )
-    share = schedule.batch_size // fabric.world_size
     loader = DataLoader(
         pictures,
-        batch_size=share // schedule.accumulate,
-        sampler=cycle(islice(draws, share)) if schedule.overfit else draws,
-        num_workers=recipe.data.workers,
-        pin_memory=fabric.device.type == "cuda",
+        batch_size=batch_size,
+        sampler=draws,
+        num_workers=workers,
+        pin_memory=pinned,
         worker_init_fn=leave_signals_to_the_parent,
         # For seeds that nobody uses here; left out, they would be drawn from the numbers that augmentation uses.
         generator=torch.Generator(),
@@ -68,6 +92,8 @@ def endless_batches(
         if died is None:
             raise
         message = f"{died[0]}; a process that loads pictures died, often for want of memory: try --set data.workers=1"
+    else:
+        return
     # Not chained to the first error, whose traceback would keep the loading processes alive.
     raise DsformerError(message)
 

@@ -153,6 +153,16 @@ def test_ctrl_c_saves_at_any_iteration(recipe_file: Path, places: Path, tmp_path
     assert_same_end(tmp_path / "run", uninterrupted)
 
 
+def test_resumed_overfitting_keeps_its_pictures(recipe_file: Path, places: Path, tmp_path: Path) -> None:
+    overrides = ["schedule.overfit=2", "schedule.batch_size=2", "schedule.epochs=1", "schedule.iterations_per_epoch=3"]
+    train(recipe_file, places, tmp_path / "undisturbed", *overrides)
+    trainer = start(load_recipe(recipe_file, overrides), places, tmp_path / "run", device="cpu")
+    assert not trainer.fit(lambda done, total: os.kill(os.getpid(), signal.SIGINT) if done == 1 else None)
+    close(trainer)
+    train(recipe_file, places, tmp_path / "run", *overrides, resume=True)
+    assert_same_end(tmp_path / "run", tmp_path / "undisturbed")
+
+
 def test_a_full_disk_leaves_the_state_before(
     recipe_file: Path, places: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
