@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
 
-from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FILE
 from dsformer_core.errors import UsageError
 from dsformer_core.models import DescriptorModel, create_model
 from dsformer_core.training.augmentation import Augmentation
-from dsformer_core.training.data import open_training_data
-from dsformer_core.training.data.subset import DESCRIPTION_FILE as SUBSET_FILE
+from dsformer_core.training.data import TrainingData, open_training_data
 from dsformer_core.training.learned_whitening import learn_projection
 from dsformer_core.training.loading import check_batch_size
 from dsformer_core.training.recipe import Recipe
@@ -65,7 +62,7 @@ def start(
     check_batch_size(recipe, fabric.world_size)
     model = make_model(recipe)
     data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
-    check_partition(recipe, data_path)
+    check_partition(recipe, data)
     class_means = None
     if recipe.model.whitening_pictures and not resume:
         count = recipe.model.whitening_pictures * sum(len(view) for group in data.groups for view in group)
@@ -120,29 +117,22 @@ def _enter(run: RunDirectory, trainer: Trainer, resume: bool) -> None:
         run.open_logs(trained=trainer.iteration, validated=validated)
 
 
-def check_partition(recipe: Recipe, path: Path) -> None:
+def check_partition(recipe: Recipe, data: TrainingData) -> None:
     """Makes sure that the data were partitioned as the recipe wants it.
 
     Raises:
         UsageError: they were not; names the settings that differ.
     """
-    wanted = recipe.data.partition
-    if not wanted:
-        return
-    found: dict[str, Any] = {}
-    for file, key in ((PARTITION_FILE, None), (SUBSET_FILE, "partition")):
-        if (path / file).is_file():
-            description = yaml.safe_load((path / file).read_text(encoding="utf-8"))
-            description = description[key] if key else description
-            found = {"method": description["method"], **description["config"]}
+    said = data.partition or {}
+    found = {"kind": said.get("kind"), "method": said.get("method"), **said.get("config", {})}
     differing = [
         f"{key} is {found.get(key, 'unknown')} instead of {value}"
-        for key, value in wanted.items()
+        for key, value in recipe.data.partition.items()
         if found.get(key) != value
     ]
     if differing:
         raise UsageError(
-            f"{path}: not partitioned as the recipe wants it: {', '.join(differing)}; build it so with "
+            f"{data.path}: not partitioned as the recipe wants it: {', '.join(differing)}; build it so with "
             "`dsformer cluster build`, or take it as it is by --set data.partition=null"
         )
 

@@ -16,8 +16,8 @@ SMALL = ["--set", "data.size=[64, 64]", "--set", "data.workers=0", "--set", "sch
     ("recipe", "overrides"),
     [
         ("dsformer_tiny", ["model.weights=null", "model.whitening_pictures=0", "data.partition=null"]),
-        ("table4_zero_layers", ["model.weights=null"]),
-        ("gem_resnet50_block_clustering", ["model.weights=null"]),
+        ("table4_zero_layers", ["model.weights=null", "data.partition.kind=pictures"]),
+        ("gem_resnet50_block_clustering", ["model.weights=null", "data.partition.kind=pictures"]),
     ],
 )
 def test_one_iteration_of_the_light_recipes(

@@ -4,6 +4,7 @@ import pytest
 import torch
 import yaml
 
+from dsformer_core.clustering.partition import METHODS
 from dsformer_core.errors import UsageError
 from dsformer_core.models.registry import model_entry
 from dsformer_core.models.weights import named_weights
@@ -51,6 +52,16 @@ def test_the_paper_s_recipe_says_what_the_paper_says() -> None:
     assert (recipe.optimizer.learning_rate, recipe.optimizer.classifier_learning_rate) == (1e-5, 0.01)
     assert recipe.model.options == {"layers": 3}
     assert recipe.data.partition["focal_distance"] == 15
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem != "dsformer_tiny"], ids=lambda path: path.stem)
+def test_the_paper_s_recipes_want_every_setting_of_their_partition(path: Path) -> None:
+    wanted = dict(load_recipe(path).data.partition)
+    assert wanted.pop("kind") == "panoramas"
+    method = wanted.pop("method")
+    assert method == ("grid" if path.stem == "table4_remove_bc" else "blocks")
+    distance = float(path.stem[-3:-1]) if path.stem.startswith("table5") else METHODS[method]().focal_distance
+    assert METHODS[method].from_dict(wanted).to_dict() == wanted == METHODS[method](focal_distance=distance).to_dict()
 
 
 def test_overrides_win_over_the_file_and_the_file_over_its_base(tmp_path: Path, file: Path) -> None:

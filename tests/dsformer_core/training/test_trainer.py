@@ -273,7 +273,9 @@ def test_what_does_not_fit_is_said_before_training(begin: Begin, places: Path, t
         begin("schedule.accumulate=3")
     with pytest.raises(UsageError, match=r"focal_distance is 15.0 instead of 5; .* data.partition=null"):
         begin("data.partition={method: blocks, focal_distance: 5}")
-    begin("data.partition={method: blocks, focal_distance: 15}")
+    with pytest.raises(UsageError, match="kind is pictures instead of panoramas, direction is headings instead of"):
+        begin("data.partition={kind: panoramas, method: blocks, direction: singular_vectors}")
+    begin("data.partition={kind: pictures, method: blocks, focal_distance: 15}")
     with pytest.raises(DsformerError, match="no such"):
         begin(data=tmp_path / "missing")
     trained = begin("schedule.epochs=1", "schedule.iterations_per_epoch=1", output="run")
