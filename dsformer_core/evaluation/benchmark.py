@@ -13,6 +13,9 @@ from scipy.spatial import cKDTree
 RIGHT_WITHIN_M = 25.0
 """Metres within which a retrieved reference is right: the field's convention, section IV-A.2 of the paper."""
 
+APART = 1e9
+"""Metres in the third coordinate between places that no distance connects: more than any two in one zone are apart."""
+
 # How many queries are compared with the tree at a time; bounds the memory of their neighbour lists.
 _QUERIES_AT_ONCE = 4096
 
@@ -25,8 +28,8 @@ class Pictures:
         root: the folder that `names` are relative to.
         names: picture files, relative POSIX paths, in a fixed order.
         positions: (N, D) float64, in the benchmark's unit: easting and northing in metres (and, where a data set spans
-            several UTM zones, a third number that keeps them apart), or one frame number. None where the data set
-            does not tell.
+            several UTM zones or cities, a third number that is a multiple of `APART`), or one frame number. None
+            where the data set does not tell.
     """
 
     root: Path
@@ -86,8 +89,8 @@ class Benchmark:
     def distances(self, matches: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """How far retrieved references (Q, K) lie from their queries, in `unit`, (Q, K).
 
-        A row of -1 (nothing retrieved) is infinitely far. With `explicit` references there is no distance but only
-        right (0) and wrong (infinity).
+        A row of -1 (nothing retrieved) is infinitely far, and so is a place that is kept apart: another city's. With
+        `explicit` references there is no distance but only right (0) and wrong (infinity).
 
         Raises:
             ValueError: the benchmark is not labelled.
@@ -97,7 +100,7 @@ class Benchmark:
             return np.where(np.asarray(right, bool).reshape(matches.shape), 0.0, np.inf)
         database, queries = self._positions()
         away = np.sqrt(((database[matches] - queries[:, None]) ** 2).sum(axis=-1))
-        return np.where(matches < 0, np.inf, away)
+        return np.where((matches < 0) | (away >= APART), np.inf, away)
 
     def positives(self, query: int) -> npt.NDArray[np.int64]:
         """Rows of all references that are right for one query, ascending."""

@@ -21,6 +21,7 @@ from dsformer_core.extractor import Extractor
 DISTANCES_M = (1.0, 2.0, 5.0, 10.0, 15.0, 25.0, 50.0, 100.0)
 DISTANCES_FRAMES = (0.0, 1.0, 2.0, 5.0, 10.0)
 RETRIEVED = max(RECALL_AT)
+_PERCENTILES = {"median": 50, "p90": 90, "p95": 95}
 
 Steps = Callable[[str, int, int | None], None]
 
@@ -88,8 +89,19 @@ class Evaluation:
 
     @property
     def errors(self) -> npt.NDArray[np.float64]:
-        """(Q,) distance of the best match, in the benchmark's unit; infinite where nothing was retrieved."""
-        return self.distances[:, 0]
+        """(Q,) distance of the best match, in the benchmark's unit.
+
+        Infinite where nothing was retrieved, or a place in another city; NaN where the benchmark has no distances.
+        """
+        return self.distances[:, 0] if self.benchmark.explicit is None else np.full(len(self.rows), np.nan)
+
+    def error_within(self, percent: int) -> float:
+        """The distance within which the best match of so many percent of all queries lies.
+
+        Infinite where fewer have a match at any distance; NaN without queries or distances.
+        """
+        enough = math.ceil(len(self.errors) * percent / 100)
+        return float(np.sort(self.errors)[enough - 1]) if enough else math.nan
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -115,7 +127,10 @@ class Evaluation:
         return [count for count in RECALL_AT if count <= self.rows.shape[1]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every number, for programs. Recalls are shares in [0, 1]; NaN and infinity are None."""
+        """Every number, for programs. Recalls are shares in [0, 1]; NaN and infinity are None.
+
+        The errors of the best match are over all queries; those `without_a_distance` are the largest of all.
+        """
         benchmark = self.benchmark
         described: dict[str, Any] = {
             "benchmark": benchmark.name,
@@ -128,7 +143,6 @@ class Evaluation:
         if not benchmark.labelled:
             return described
         without = int((~benchmark.answerable).sum())
-        finite = self.errors[np.isfinite(self.errors)] if benchmark.explicit is None else np.zeros(0)
         described["queries"]["without_a_right_reference"] = without
         described |= {
             "unit": benchmark.unit,
@@ -142,8 +156,8 @@ class Evaluation:
                 **{f"recall@{count}": shares for count, shares in self.by_distance.items()},
             },
             "error_of_best_match": {
-                name: _finite(float(np.quantile(finite, share))) if len(finite) else None
-                for name, share in (("median", 0.5), ("p90", 0.9), ("p95", 0.95))
+                **{name: _finite(self.error_within(percent)) for name, percent in _PERCENTILES.items()},
+                "without_a_distance": int((~np.isfinite(self.errors)).sum()),
             },
             "abstention": [_abstention(curve) for curve in self.abstentions],
         }

@@ -16,7 +16,7 @@ def write_pairs(evaluations: Sequence[Evaluation], path: Path) -> None:
     """Writes one line per model, query and retrieved reference, the best first.
 
     Columns: model, weights_sha256, query, rank (from 1), reference, similarity, and where positions are known distance
-    (in the benchmark's unit) and right.
+    (in the benchmark's unit; inf between places that are kept apart) and right.
 
     Raises:
         OSError: the file cannot be written.

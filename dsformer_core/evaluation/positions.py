@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.evaluation.benchmark import APART
 from dsformer_core.geodesy import UtmZone, to_latlon, to_utm
 from dsformer_core.sources import FolderSource
 from dsformer_core.sources.at_names import EASTING, LATITUDE, NORTHING, ZONE_LETTER, ZONE_NUMBER, parse_at_name
-
-APART = 1e9
-"""Metres between places that no distance shall connect: more than any two places in one zone are apart."""
 
 
 @dataclass(frozen=True, eq=False)

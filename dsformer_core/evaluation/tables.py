@@ -58,18 +58,23 @@ def _which_queries(evaluation: Evaluation) -> str:
     return f"Percent with 95 % interval, {why}; {rest}: {beside}"
 
 
+def _distance(error: float, unit: str) -> str:
+    return f"{error:.1f} {unit}" if np.isfinite(error) else "infinite"
+
+
 def _more(evaluation: Evaluation) -> list[str]:
     name, unit = evaluation.model, evaluation.benchmark.unit
-    finite = evaluation.errors[np.isfinite(evaluation.errors)]
     lines = []
-    if len(finite) and evaluation.benchmark.explicit is None:
-        median, high = np.quantile(finite, [0.5, 0.9])
+    if np.isfinite(evaluation.errors).any():
+        median, high = (_distance(evaluation.error_within(percent), unit) for percent in (50, 90))
+        nowhere = int(np.isinf(evaluation.errors).sum())
         shares = ", ".join(
             f"{threshold:g} {unit}: {100 * share:.1f}"
             for threshold, share in zip(evaluation.thresholds, evaluation.by_distance[1], strict=True)
         )
         lines.append(
-            f"{name}: best match {median:.1f} {unit} off in the median, {high:.1f} {unit} in the 90th percentile"
+            f"{name}: error of the best match {median} in the median, {high} in the 90th percentile"
+            + (f"; infinite for {nowhere:,} queries with no match or one in another city" if nowhere else "")
         )
         lines.append(f"{name}: R@1 by distance: {shares}")
     for curve in evaluation.abstentions:

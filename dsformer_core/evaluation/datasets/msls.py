@@ -20,11 +20,10 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from dsformer_core.errors import UsageError
-from dsformer_core.evaluation.benchmark import Benchmark, Pictures
+from dsformer_core.evaluation.benchmark import APART, Benchmark, Pictures
 from dsformer_core.evaluation.datasets.dataset import Dataset, compared_with_release
 from dsformer_core.evaluation.datasets.folders import open_folders
 from dsformer_core.evaluation.datasets.layout import LayoutError, first_existing
-from dsformer_core.evaluation.positions import APART
 
 VALIDATION_CITIES = ("cph", "sf")
 TEST_CITIES = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")

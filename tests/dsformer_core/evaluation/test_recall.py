@@ -1,15 +1,19 @@
 """Every number against brute force, and intervals against what they promise."""
 
 import json
+from io import StringIO
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from dsformer_core.evaluation.abstention import abstention
+from dsformer_core.evaluation.benchmark import APART
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import bootstrap_intervals, first_right, recalls_at
+from dsformer_core.evaluation.tables import print_evaluations
 from tests.dsformer_core.evaluation.conftest import made_up
 
 
@@ -137,6 +141,19 @@ def test_places_of_the_first_right_reference() -> None:
 def test_a_reference_at_the_radius_is_right_and_the_next_is_not() -> None:
     evaluation = made_up([[0, 0], [0, 25.0], [0, 25.001]], [[0, 0]], np.array([[2, 1, 0]]))
     assert evaluation.right.tolist() == [[False, True, True]]
+
+
+def test_errors_are_over_all_queries_and_another_city_is_at_no_distance() -> None:
+    database, rows = [[0, 0, 0], [0, 0, APART]], np.array([[0, 1]] * 16 + [[1, 0]] * 3 + [[-1, -1]])
+    evaluation = made_up(database, [[0, 5 + number, 0] for number in range(20)], rows)
+    assert evaluation.distances[0].tolist() == [5, np.inf]
+    assert evaluation.error_within(50) == 14 and evaluation.error_within(80) == 20
+    errors = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["error_of_best_match"]
+    assert errors == {"median": 14, "p90": None, "p95": None, "without_a_distance": 4}
+    table = Console(file=StringIO(), width=200)
+    print_evaluations([evaluation], table)
+    said = "14.0 m in the median, infinite in the 90th percentile; infinite for 4 queries with no match"
+    assert said in table.file.getvalue()
 
 
 def test_json_has_numbers_or_nothing() -> None:
