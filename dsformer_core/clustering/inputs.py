@@ -13,7 +13,7 @@ import pyarrow.parquet as pa_parquet
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, to_utm
-from dsformer_core.sources import Skipped, Source
+from dsformer_core.sources import FolderSource, Locations, Skipped, Source
 
 Array = npt.NDArray[np.float64]
 
@@ -27,7 +27,7 @@ class Located:
     Attributes:
         utm: (N, 2) metres.
         headings_deg: (N,) degrees clockwise from true north, NaN where unknown.
-        images: (N,) paths below `images_root`; None where there are only positions.
+        images: (N,) large_string, paths below `images_root`; None where there are only positions.
         images_root: absolute folder of the images; None where there are only positions.
         zone: of `utm`; None where unknown.
         skipped: what could not be used, and why.
@@ -35,7 +35,7 @@ class Located:
 
     utm: Array
     headings_deg: Array
-    images: list[str] | None = None
+    images: pa.LargeStringArray | None = None
     images_root: Path | None = None
     zone: UtmZone | None = None
     skipped: list[Skipped] = field(default_factory=list)
@@ -63,20 +63,19 @@ def locate_images(
     Raises:
         DsformerError: no picture can be used, or the source cannot be read.
     """
-    pictures, skipped = source.scan(on_progress)
-    if not pictures:
-        reason = f", e.g. {skipped[0].image}: {skipped[0].reason}" if skipped else ""
+    locate = source.locate if isinstance(source, FolderSource) else lambda seen: Locations.of(*source.scan(seen))
+    found = locate(on_progress)
+    if not len(found.ids):
+        reason = f", e.g. {found.skipped[0].image}: {found.skipped[0].reason}" if found.skipped else ""
         raise DsformerError(f"{source.name}: no picture has a usable position{reason}")
-    latitude = np.array([picture.latitude for picture in pictures])
-    longitude = np.array([picture.longitude for picture in pictures])
-    zone = zone or UtmZone.of(float(np.median(latitude)), float(np.median(longitude)))
+    zone = zone or UtmZone.of(float(np.median(found.latitude)), float(np.median(found.longitude)))
     return Located(
-        utm=to_utm(latitude, longitude, zone),
-        headings_deg=np.array([picture.heading_deg for picture in pictures]),
-        images=[picture.id for picture in pictures],
+        utm=to_utm(found.latitude, found.longitude, zone),
+        headings_deg=found.heading_deg,
+        images=found.ids,
         images_root=folder.absolute(),
         zone=zone,
-        skipped=skipped,
+        skipped=found.skipped,
     )
 
 

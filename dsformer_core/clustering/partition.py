@@ -50,6 +50,9 @@ COLUMNS = pa.schema(
     ]
 )
 
+# Names of images that are digested at a time.
+_DIGESTED = 65_536
+
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "kind": str,
     "method": str,
@@ -220,8 +223,9 @@ def input_digest(
     digest = hashlib.sha256(np.ascontiguousarray(utm, "<f8").data)
     digest.update(np.where(np.isnan(headings_deg), np.nan, headings_deg).astype("<f8").data)
     digest.update(f"{zone or ''}\n".encode())
-    for image in () if images is None else images:
-        digest.update(f"{image}\n".encode())
+    names = pa.array([] if images is None else images, pa.large_string())
+    for start in range(0, len(names), _DIGESTED):
+        digest.update("".join(f"{image}\n" for image in names[start : start + _DIGESTED].to_pylist()).encode())
     return digest.hexdigest()
 
 
@@ -270,7 +274,7 @@ def _table(
     if images is None:
         names = pa.array(np.full(len(rows), ""), pa.string())
     else:
-        names = (images if isinstance(images, pa.Array) else pa.array(images, pa.string())).take(pa.array(rows))
+        names = pa.array(images, pa.large_string()).take(pa.array(rows))
     columns = {
         "image": names,
         "row": rows,

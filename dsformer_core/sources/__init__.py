@@ -13,9 +13,18 @@ from dsformer_core.errors import UsageError
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.sources.folder import FolderSource
 from dsformer_core.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
-from dsformer_core.sources.source import NO_POSITION, GeotaggedPicture, Skipped, Source
+from dsformer_core.sources.source import NO_POSITION, GeotaggedPicture, Locations, Skipped, Source
 
-__all__ = ["NO_POSITION", "FolderSource", "GeotaggedPicture", "ManifestSource", "Skipped", "Source", "open_source"]
+__all__ = [
+    "NO_POSITION",
+    "FolderSource",
+    "GeotaggedPicture",
+    "Locations",
+    "ManifestSource",
+    "Skipped",
+    "Source",
+    "open_source",
+]
 
 
 def open_source(path: str | Path, *, zone: UtmZone | None = None) -> Source:

@@ -6,12 +6,17 @@ Fields count from 1 (field 0 is what stands before the first '@'); only the firs
 """
 
 import math
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePath
 
+import numpy as np
+import numpy.typing as npt
+
 from dsformer_core.errors import UsageError
-from dsformer_core.geodesy import UtmZone, to_latlon
+from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST, UtmZone, to_latlon
 from dsformer_core.sources.source import off_the_grid
 
 EASTING, NORTHING, ZONE_NUMBER, ZONE_LETTER, LATITUDE, LONGITUDE = 1, 2, 3, 4, 5, 6
@@ -69,10 +74,63 @@ class AtName:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class AtColumns:
+    """What many '@' names say of places, without an object for each.
+
+    Attributes:
+        utm: (N, 2) easting and northing, metres; NaN where the name is not one of these.
+        zones: the zones that occur; None is one, too: a name may leave it out.
+        zone_numbers: (N,) which of `zones` a name gives.
+        heading_deg: (N,) degrees clockwise from north, [0, 360); NaN where unknown.
+    """
+
+    utm: npt.NDArray[np.float64]
+    zones: list[UtmZone | None]
+    zone_numbers: npt.NDArray[np.int64]
+    heading_deg: npt.NDArray[np.float64]
+
+    def plain_positions(self, zone: UtmZone | None) -> npt.NDArray[np.float64]:
+        """Latitude and longitude (N, 2) of what lies well within its zone, or `zone` where the name gives none.
+
+        NaN elsewhere: whether that is a position after all, `AtName.position` says.
+        """
+        positions = np.full_like(self.utm, np.nan)
+        # Further from the central meridian, beyond a pole or on the equator, more than these numbers decides.
+        easting, northing = self.utm.T
+        plain = (np.abs(easting - 500e3) <= _WITHIN_A_ZONE) & (northing > 0) & (northing < 1e7)
+        for number, own in enumerate(self.zones):
+            if (known := own or zone) is not None:
+                rows = np.flatnonzero(plain & (self.zone_numbers == number))
+                positions[rows] = np.stack(to_latlon(self.utm[rows], known), axis=-1)
+        positions[(positions[:, 0] < SOUTHERNMOST) | (positions[:, 0] > NORTHERNMOST)] = np.nan
+        return positions
+
+
+def parse_at_names(names: Iterable[str]) -> AtColumns:
+    """What `parse_at_name` says of places, for millions of names: POSIX paths of files with a suffix."""
+    easting, northing, heading, numbers = array("d"), array("d"), array("d"), array("q")
+    known: dict[tuple[str, str, bool | None], int] = {}
+    zones: list[UtmZone | None] = []
+    for name in names:
+        fields = _fields(name.rpartition("/")[2].rpartition(".")[0])
+        easting.append(_number(fields[EASTING]))
+        northing.append(_number(fields[NORTHING]))
+        heading.append(_number(fields[HEADING]) % 360)
+        latitude = _number(fields[LATITUDE])
+        says = fields[ZONE_NUMBER], fields[ZONE_LETTER], latitude >= 0 if math.isfinite(latitude) else None
+        if says not in known:
+            known[says] = len(zones)
+            zones.append(_zone(fields[ZONE_NUMBER], fields[ZONE_LETTER], latitude))
+        numbers.append(known[says])
+    utm = np.column_stack([easting, northing])
+    utm[~np.isfinite(utm).all(axis=1)] = np.nan
+    return AtColumns(utm, zones, np.array(numbers, np.int64), np.array(heading))
+
+
 def parse_at_name(path: PurePath) -> AtName | None:
     """The fields of a file's name; None where it is not one of these names. Folders above it play no part."""
-    fields = path.stem.split("@")
-    fields += [""] * (TIME + 1 - len(fields))
+    fields = _fields(path.stem)
     easting, northing = _number(fields[EASTING]), _number(fields[NORTHING])
     if not (math.isfinite(easting) and math.isfinite(northing)):
         return None
@@ -87,6 +145,11 @@ def parse_at_name(path: PurePath) -> AtName | None:
         height=_number(fields[HEIGHT]),
         timestamp=_time(fields[TIME]),
     )
+
+
+def _fields(stem: str) -> list[str]:
+    fields = stem.split("@")
+    return fields + [""] * (TIME + 1 - len(fields))
 
 
 def _zone(number: str, band: str, latitude: float) -> UtmZone | None:

@@ -1,17 +1,24 @@
 """A folder of pictures that carry their positions: in EXIF, in '@' names, or some in one and some in the other."""
 
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import read_picture
-from dsformer_core.sources.source import GeotaggedPicture, Skipped
+from dsformer_core.sources.at_names import parse_at_names
+from dsformer_core.sources.exif import PictureTags
+from dsformer_core.sources.source import GeotaggedPicture, Locations, Skipped
 from dsformer_core.sources.tags import read_tags
 
 PICTURE_SUFFIXES = frozenset(
@@ -21,6 +28,8 @@ PICTURE_SUFFIXES = frozenset(
 UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"})
 
 _HEADER_READERS = 4
+# Names that `locate` has as Python's strings at a time.
+_CHUNK = 65_536
 
 
 class FolderSource:
@@ -42,7 +51,7 @@ class FolderSource:
         self.folder = Path(folder)
         self.zone = zone
         self.name = self.folder.resolve().name or "pictures"
-        if not any(isinstance(found, Path) for found in _walk(self.folder)):
+        if not any(isinstance(found, str) for found in _walk(self.folder)):
             raise _empty(self.folder)
 
     def scan(self, on_progress: Callable[[int], None] | None = None) -> tuple[list[GeotaggedPicture], list[Skipped]]:
@@ -50,28 +59,61 @@ class FolderSource:
         found = list(_walk(self.folder))
         pictures: list[GeotaggedPicture] = []
         skipped = [item for item in found if isinstance(item, Skipped)]
-        paths = _in_natural_order(self.folder, found)
-        with closing(ordered_map(self._read, paths, workers=_HEADER_READERS, ahead=8 * _HEADER_READERS)) as items:
-            for item in items:
-                if isinstance(item, Skipped):
-                    skipped.append(item)
+        names = _in_natural_order(found)
+        with closing(self._tags(names)) as items:
+            for name, tags in zip(names, items, strict=True):
+                if isinstance(tags, Skipped):
+                    skipped.append(tags)
                 else:
-                    pictures.append(item)
+                    path = (self.folder / name).absolute()
+                    # What `load` says names the picture as `image` does.
+                    load = partial(read_picture, path)
+                    pictures.append(GeotaggedPicture(id=name, image=path.as_posix(), load=load, **vars(tags)))
                 if on_progress is not None:
                     on_progress(1)
         return pictures, skipped
 
-    def _read(self, path: Path) -> GeotaggedPicture | Skipped:
-        tags = read_tags(path, self.zone)
-        if isinstance(tags, Skipped):
-            return tags
-        return GeotaggedPicture(
-            id=path.relative_to(self.folder).as_posix(),
-            image=path.absolute().as_posix(),
-            # Its messages name the picture as `image` does.
-            load=partial(read_picture, path.absolute()),
-            **vars(tags),
-        )
+    def locate(self, on_progress: Callable[[int], None] | None = None) -> Locations:
+        """Finds the same positions as `scan` in a fraction of its time and memory, ordered by name as text.
+
+        Args:
+            on_progress: called with the number of pictures looked at since its last call.
+        """
+        names, skipped = self._sorted_names()
+        columns = np.empty((3, len(names)))
+        for start in range(0, len(names), _CHUNK):
+            chunk = names[start : start + _CHUNK].to_pylist()
+            said = parse_at_names(chunk)
+            places = columns[:, start : start + _CHUNK]
+            places[:2], places[2] = said.plain_positions(self.zone).T, said.heading_deg
+            others = np.flatnonzero(np.isnan(places[0]))
+            if on_progress is not None:
+                on_progress(len(chunk) - len(others))
+            with closing(self._tags([chunk[row] for row in others])) as items:
+                for row, tags in zip(others, items, strict=True):
+                    if isinstance(tags, Skipped):
+                        skipped.append(tags)
+                    else:
+                        places[:, row] = tags.latitude, tags.longitude, tags.heading_deg
+                    if on_progress is not None:
+                        on_progress(1)
+        used = np.isfinite(columns[0])
+        latitude, longitude, heading_deg = columns[:, used]
+        return Locations(names.filter(pa.array(used)), latitude, longitude, heading_deg, skipped)
+
+    def _tags(self, names: Sequence[str]) -> Generator[PictureTags | Skipped, None, None]:
+        def read(name: str) -> PictureTags | Skipped:
+            return read_tags(self.folder / name, self.zone)
+
+        return ordered_map(read, names, workers=_HEADER_READERS, ahead=8 * _HEADER_READERS)
+
+    def _sorted_names(self) -> tuple[pa.LargeStringArray, list[Skipped]]:
+        parts, skipped, found = [pa.array([], pa.large_string())], [], _walk(self.folder)
+        while some := list(itertools.islice(found, _CHUNK)):
+            parts.append(pa.array([item for item in some if isinstance(item, str)], pa.large_string()))
+            skipped += [item for item in some if isinstance(item, Skipped)]
+        names = pa.concat_arrays(parts)
+        return names.take(pc.array_sort_indices(names)), skipped
 
 
 def find_pictures(places: Iterable[Path]) -> list[Path]:
@@ -84,10 +126,10 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
     paths: list[Path] = []
     for place in places:
         if place.is_dir():
-            below = _in_natural_order(place, _walk(place))
+            below = _in_natural_order(_walk(place))
             if not below:
                 raise _empty(place)
-            paths += below
+            paths += [place / name for name in below]
         elif place.exists():
             paths.append(place)
         else:
@@ -95,8 +137,8 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
     return paths
 
 
-def _walk(folder: Path) -> Iterator[Path | Skipped]:
-    """Pictures below a folder, and what stands in the way of finding them."""
+def _walk(folder: Path) -> Iterator[str | Skipped]:
+    """Pictures below a folder, as POSIX paths relative to it, and what stands in the way of finding them."""
     unreadable: list[Skipped] = []
 
     def note(error: OSError) -> None:
@@ -111,26 +153,27 @@ def _walk(folder: Path) -> Iterator[Path | Skipped]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         for file in files:
-            path = Path(parent, file)
-            suffix = path.suffix.lower()
             if file.startswith("."):
                 continue
+            suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122  for millions of files
             if suffix in PICTURE_SUFFIXES:
-                yield path
+                yield prefix + file
             elif suffix in UNREAD_SUFFIXES:
-                yield Skipped(str(path), f"{suffix} files are not read: convert it to JPEG")
+                yield Skipped(str(Path(parent, file)), f"{suffix} files are not read: convert it to JPEG")
     yield from unreadable
 
 
-def _in_natural_order(folder: Path, found: Iterable[Path | Skipped]) -> list[Path]:
-    def key(path: Path) -> list[list[tuple[int, int | str]]]:
+def _in_natural_order(found: Iterable[str | Skipped]) -> list[str]:
+    def key(name: str) -> list[list[tuple[int, int | str]]]:
         return [
             [(0, int(run)) if run.isdecimal() else (1, run) for run in re.split(r"(\d+)", part) if run]
-            for part in path.relative_to(folder).parts
+            for part in name.split("/")
         ]
 
-    return sorted((item for item in found if isinstance(item, Path)), key=key)
+    return sorted((item for item in found if isinstance(item, str)), key=key)
 
 
 def _empty(folder: Path) -> DsformerError:

@@ -1,9 +1,13 @@
 """What every source of geotagged pictures gives, whatever it reads: a folder, a manifest, a bag, panoramas."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from dsformer_core.geodesy import NORTHERNMOST, SOUTHERNMOST, UtmZone
 from dsformer_core.pictures import PictureLoader
@@ -57,6 +61,36 @@ class Skipped:
 
     image: str
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Locations:
+    """Where pictures were taken, in columns: of millions of pictures, objects would fill the memory.
+
+    Attributes:
+        ids: (N,) large_string, see `GeotaggedPicture.id`.
+        latitude: (N,) degrees, WGS-84, within UTM's validity.
+        longitude: (N,) degrees, WGS-84.
+        heading_deg: (N,) degrees clockwise from true north, [0, 360); NaN where unknown.
+        skipped: what was left out, and why.
+    """
+
+    ids: pa.LargeStringArray
+    latitude: npt.NDArray[np.float64]
+    longitude: npt.NDArray[np.float64]
+    heading_deg: npt.NDArray[np.float64]
+    skipped: list[Skipped]
+
+    @classmethod
+    def of(cls, pictures: Sequence[GeotaggedPicture], skipped: list[Skipped]) -> "Locations":
+        """What `Source.scan` returned."""
+        return cls(
+            pa.array([picture.id for picture in pictures], pa.large_string()),
+            np.array([picture.latitude for picture in pictures], np.float64),
+            np.array([picture.longitude for picture in pictures], np.float64),
+            np.array([picture.heading_deg for picture in pictures], np.float64),
+            skipped,
+        )
 
 
 class Source(Protocol):

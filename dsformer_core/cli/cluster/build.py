@@ -166,7 +166,7 @@ def _kind_of_first(located: "Located") -> str:
     from dsformer_core.errors import DsformerError
 
     assert located.images is not None and located.images_root is not None
-    first = located.images_root / located.images[0]
+    first = located.images_root / located.images[0].as_py()
     try:
         with Image.open(first) as picture:
             wide = picture.width >= _PANORAMA_ASPECT * picture.height

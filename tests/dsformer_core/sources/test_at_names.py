@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsformer_core.geodesy import UtmZone, to_utm
-from dsformer_core.sources.at_names import parse_at_name
+from dsformer_core.sources.at_names import parse_at_name, parse_at_names
 
 WHOLE = "@0543256.96@4178906.70@10@S@037.75747@-122.50896@pano7@03@090@@@12.5@20131107_101530@note@.jpg"
 
@@ -101,3 +101,28 @@ def test_positions_survive_the_name_to_a_centimetre(latitude, longitude):
         position = name.position(None)
         assert position is not None
         np.testing.assert_allclose(to_utm(*position, zone), (easting, northing), atol=0.0051)
+
+
+FIELD = st.sampled_from(
+    ["", "x", "nan", "inf", "0", "-7", "37.5", "-180", "1e9", "0543256.96", "4178906.70", "10", "S"]
+)
+
+
+@given(st.lists(st.lists(FIELD, max_size=15).map(lambda fields: f"a@b/{'@'.join(['', *fields])}.jpg"), max_size=8))
+def test_columns_say_what_single_names_say(names):
+    columns = parse_at_names([*names, WHOLE, "me@home.jpg"])
+    assert len(columns.utm) == len(columns.zone_numbers) == len(columns.heading_deg) == len(names) + 2
+    for default in (None, UtmZone(33, False)):
+        positions = columns.plain_positions(default)
+        assert np.isfinite(positions[-2]).all() and np.isnan(positions[-1]).all()
+        for row, name in enumerate([*names, WHOLE]):
+            single = parse_at_name(PurePath(name))
+            if single is None:
+                assert np.isnan(columns.utm[row]).all()
+                continue
+            assert tuple(columns.utm[row]) == (single.easting, single.northing)
+            assert columns.zones[columns.zone_numbers[row]] == single.zone
+            np.testing.assert_array_equal(columns.heading_deg[row], single.heading_deg)
+            if np.isfinite(positions[row]).any():
+                assert single.why_unplaced(default) is None
+                assert tuple(positions[row]) == single.position(default)

@@ -1,9 +1,11 @@
 """Folders of pictures as people have them: nested, mixed, hidden, broken."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -186,6 +188,52 @@ def test_files_and_folders_given_to_a_command(tmp_path):
     assert [picture.image for picture in open_source(tmp_path / "drive").scan()[0]] == [
         path.as_posix() for path in found[1:]
     ]
+
+
+@pytest.mark.parametrize("chunk", [2, 1000])
+@pytest.mark.parametrize("zone", [None, UtmZone(33, True)])
+def test_columns_hold_what_a_scan_finds(tmp_path, monkeypatch, zone, chunk):
+    monkeypatch.setattr("dsformer_core.sources.folder._CHUNK", chunk)
+    folder = tmp_path / "me@home @1@2@"
+    for name in ("9.jpg", "10.jpg", "a/b/exif.png", "photo@12@34.jpg", f"a/{AT_NAME}", "@0386700.00@6173300.00@.jpg"):
+        save(folder / name)
+    for name in ("@0386700.00@-1.00@33@U@.jpg", "@0386700.00@9900000.00@33@U@.jpg", "@1e9@1@33@U@.jpg", "none.jpg"):
+        save(folder / name, None)
+    (folder / AT_NAME).touch()
+    (folder / "b.HEIC").touch()
+    source = open_source(folder, zone=zone)
+    pictures, skipped = source.scan()
+    pictures.sort(key=lambda picture: picture.id)
+    seen: list[int] = []
+    found = source.locate(seen.append)
+    assert sum(seen) == 11
+    assert found.ids.to_pylist() == [picture.id for picture in pictures] and len(pictures) == 8
+    for name in ("latitude", "longitude", "heading_deg"):
+        np.testing.assert_array_equal(getattr(found, name), [getattr(picture, name) for picture in pictures])
+    assert sorted(item.image for item in found.skipped) == sorted(item.image for item in skipped)
+    assert set(found.skipped) == set(skipped)
+
+
+def test_columns_of_names_need_neither_files_nor_an_object_each(tmp_path, monkeypatch):
+    """Of the 3.4 million panoramas of SF-XL, objects would take gigabytes."""
+    count, chunk = 4000, 250
+    monkeypatch.setattr("dsformer_core.sources.folder._CHUNK", chunk)
+    for part in range(count // chunk):
+        (tmp_path / f"{part}").mkdir()
+        for row in range(chunk):
+            (tmp_path / f"{part}" / f"@{386700 + part:010.2f}@{6173300 + row:010.2f}@33@U@@@@@180@.jpg").touch()
+    monkeypatch.setattr("dsformer_core.sources.folder.read_tags", None)
+    source = open_source(tmp_path)
+    tracemalloc.start()
+    arrow = pa.total_allocated_bytes()
+    try:
+        found = source.locate()
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.ids) == count
+    assert (kept + pa.total_allocated_bytes() - arrow) / count < 150
+    assert peak / count < 300
 
 
 def test_real_photographs(shared):
