@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   dsformer evaluate pitts30k --root datasets/ --model dsformer_resnet50
   dsformer evaluate sf-xl-night --root datasets/ --model dsformer_resnet50 --model gem_resnet50 --output report/
-  dsformer evaluate my_drive/ --model gem_mobilenet_v2         a folder with database/ and queries/
+  dsformer evaluate my_drive/ --model dsformer_tiny            a folder with database/ and queries/
   dsformer evaluate --database town.map --queries night.map    one map asked about another
   dsformer evaluate msls-challenge --root datasets/ --model dsformer_resnet50 --submission prediction.zip
   dsformer evaluate tokyo247 --root datasets/ --check          is the data set where and what it should be?
@@ -202,7 +202,7 @@ def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
     """What a data set holds.
 
     Raises:
-        DsformerError: pictures that it lists are not there.
+        DsformerError: it is not complete: pictures that it lists are not there, or there are not as many as released.
     """
     sides = {"references": benchmark.database, "queries": benchmark.queries}
     missing = [str(path) for side in sides.values() for path in side.paths if not path.is_file()]
@@ -210,7 +210,8 @@ def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
     if as_json:
         counts = {name: len(side) for name, side in sides.items()}
         described = {"benchmark": benchmark.name, "protocol": benchmark.protocol, **counts}
-        print_json(described | {"without_a_right_reference": without, "missing": missing, "notes": benchmark.notes})
+        described |= {"complete": not missing and not benchmark.differences, "missing": missing}
+        print_json(described | {"without_a_right_reference": without, "notes": benchmark.notes})
     else:
         lines = [f"{benchmark.name}: {benchmark.protocol}"]
         lines += [f"{len(side):,} {name} in {side.root}" for name, side in sides.items()]
@@ -219,6 +220,8 @@ def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
             console.print(line, markup=False, highlight=False)
     if missing:
         raise DsformerError(f"{len(missing):,} pictures of {benchmark.name} are missing, the first is {missing[0]}")
+    if benchmark.differences:
+        raise DsformerError(f"{benchmark.name} is not as released: {', '.join(benchmark.differences)}")
 
 
 def _print(evaluations: "list[Evaluation]", *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """What an evaluation needs to know of a data set: which pictures, where they were taken, and what counts as right."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,9 +48,9 @@ class Pictures:
         return self.root / self.names[row]
 
     @property
-    def paths(self) -> list[Path]:
-        """The files of all pictures."""
-        return [self.root / name for name in self.names]
+    def paths(self) -> Iterator[Path]:
+        """The files of all pictures, one at a time: there can be millions."""
+        return map(self.path, range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ class Benchmark:
         explicit: for each query the rows of its right references, where no distance decides; replaces positions.
         headline: which recall is the benchmark's own: over "all" queries, or over those that are "answerable", i.e.
             have a right reference at all.
-        notes: what a reader of the numbers must know, e.g. that pictures are missing.
+        differences: in what it is not what was released, e.g. that pictures are missing; empty where nothing was.
+        notes: what a reader of the numbers must know, the differences among it.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Benchmark:
     unit: Literal["m", "frames"] = "m"
     explicit: Sequence[npt.NDArray[np.int64]] | None = None
     headline: Literal["all", "answerable"] = "all"
+    differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

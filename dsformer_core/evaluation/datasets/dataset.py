@@ -1,7 +1,7 @@
 """What every named data set is: how to open it, and what it should hold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsformer_core.evaluation.benchmark import Benchmark
@@ -24,11 +24,20 @@ class Dataset:
     open: Callable[[Path], Benchmark]
 
 
-def compared_with_release(references: int, queries: int, released: tuple[int | None, int | None]) -> tuple[str, ...]:
-    """Notes on pictures that are missing, or too many, against what was released."""
-    found = {"references": (references, released[0]), "queries": (queries, released[1])}
-    return tuple(
-        f"{count:,} {what} where the release has {expected:,}: numbers do not compare with published ones"
+def compared_with_release(benchmark: Benchmark, references: int | None, queries: int) -> Benchmark:
+    """The benchmark, with its differences from what was released.
+
+    Args:
+        benchmark: as found. Where its headline is over the answerable queries, these are the ones that count.
+        references: how many were released; None where that was never said exactly.
+        queries: how many were released.
+    """
+    asked = len(benchmark.queries) if benchmark.headline == "all" else int(benchmark.answerable.sum())
+    found = {"references": (len(benchmark.database), references), "queries": (asked, queries)}
+    differences = tuple(
+        f"{count:,} {what} where the release has {expected:,}"
         for what, (count, expected) in found.items()
         if expected is not None and count != expected
     )
+    said = tuple(f"{difference}: numbers do not compare with published ones" for difference in differences)
+    return replace(benchmark, differences=differences, notes=(*benchmark.notes, *said))

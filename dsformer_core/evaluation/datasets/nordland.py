@@ -60,15 +60,15 @@ def open_nordland(root: Path, *, queries: int, tolerance: int) -> Benchmark:
             f"{database_folder.parent} has {len(database):,} references and {len(asked):,} queries; {name} needs one "
             f"query per reference. For every tenth frame use nordland-2760-{tolerance}"
         )
-    return Benchmark(
+    benchmark = Benchmark(
         name=name,
         protocol=f"{_SUMMARIES[queries]} as queries; right within ±{tolerance} frames",
         database=database,
         queries=asked,
         radius=float(tolerance),
         unit="frames",
-        notes=compared_with_release(len(database), len(asked), _RELEASED[queries]),
     )
+    return compared_with_release(benchmark, *_RELEASED[queries])
 
 
 def _by_frame(folder: Path) -> Pictures:

@@ -7,7 +7,6 @@ Pittsburgh250k/000/…, 001/…, …                references
 /[netvlad_v100_datasets/]datasets/pitts30k_test.mat, …
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +44,7 @@ def open_pittsburgh(root: Path, *, size: str, split: str) -> Benchmark:
     )
     if place.is_dir():
         benchmark = open_folders(place / "database", place / "queries", name=name, protocol=protocol)
-        notes = compared_with_release(len(benchmark.database), len(benchmark.queries), _RELEASED[size, split])
-        return replace(benchmark, notes=notes)
+        return compared_with_release(benchmark, *_RELEASED[size, split])
     table = read_table(place)
     pictures = first_existing(
         place.parent,
@@ -62,13 +60,13 @@ def open_pittsburgh(root: Path, *, size: str, split: str) -> Benchmark:
         SOURCE,
     )
     query_home = Path(str(query).removesuffix(table.queries[0])).resolve()
-    return Benchmark(
+    benchmark = Benchmark(
         name,
         protocol,
         Pictures(home, table.references, table.reference_utm),
         Pictures(query_home, table.queries, table.query_utm),
-        notes=compared_with_release(len(table.references), len(table.queries), _RELEASED[size, split]),
     )
+    return compared_with_release(benchmark, *_RELEASED[size, split])
 
 
 DATASETS = [

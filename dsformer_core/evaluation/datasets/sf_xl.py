@@ -4,7 +4,6 @@ sf_xl/processed/test/database/…
 /queries_v1  queries_v2  queries_night  queries_occlusion
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +26,7 @@ def open_sf_xl(root: Path, *, queries: str) -> Benchmark:
     database = first_existing(found.parent, ["database"], "SF-XL's test database/", SOURCE)
     protocol = f"all queries of {wanted}/ against the whole test database; right within 25 m"
     benchmark = open_folders(database, found, name=name, protocol=protocol)
-    notes = compared_with_release(len(benchmark.database), len(benchmark.queries), (None, _QUERIES[queries]))
-    return replace(benchmark, notes=notes)
+    return compared_with_release(benchmark, None, _QUERIES[queries])
 
 
 DATASETS = [

@@ -59,8 +59,7 @@ def open_tokyo247(root: Path) -> Benchmark:
         )
         database = Pictures(Path(str(first).removesuffix(references[0])), references, table.reference_utm)
         queries = Pictures(Path(str(query).removesuffix(table.queries[0])), table.queries, table.query_utm)
-    notes = compared_with_release(len(database), len(queries), _RELEASED)
-    return Benchmark("tokyo247", _PROTOCOL, database, queries, notes=notes)
+    return compared_with_release(Benchmark("tokyo247", _PROTOCOL, database, queries), *_RELEASED)
 
 
 DATASETS = [Dataset("tokyo247", "Tokyo 24/7, 315 queries by day, sunset and night; 25 m", SOURCE, open_tokyo247)]

@@ -101,14 +101,16 @@ def test_check_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     write_at_pictures(tmp_path / "tokyo247/images/test/database", street(3), zone="54@S")
     queries = write_at_pictures(tmp_path / "tokyo247/images/test/queries", street(2), zone="54@S")
     check = ["evaluate", "tokyo247", "--root", str(tmp_path), "--check"]
-    assert main(check) == 0
-    words = capsys.readouterr().out
-    assert "3 references in" in words and "0 queries have no right reference" in words
-    assert "2 queries where the release has 315" in words
+    assert main(check) == 1
+    words = capsys.readouterr()
+    assert "3 references in" in words.out and "0 queries have no right reference" in words.out
+    differences = "3 references where the release has 75,984, 2 queries where the release has 315"
+    assert f"tokyo247 is not as released: {differences}" in words.err
     (queries[0].parent.with_name("queries_images_paths.txt")).write_text("\n".join(path.name for path in queries))
     queries[0].unlink()
     assert main([*check, "--json"]) == 1
-    assert len(json.loads((said := capsys.readouterr()).out)["missing"]) == 1
+    described = json.loads((said := capsys.readouterr()).out)
+    assert len(described["missing"]) == 1 and described["complete"] is False
     assert "1 pictures of tokyo247 are missing, the first is" in said.err
     assert main(["evaluate", "pitts30k", "--root", str(tmp_path), "--check"]) == 1
     assert "looked for pitts30k/images/test" in capsys.readouterr().err
@@ -116,6 +118,24 @@ def test_check_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "nordland-27592-10" in capsys.readouterr().out
     assert main(["evaluate", "--list", "--json"]) == 0
     assert {"msls-val", "sf-xl-night"} <= {each["name"] for each in json.loads(capsys.readouterr().out)}
+
+
+def test_a_data_set_is_complete_with_as_many_pictures_as_were_released(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = tmp_path / "sf_xl/processed/test"
+    (first,) = write_at_pictures(test / "queries_occlusion", street(1))
+    write_at_pictures(test / "database", street(2))
+    others = [first.with_name(first.name.replace("@0000@", f"@{number:04d}@")) for number in range(1, 76)]
+    for other in others:
+        other.hardlink_to(first)
+    check = ["evaluate", "sf-xl-occlusion", "--root", str(tmp_path), "--check", "--json"]
+    assert main(check) == 0
+    assert json.loads(capsys.readouterr().out)["complete"] is True
+    others[-1].unlink()
+    assert main(check) == 1
+    assert "not as released: 75 queries where the release has 76" in capsys.readouterr().err
+    assert main(["evaluate", str(town), "--check"]) == 0, "nobody released this folder"
 
 
 def test_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

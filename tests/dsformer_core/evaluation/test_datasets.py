@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.evaluation import DATASETS, LayoutError, open_benchmark
+from dsformer_core.evaluation import DATASETS, Benchmark, LayoutError, Pictures, open_benchmark
 from dsformer_core.evaluation.datasets.msls import write_submission
 from tests.dsformer_core.evaluation.layouts import (
     street,
@@ -18,6 +18,10 @@ from tests.dsformer_core.evaluation.layouts import (
     write_nordland,
 )
 from tests.synthetic import write_picture, write_pictures
+
+
+def all_there(benchmark: Benchmark) -> bool:
+    return all(path.is_file() for side in (benchmark.database, benchmark.queries) for path in side.paths)
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
@@ -40,6 +44,12 @@ def test_names_that_are_none_and_roots_that_are_missing(tmp_path: Path) -> None:
         open_benchmark("tokyo247", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="tokyo247 has a protocol: neither a radius nor a zone can be chosen"):
         open_benchmark("tokyo247", tmp_path, radius=10)
+
+
+def test_paths_come_one_at_a_time() -> None:
+    paths = Pictures(Path("/database"), ["a.jpg", "b.jpg"]).paths
+    assert next(paths) == Path("/database/a.jpg"), "a list of SF-XL's would take a gigabyte"
+    assert list(paths) == [Path("/database/b.jpg")]
 
 
 def test_a_folder_with_exif(tmp_path: Path) -> None:
@@ -145,7 +155,7 @@ def test_msls_official_queries(below: str, tmp_path: Path) -> None:
     assert benchmark.headline == "answerable", "the official evaluation leaves the others out"
     assert [benchmark.positives(query).tolist() for query in range(4)] == [[0], [], [2], []], "cities stay apart"
     assert any("2 queries where the release has 740" in note for note in benchmark.notes)
-    assert all(path.is_file() for path in benchmark.queries.paths + benchmark.database.paths)
+    assert all_there(benchmark)
     assert len(open_benchmark("msls-val", tmp_path / below / "train_val").queries) == 4
 
 
@@ -227,7 +237,7 @@ def test_pittsburgh_as_published(tables: str, tmp_path: Path) -> None:
     for name in ("pitts30k", "pitts250k"):
         benchmark = open_benchmark(name, tmp_path)
         assert benchmark.positives(0).tolist() == [1]
-        assert all(path.is_file() for path in benchmark.database.paths + benchmark.queries.paths)
+        assert all_there(benchmark)
     shutil.rmtree(home / "queries_real")
     with pytest.raises(LayoutError, match=r"first query 000/q_pitch1_yaw1\.jpg not found"):
         open_benchmark("pitts30k", tmp_path)
@@ -250,7 +260,7 @@ def test_tokyo247_as_published(table: str, references: str, queries: str, tmp_pa
     positions = np.array([[382_000.0, 3_945_000.0]])
     write_netvlad_table(home / table, ["03814/381452/p_012_0.jpg"], positions, ["00001.jpg"], positions + 30)
     benchmark = open_benchmark("tokyo247", tmp_path)
-    assert all(path.is_file() for path in benchmark.database.paths + benchmark.queries.paths)
+    assert all_there(benchmark)
     assert benchmark.answerable.tolist() == [False]
 
 
