@@ -25,6 +25,7 @@ from PIL import Image
 
 from dsformer_core.clustering.partition import PANORAMAS, Partition
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.lock import LOCK_FILE, working_alone
 from dsformer_core.pictures import Picture, PictureError
 from dsformer_core.training.data import subset
 from dsformer_core.training.data.partition_data import images_folder, record_offsets
@@ -106,29 +107,31 @@ def extract_subset(
 
     Raises:
         UsageError: something else is in `output`.
-        DsformerError: the images are not there, none can be read, or the disk is full.
+        DsformerError: the images are not there, none can be read, another process is writing them, or the disk is full.
     """
     root = images_folder(partition, images_root).absolute()
     description = subset.describe(partition, size=size, aspect=aspect, complete=False)
     output = output.absolute()
     try:
-        _begin(output, description)
-        unreadable: dict[str, str] = {}
-        total = len(np.unique(partition.table["row"].to_numpy()))
-        finished = written = 0
-        processes = max(1, min(workers or len(os.sched_getaffinity(0)), total // CHUNK))
-        for done in _run(_jobs(partition, root, output, size, aspect), processes):
-            finished += done.images
-            written += done.written
-            unreadable |= done.unreadable
-            on_progress(finished, total)
-        if total and len(unreadable) == total:
-            raise DsformerError(
-                f"none of the {total} images below {root} can be read: {next(iter(unreadable.values()))}"
-            )
-        _write_unreadable(output, unreadable)
-        records = subset.write_records(output, partition.table, unreadable)
-        subset.write_description(output, description | {"complete": True})
+        _make(output)
+        with working_alone(output, "writing these pictures"):
+            _begin(output, description)
+            unreadable: dict[str, str] = {}
+            total = len(np.unique(partition.table["row"].to_numpy()))
+            finished = written = 0
+            processes = max(1, min(workers or len(os.sched_getaffinity(0)), total // CHUNK))
+            for done in _run(_jobs(partition, root, output, size, aspect), processes):
+                finished += done.images
+                written += done.written
+                unreadable |= done.unreadable
+                on_progress(finished, total)
+            if total and len(unreadable) == total:
+                raise DsformerError(
+                    f"none of the {total} images below {root} can be read: {next(iter(unreadable.values()))}"
+                )
+            _write_unreadable(output, unreadable)
+            records = subset.write_records(output, partition.table, unreadable)
+            subset.write_description(output, description | {"complete": True})
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -139,13 +142,17 @@ def extract_subset(
     return Extraction(len(records), written, classes, partition.class_count - classes, unreadable)
 
 
-def _begin(output: Path, description: dict[str, Any]) -> None:
-    """Makes the directory, or makes sure that it is one of the same subset."""
+def _make(output: Path) -> None:
+    """Makes the directory; one that is there and holds something must be a subset."""
     if not (output / subset.DESCRIPTION_FILE).exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (not output.is_dir() or any(path.name != LOCK_FILE for path in output.iterdir())):
             raise UsageError(f"{output} exists and is not a subset: choose another name")
         output.mkdir(parents=True, exist_ok=True)
-    else:
+
+
+def _begin(output: Path, description: dict[str, Any]) -> None:
+    """Writes the description of a subset that is not complete; one that is there must be of the same pictures."""
+    if (output / subset.DESCRIPTION_FILE).exists():
         there = subset.read_description(output)
         different = [key for key in ("aspect", "size") if there[key] != description[key]]
         if any(there["partition"].get(key) != description["partition"][key] for key in _DECIDE_PICTURES):

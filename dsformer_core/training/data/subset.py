@@ -3,6 +3,7 @@
 subset.yaml       what it is: format, whether it is complete, aspect, size, and the partition it was made of
 classes.parquet   a partition's records, of the pictures that are there, and `PICTURE`: each one's path
 unreadable.csv    images that could not be read, and why
+lock              keeps two extractions apart
 GROUP/ANGLE/CLASS/ROW.jpg
                   one picture per record, so that an image in two classes has a picture in each
 """

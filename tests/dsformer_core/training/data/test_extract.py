@@ -124,6 +124,8 @@ def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, 
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert wait_until(lambda: len(list(subset.rglob("*.jpg"))) >= 8 or process.poll() is not None)
+    with pytest.raises(DsformerError, match="subset: another run is writing these pictures; wait for it"):
+        extract(partition, subset, size=(512, 512))
     process.send_signal(number)
     _, messages = process.communicate()
     assert "Traceback" not in messages
@@ -231,9 +233,16 @@ def test_another_subset_is_not_mixed_in(town: Path, tmp_path: Path) -> None:
         extract(write_long_street(tmp_path, 2), subset)
     with pytest.raises(UsageError, match="exists and is not a subset"):
         extract(town, town)
+    assert not (town / "lock").exists()
     assert contents(subset) == before
     with pytest.raises(UsageError, match="was extracted with aspect keep: train with that, not with squeeze"):
         open_training_data(subset, size=SIZE, aspect="squeeze")
+
+
+def test_one_that_was_killed_before_it_described_itself_goes_on(shared_town: Path, tmp_path: Path) -> None:
+    (tmp_path / "subset").mkdir()
+    (tmp_path / "subset" / "lock").touch()
+    assert extract(shared_town, tmp_path / "subset").written == 42
 
 
 def test_a_partition_built_again_with_the_same_classes_goes_on_with_its_subset(town: Path, tmp_path: Path) -> None:
