@@ -3,11 +3,11 @@
 import argparse
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsformer_core.cli.console import answers as console
-from dsformer_core.cli.console import errors, print_json, steps
+from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _print_datasets(*, as_json: bool) -> None:
     table = Table("data set", "what it is")
     for dataset in DATASETS.values():
         table.add_row(dataset.name, dataset.summary)
-    console.print(table)
+    print_table(table)
 
 
 def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
@@ -216,8 +216,7 @@ def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
         lines = [f"{benchmark.name}: {benchmark.protocol}"]
         lines += [f"{len(side):,} {name} in {side.root}" for name, side in sides.items()]
         lines += [] if without is None else [f"{without:,} queries have no right reference"]
-        for line in [*lines, *(f"note: {note}" for note in benchmark.notes)]:
-            console.print(line, markup=False, highlight=False)
+        _print_lines([*lines, *(f"note: {note}" for note in benchmark.notes)])
     if missing:
         raise DsformerError(f"{len(missing):,} pictures of {benchmark.name} are missing, the first is {missing[0]}")
     if benchmark.differences:
@@ -229,9 +228,18 @@ def _print(evaluations: "list[Evaluation]", *, as_json: bool) -> None:
         described = [evaluation.to_dict() for evaluation in evaluations]
         print_json(described[0] if len(described) == 1 else described)
         return
-    from dsformer_core.evaluation.tables import print_evaluations
+    from dsformer_core.evaluation.tables import heading, recall_table, remarks
 
-    print_evaluations(evaluations, console)
+    benchmark = evaluations[0].benchmark
+    _print_lines(heading(benchmark))
+    if benchmark.labelled:
+        print_table(recall_table(evaluations))
+    _print_lines(remarks(evaluations))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        answers.print(line, markup=False, highlight=False)
 
 
 def _write_submission(evaluations: "list[Evaluation]", arguments: argparse.Namespace) -> None:

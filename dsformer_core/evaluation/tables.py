@@ -1,46 +1,54 @@
-"""Evaluations for a person at a terminal."""
+"""Evaluations for a person at a terminal: a table of recalls, and in words what else is worth knowing."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from dsformer_core.evaluation.benchmark import Benchmark
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import Recall
 
 
-def print_evaluations(evaluations: Sequence[Evaluation], console: Console) -> None:
-    """Prints the recalls of several models side by side, and what else is worth knowing of each."""
+def heading(benchmark: Benchmark) -> list[str]:
+    """What was asked of which pictures."""
+    counts = f"{len(benchmark.database):,} references, {len(benchmark.queries):,} queries"
+    if benchmark.labelled:
+        counts += f", of which {int((~benchmark.answerable).sum()):,} have no right reference"
+    return [f"{benchmark.name}: {benchmark.protocol}", counts]
+
+
+def recall_table(evaluations: Sequence[Evaluation]) -> Table:
+    """The recalls of one or several models on one labelled benchmark, narrow enough for 80 columns."""
+    columns = (Column(f"R@{count}", justify="right") for count in evaluations[0].headline)
+    table = Table("model", *columns, show_lines=True)
+    for label, evaluation in zip(_labels(evaluations), evaluations, strict=True):
+        table.add_row(Text(f"{label}\n  95 % from\n  to", overflow="fold"), *map(_shown, evaluation.headline.values()))
+    return table
+
+
+def remarks(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What the numbers of the table are, what else there is to say of each model, and what of the benchmark."""
     benchmark = evaluations[0].benchmark
-    lines = [
-        f"{benchmark.name}: {benchmark.protocol}",
-        f"{len(benchmark.database):,} references, {len(benchmark.queries):,} queries",
-    ]
-    if not benchmark.labelled:
-        for line in [*lines, *benchmark.notes]:
-            console.print(Text(line))
-        return
-    without = int((~benchmark.answerable).sum())
-    lines[-1] += f", of which {without:,} have no right reference"
-    table = Table("model", *(f"R@{count}" for count in evaluations[0].recalls), show_lines=True)
-    for evaluation in evaluations:
-        shown = [_shown(recall) for recall in evaluation.headline.values()]
-        table.add_row(Text(f"{evaluation.model}\n{evaluation.weights}", overflow="fold"), *shown)
-    for line in lines:
-        console.print(Text(line))
-    console.print(table)
-    console.print(Text(_which_queries(evaluations[0])))
-    for evaluation in evaluations:
-        for line in _more(evaluation):
-            console.print(Text(line))
-    for note in benchmark.notes:
-        console.print(Text(f"note: {note}"))
+    lines = []
+    if benchmark.labelled:
+        lines.append(_which_queries(evaluations[0]))
+        for label, evaluation in zip(_labels(evaluations), evaluations, strict=True):
+            lines.append(f"{label}: weights {evaluation.weights} ({evaluation.weights_sha256[:12]})")
+            lines += [f"  {line}" for line in _more(evaluation)]
+    return lines + [f"note: {note}" for note in benchmark.notes]
+
+
+def _labels(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What the models are called; numbered where there are several, whose names may be the same."""
+    if len(evaluations) == 1:
+        return [evaluations[0].model]
+    return [f"{number} {evaluation.model}" for number, evaluation in enumerate(evaluations, 1)]
 
 
 def _shown(recall: Recall) -> str:
-    return f"{100 * recall.value:.1f}\n{100 * recall.low:.1f}-{100 * recall.high:.1f}"
+    return f"{100 * recall.value:.1f}\n{100 * recall.low:.1f}\n{100 * recall.high:.1f}"
 
 
 def _which_queries(evaluation: Evaluation) -> str:
@@ -58,12 +66,8 @@ def _which_queries(evaluation: Evaluation) -> str:
     return f"Percent with 95 % interval, {why}; {rest}: {beside}"
 
 
-def _distance(error: float, unit: str) -> str:
-    return f"{error:.1f} {unit}" if np.isfinite(error) else "infinite"
-
-
 def _more(evaluation: Evaluation) -> list[str]:
-    name, unit = evaluation.model, evaluation.benchmark.unit
+    unit = evaluation.benchmark.unit
     lines = []
     if np.isfinite(evaluation.errors).any():
         median, high = (_distance(evaluation.error_within(percent), unit) for percent in (50, 90))
@@ -73,14 +77,14 @@ def _more(evaluation: Evaluation) -> list[str]:
             for threshold, share in zip(evaluation.thresholds, evaluation.by_distance[1], strict=True)
         )
         lines.append(
-            f"{name}: error of the best match {median} in the median, {high} in the 90th percentile"
+            f"error of the best match {median} in the median, {high} in the 90th percentile"
             + (f"; infinite for {nowhere:,} queries with no match or one in another city" if nowhere else "")
         )
-        lines.append(f"{name}: R@1 by distance: {shares}")
+        lines.append(f"R@1 by distance: {shares}")
     for curve in evaluation.abstentions:
         share, threshold = curve.recall_at_precision(0.99)
         lines.append(
-            f"{name}: answering by {curve.score}, average precision {100 * curve.average_precision:.1f}; "
+            f"answering by {curve.score}, average precision {100 * curve.average_precision:.1f}; "
             + (
                 f"{100 * share:.1f} % answered rightly at 99 % precision (from {threshold:.3f})"
                 if share
@@ -89,7 +93,11 @@ def _more(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.unreadable_queries or evaluation.unreadable_references:
         lines.append(
-            f"{name}: {evaluation.unreadable_queries} queries and {evaluation.unreadable_references} references "
+            f"{evaluation.unreadable_queries} queries and {evaluation.unreadable_references} references "
             "could not be read; such queries count as not found"
         )
     return lines
+
+
+def _distance(error: float, unit: str) -> str:
+    return f"{error:.1f} {unit}" if np.isfinite(error) else "infinite"

@@ -1,6 +1,7 @@
 """Every number against brute force, and intervals against what they promise."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -13,7 +14,8 @@ from dsformer_core.evaluation.abstention import abstention
 from dsformer_core.evaluation.benchmark import APART
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import bootstrap_intervals, first_right, recalls_at
-from dsformer_core.evaluation.tables import print_evaluations
+from dsformer_core.evaluation.tables import recall_table, remarks
+from dsformer_core.models import list_models
 from tests.dsformer_core.evaluation.conftest import made_up
 
 
@@ -150,10 +152,23 @@ def test_errors_are_over_all_queries_and_another_city_is_at_no_distance() -> Non
     assert evaluation.error_within(50) == 14 and evaluation.error_within(80) == 20
     errors = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["error_of_best_match"]
     assert errors == {"median": 14, "p90": None, "p95": None, "without_a_distance": 4}
-    table = Console(file=StringIO(), width=200)
-    print_evaluations([evaluation], table)
     said = "14.0 m in the median, infinite in the 90th percentile; infinite for 4 queries with no match"
-    assert said in table.file.getvalue()
+    assert said in " ".join(remarks([evaluation]))
+
+
+def test_every_model_has_its_name_on_one_line_of_80_columns() -> None:
+    count = 200
+    best = made_up(np.zeros((count, 2)), np.zeros((count, 2)), np.tile(np.arange(100), (count, 1)))
+    evaluations = [replace(best, model=name, weights="a_run_of_my_own.safetensors") for name in list_models()]
+    terminal = Console(file=StringIO(), width=80)
+    terminal.print(recall_table(evaluations))
+    lines = terminal.file.getvalue().splitlines()
+    for number, name in enumerate(list_models(), 1):
+        (line,) = (line for line in lines if f" {number} {name} " in line)
+        assert line.count("100.0") == 5
+    assert max(map(len, lines)) <= 80 and "…" not in " ".join(lines)
+    said = remarks(evaluations[:2])
+    assert f"1 {list_models()[0]}: weights a_run_of_my_own.safetensors (000000000000)" in said
 
 
 def test_json_has_numbers_or_nothing() -> None:
