@@ -159,11 +159,19 @@ def _walk(folder: Path) -> Iterator[str | Skipped]:
             if file.startswith("."):
                 continue
             suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122  for millions of files
-            if suffix in PICTURE_SUFFIXES:
-                yield prefix + file
-            elif suffix in UNREAD_SUFFIXES:
-                yield Skipped(str(Path(parent, file)), f"{suffix} files are not read: convert it to JPEG")
+            path, name = f"{parent}/{file}", prefix + file
+            if suffix in UNREAD_SUFFIXES:
+                yield Skipped(_printable(path), f"{suffix} files are not read: convert it to JPEG")
+            elif suffix in PICTURE_SUFFIXES:
+                yield (
+                    name if _printable(name) == name else Skipped(_printable(path), "its name is not UTF-8: rename it")
+                )
     yield from unreadable
+
+
+def _printable(name: str) -> str:
+    """A name as text that can be written: bytes that are not UTF-8, which Python carries along, become "�"."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
 def _in_natural_order(found: Iterable[str | Skipped]) -> list[str]:

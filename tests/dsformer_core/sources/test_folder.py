@@ -130,6 +130,21 @@ def test_what_cannot_be_used_is_listed_with_its_reason(tmp_path):
         assert reason in reasons[name]
 
 
+def test_names_that_are_no_text_are_listed_as_far_as_they_are(tmp_path):
+    save(tmp_path / "å.jpg")
+    for name in (b"g\xe5ta.jpg", b"g\xe5ta.heic"):
+        (tmp_path / os.fsdecode(name)).touch()
+    source = open_source(tmp_path)
+    pictures, skipped = source.scan()
+    found = source.locate()
+    assert [picture.id for picture in pictures] == found.ids.to_pylist() == ["å.jpg"]
+    assert {item.image: item.reason for item in skipped} == {
+        f"{tmp_path}/g\ufffdta.jpg": "its name is not UTF-8: rename it",
+        f"{tmp_path}/g\ufffdta.heic": ".heic files are not read: convert it to JPEG",
+    }
+    assert set(found.skipped) == set(skipped)
+
+
 def test_a_truncated_picture_fails_only_when_loaded(tmp_path):
     path = save(tmp_path / "a.jpg")
     Image.effect_noise((300, 300), 90).save(path, exif=Image.open(path).getexif())
