@@ -19,7 +19,7 @@ LAYERS = [
     {"place_map"},
     {"clustering"},
     {"extractor", "sources", "sample_world", "pages"},
-    {"models", "pictures", "geodesy", "ordered_map", "staging", "errors"},
+    {"models", "pictures", "geodesy", "ordered_map", "staging", "lock", "errors"},
 ]
 
 
