@@ -29,9 +29,9 @@ def unseen_town() -> dict[str, Drive]:
         pictures = [render(town, pose, parse_condition(condition), camera, seed) for pose in poses]
         return Drive(pictures, np.array([pose.utm for pose in poses]))
 
-    drives = {"daylight": seen(town.drive(seed=0, spacing=12.0, count=40), "daylight", 0)}
+    drives = {"daylight": seen(town.drive(seed=0, spacing=6.0, count=40), "daylight", 0)}
     for seed, condition in enumerate(LATER, start=1):
-        later = town.drive(seed=seed, spacing=48.0, count=10, lateral_offset=0.8, start=2.0)
+        later = town.drive(seed=seed, spacing=24.0, count=10, lateral_offset=0.8, start=2.0)
         drives[condition] = seen(later, condition, seed)
     return drives
 
