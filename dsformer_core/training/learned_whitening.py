@@ -10,10 +10,11 @@ augmented pictures, with the mean m_c of each class c and the mean m of those,
 
 It costs one look at a few pictures of each class, and what light and viewpoint change is no longer a reason to be told
 apart. Features whose variance within places is small by chance would be blown up: `RIDGE` times the mean variance is
-added to the diagonal of S_W.
+added to the diagonal of S_W. K classes tell no more than K - 1 directions apart; of fewer than 513 the rest of the rows
+are zero, as all that others would add to a descriptor is what differs within a place.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -24,11 +25,15 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from dsformer_core.errors import UsageError
-from dsformer_core.training.data import ClassPictures, Draw, TrainingData
+from dsformer_core.training.data import Draw, TrainingData
+from dsformer_core.training.loading import load
 
 RIDGE = 1.0
-BATCH = 32
 
+# Classes whose features are taken to float64 at a time: all of them may be most of the memory.
+_BLOCK = 2048
+
+Features = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -50,8 +55,11 @@ def learn_projection(
     *,
     seed: int,
     device: torch.device,
+    workers: int,
 ) -> list[list[Tensor]]:
     """Sets the projection of a model to the learned whitening of its pooled features.
+
+    All features are kept until the end, in float32: for D = 1280, 5 kB per picture.
 
     Args:
         model: one with `pooled` and `projection`; changed in place, on `device`.
@@ -60,66 +68,73 @@ def learn_projection(
         pictures_per_class: at least 2.
         seed: decides which pictures, and what augmentation makes of them.
         device: where to compute.
+        workers: processes that load pictures; 0 for this one.
 
     Returns:
         per group and view (classes, 512) float32: the mean of each class's projected pictures, of unit length.
 
     Raises:
         UsageError: the model has no projection of pooled features.
-        DsformerError: no picture of a class can be read.
+        DsformerError: no picture of a class can be read, or a loading process died.
     """
     if not (hasattr(model, "pooled") and isinstance(getattr(model, "projection", None), nn.Linear)):
         raise UsageError("model.whitening_pictures: this model has no projection of pooled features; leave it at 0")
     pooled_model: PooledModel = model  # type: ignore[assignment]
     model.to(device).eval()
-    random = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    features, classes = [], []
-    for number, pictures in enumerate(_batches(data, pictures_per_class, random)):
+    views = [view for group in data.groups for view in group]
+    linear = pooled_model.projection
+    features = np.empty((sum(map(len, views)), pictures_per_class, linear.in_features), np.float32)
+    for of_class, pictures in zip(features, _classes(data, pictures_per_class, seed, workers), strict=True):
         with torch.inference_mode():
-            features.append(pooled_model.pooled(augment(pictures.to(device))).double().cpu().numpy())
-        classes.append(np.full(len(pictures), number))
-    projection, mean = whitening(
-        np.concatenate(features), np.concatenate(classes), pooled_model.projection.out_features
-    )
+            of_class[:] = pooled_model.pooled(augment(pictures.to(device))).float().cpu().numpy()
+
+    projection, mean = whitening(features, linear.out_features)
     with torch.no_grad():
-        pooled_model.projection.weight.copy_(torch.from_numpy(projection))
-        pooled_model.projection.bias.copy_(torch.from_numpy(-projection @ mean))
-    projected = F.normalize(torch.from_numpy((np.stack(features) - mean) @ projection.T).float(), dim=-1)
-    means = iter(F.normalize(projected.mean(dim=1), dim=-1))
-    return [[torch.stack([next(means) for _ in range(len(view))]) for view in group] for group in data.groups]
+        linear.weight.copy_(torch.from_numpy(projection))
+        linear.bias.copy_(torch.from_numpy(-projection @ mean))
+    projected = ((block - mean) @ projection.T for block in _blocks(features))
+    of_classes = [F.normalize(torch.from_numpy(block).float(), dim=-1).mean(dim=1) for block in projected]
+    of_views = iter(torch.cat(of_classes).split([len(view) for view in views]))
+    return [[F.normalize(next(of_views), dim=-1) for _ in group] for group in data.groups]
 
 
-def _batches(data: TrainingData, pictures_per_class: int, random: np.random.Generator) -> Iterable[Tensor]:
+def _classes(data: TrainingData, pictures_per_class: int, seed: int, workers: int) -> Iterator[Tensor]:
     """The pictures of one class at a time, (pictures_per_class, 3, H, W) uint8."""
-    views: list[ClassPictures] = [view for group in data.groups for view in group]
-    for view in views:
-        for index in range(len(view)):
-            draws = [Draw(index, int(number)) for number in random.integers(0, 1 << 62, pictures_per_class)]
-            yield torch.stack([view[draw][0] for draw in draws])
+    random = np.random.default_rng(seed)
+    for group in data.groups:
+        for view in group:
+            numbers = random.integers(0, 1 << 62, (len(view), pictures_per_class))
+            draws = [Draw(index, int(number)) for index, row in enumerate(numbers) for number in row]
+            for pictures, _ in load(view, draws, pictures_per_class, workers, pinned=False):
+                yield pictures
 
 
-def whitening(features: FloatArray, classes: npt.NDArray[np.int64], outputs: int) -> tuple[FloatArray, FloatArray]:
+def _blocks(features: Features) -> Iterator[FloatArray]:
+    return (features[first : first + _BLOCK].astype(np.float64) for first in range(0, len(features), _BLOCK))
+
+
+def whitening(features: Features, outputs: int) -> tuple[FloatArray, FloatArray]:
     """P and m of the module's docstring.
 
     Args:
-        features: (N, D).
-        classes: (N,) class of each.
+        features: (K, n, D), n pictures of each of K classes.
         outputs: rows of P, at most D.
 
     Returns:
-        (outputs, D), the largest lambda first, and (D,).
+        (outputs, D), the largest lambda first, zero from row K - 1 on, and (D,).
     """
-    _, own = np.unique(classes, return_inverse=True)
-    counts = np.bincount(own)
-    means = np.zeros((len(counts), features.shape[1]))
-    np.add.at(means, own, features)
-    means /= counts[:, None]
+    means = features.mean(axis=1, dtype=np.float64)
     mean = means.mean(axis=0)
-    within = features - means[own]
     between = means - mean
-    scatter = within.T @ within / len(features)
+    scatter = np.zeros((len(mean), len(mean)))
+    for block, of_block in zip(_blocks(features), np.split(means, range(_BLOCK, len(means), _BLOCK)), strict=True):
+        within = (block - of_block[:, None]).reshape(-1, len(mean))
+        scatter += within.T @ within
+    scatter /= features.shape[0] * features.shape[1]
     scatter += RIDGE * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
     last = len(scatter) - 1
     _, vectors = eigh(between.T @ between / len(means), scatter, subset_by_index=(last - outputs + 1, last))
-    return vectors.T[::-1].copy(), mean
+    projection = vectors.T[::-1].copy()
+    projection[len(means) - 1 :] = 0
+    return projection, mean

@@ -65,17 +65,20 @@ def start(
     check_partition(recipe, data)
     class_means = None
     if recipe.model.whitening_pictures and not resume:
-        count = recipe.model.whitening_pictures * sum(len(view) for group in data.groups for view in group)
         if fabric.is_global_zero:
+            count = recipe.model.whitening_pictures * sum(len(view) for group in data.groups for view in group)
             report(f"learning the first projection from {count} pictures")
-        class_means = learn_projection(
-            model,
-            data,
-            Augmentation(recipe.augmentation, model.preprocessing),
-            recipe.model.whitening_pictures,
-            seed=recipe.schedule.seed,
-            device=fabric.device,
-        )
+            class_means = learn_projection(
+                model,
+                data,
+                Augmentation(recipe.augmentation, model.preprocessing),
+                recipe.model.whitening_pictures,
+                seed=recipe.schedule.seed,
+                device=fabric.device,
+                workers=recipe.data.workers,
+            )
+        # The projection goes to the other processes with the rest of the model.
+        class_means = fabric.broadcast(class_means)
     trainer = Trainer(
         recipe,
         model,

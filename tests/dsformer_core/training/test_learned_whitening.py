@@ -1,8 +1,10 @@
 """Learned whitening: what differs within places stops telling pictures apart."""
 
 import numpy as np
+import pytest
 import torch
 
+from dsformer_core.training import learned_whitening
 from dsformer_core.training.learned_whitening import whitening
 
 
@@ -19,8 +21,7 @@ def test_what_changes_within_places_is_ignored() -> None:
     def pictures(places: np.ndarray) -> np.ndarray:
         return places + random.normal(size=(len(places), 6)) @ light + 0.05 * random.normal(size=places.shape) + 3
 
-    classes = np.repeat(np.arange(300), 4)
-    projection, mean = whitening(pictures(places[classes]), classes, 24)
+    projection, mean = whitening(np.stack([pictures(places[:300]) for _ in range(4)], axis=1), 24)
     assert projection.shape == (24, 40)
     queries, references = pictures(places[300:]), pictures(places[300:])
     assert recall((queries - mean) @ projection.T, (references - mean) @ projection.T) > 0.95
@@ -29,18 +30,38 @@ def test_what_changes_within_places_is_ignored() -> None:
 
 def test_directions_come_by_what_they_tell() -> None:
     random = np.random.default_rng(1)
-    classes = np.repeat(np.arange(100), 5)
     strength = np.array([3.0, 1.0, 0.3])
-    features = random.normal(size=(100, 3))[classes] * strength + random.normal(size=(500, 3))
-    projection, _ = whitening(features, classes, 3)
+    features = random.normal(size=(100, 1, 3)) * strength + random.normal(size=(100, 5, 3))
+    projection, _ = whitening(features, 3)
     assert np.abs(projection).argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_the_order_of_pictures_does_not_matter() -> None:
     random = np.random.default_rng(2)
-    classes = np.repeat(np.arange(50), 3)
-    features = random.normal(size=(50, 8))[classes] + 0.3 * random.normal(size=(150, 8))
-    order = random.permutation(150)
-    one, _ = whitening(features, classes, 8)
-    other, _ = whitening(features[order], classes[order] + 7, 8)
+    features = random.normal(size=(50, 1, 8)) + 0.3 * random.normal(size=(50, 3, 8))
+    one, _ = whitening(features, 8)
+    other, _ = whitening(features[random.permutation(50)][:, random.permutation(3)], 8)
     torch.testing.assert_close(torch.from_numpy(np.abs(one)), torch.from_numpy(np.abs(other)), atol=1e-6, rtol=1e-6)
+
+
+def test_few_classes_leave_the_rest_of_the_descriptor_zero() -> None:
+    """Where nothing tells places apart, whatever differs within them would only drown the rest."""
+    random = np.random.default_rng(3)
+    places = random.normal(size=(10, 1, 40))
+    projection, mean = whitening(places + random.normal(size=(10, 4, 40)), 24)
+    assert (projection[:9] != 0).any(axis=1).all() and not projection[9:].any()
+    queries, references = places[:, 0] + random.normal(size=(2, 10, 40))
+    assert recall((queries - mean) @ projection.T, (references - mean) @ projection.T) >= 0.9
+
+
+def test_classes_in_blocks_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(4).normal(size=(21, 3, 8)).astype(np.float32)
+    whole, mean = whitening(features, 8)
+    within = (features - features.mean(axis=1, keepdims=True)).reshape(-1, 8).astype(np.float64)
+    scatter = within.T @ within / len(within)
+    scatter += np.trace(scatter) / 8 * np.eye(8)
+    np.testing.assert_allclose(whole @ scatter @ whole.T, np.eye(8), atol=1e-5)
+    monkeypatch.setattr(learned_whitening, "_BLOCK", 5)
+    blocks, _ = whitening(features, 8)
+    np.testing.assert_allclose(blocks, whole, atol=1e-9)
+    np.testing.assert_allclose(mean, features.mean(axis=(0, 1)), atol=1e-6)

@@ -16,17 +16,21 @@ from dsformer_core.training.trainer import Trainer
 OVERRIDES = [
     "model.name=dsformer_tiny",
     "model.freeze=[]",
+    "model.whitening_pictures=2",
     "schedule.overfit=4",
     "schedule.epochs=1",
     "schedule.iterations_per_epoch=3",
 ]
 
 PROCESS = f"""
-import sys, torch
+import os, sys, torch
 from pathlib import Path
+from dsformer_core.training import start as starting
 from dsformer_core.training.recipe import load_recipe
 from dsformer_core.training.start import start
 torch.set_num_threads(1)
+if os.environ["RANK"] != "0":
+    starting.learn_projection = None  # the first process looks at the pictures for all
 recipe, places, output = map(Path, sys.argv[1:])
 trainer = start(load_recipe(recipe, {OVERRIDES}), places, output, device="cpu")
 trainer.fit()
