@@ -5,10 +5,9 @@ the data set names none. Only where it spans several are positions moved: neighb
 so that a street across their border stays whole; zones that do not touch are kept apart by a third coordinate.
 """
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.evaluation.benchmark import APART
 from dsformer_core.geodesy import UtmZone, to_latlon, to_utm
 from dsformer_core.sources import FolderSource
-from dsformer_core.sources.at_names import EASTING, LATITUDE, NORTHING, ZONE_LETTER, ZONE_NUMBER, parse_at_name
+from dsformer_core.sources.at_names import parse_at_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,29 +84,13 @@ def in_metres(*groups: Located) -> list[npt.NDArray[np.float64]]:
 
 
 def _from_names(names: Sequence[str], default: UtmZone | None) -> Located | None:
-    """From '@' names; None where one is not. Written for millions: what does not concern positions stays unread."""
-    eastings, northings, numbers = array("d"), array("d"), array("q")
-    zones: list[UtmZone | None] = []
-    known: dict[tuple[str, ...], int] = {}
-    for name in names:
-        fields = name.rpartition("/")[2].rpartition(".")[0].split("@")
-        try:
-            eastings.append(float(fields[EASTING]))
-            northings.append(float(fields[NORTHING]))
-        except (IndexError, ValueError):
-            return None
-        says = (*fields[ZONE_NUMBER : ZONE_LETTER + 1], "".join(fields[LATITUDE : LATITUDE + 1])[:1])
-        if says not in known:
-            parsed = parse_at_name(PurePath(name))
-            if parsed is None:
-                return None
-            zone = parsed.zone or default
-            if zone not in zones:
-                zones.append(zone)
-            known[says] = zones.index(zone)
-        numbers.append(known[says])
-    utm = np.column_stack([eastings, northings])
-    return Located(utm, zones, np.array(numbers, np.int64)) if np.isfinite(utm).all() else None
+    """From '@' names; None where one is not."""
+    says = parse_at_names(names)
+    if np.isnan(says.utm).any():
+        return None
+    each = [zone or default for zone in says.zones]
+    zones = list(dict.fromkeys(each))
+    return Located(says.utm, zones, np.array([zones.index(zone) for zone in each], np.int64)[says.zone_numbers])
 
 
 def _from_files(folder: Path, names: Sequence[str], default: UtmZone | None) -> Located:
