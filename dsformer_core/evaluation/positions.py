@@ -18,6 +18,9 @@ from dsformer_core.geodesy import UtmZone, to_latlon, to_utm
 from dsformer_core.sources import FolderSource
 from dsformer_core.sources.at_names import parse_at_names
 
+# Pictures named in one message before it only counts.
+_LISTED = 5
+
 
 @dataclass(frozen=True, eq=False)
 class Located:
@@ -40,18 +43,31 @@ class Located:
         return np.flatnonzero(self.zone_numbers == self.zones.index(zone))
 
 
-def locate(folder: Path, names: Sequence[str], *, zone: UtmZone | None = None) -> Located:
-    """Finds where pictures were taken: in their '@' names, else in EXIF.
+def locate(*folders: tuple[Path, Sequence[str]], zone: UtmZone | None = None) -> list[Located]:
+    """Finds where the pictures of several folders were taken: in their '@' names, else in EXIF.
 
     Args:
-        folder: what `names` are relative to.
-        names: picture files.
+        folders: each with the names of its picture files, relative to it.
         zone: of names that give UTM coordinates without one.
 
     Raises:
-        DsformerError: a picture says nowhere where it was taken; names the first such and counts the others.
+        DsformerError: pictures say nowhere where they were taken; names the first of all folders' and counts the rest.
     """
-    return _from_names(names, zone) or _from_files(folder, names, zone)
+    located: list[Located] = []
+    lost: list[str] = []
+    for folder, names in folders:
+        found = _from_names(names, zone)
+        if found is None:
+            found, without = _from_files(folder, names, zone)
+            lost += without
+        located.append(found)
+    if lost:
+        more = f" and {len(lost) - _LISTED:,} more" if len(lost) > _LISTED else ""
+        raise DsformerError(
+            f"{len(lost):,} of {sum(len(names) for _, names in folders):,} pictures cannot be placed: "
+            f"{', '.join(lost[:_LISTED])}{more}; they need GPS in EXIF or names @easting@northing@…@.jpg, or be taken away"
+        )
+    return located
 
 
 def in_metres(*groups: Located) -> list[npt.NDArray[np.float64]]:
@@ -93,22 +109,22 @@ def _from_names(names: Sequence[str], default: UtmZone | None) -> Located | None
     return Located(says.utm, zones, np.array([zones.index(zone) for zone in each], np.int64)[says.zone_numbers])
 
 
-def _from_files(folder: Path, names: Sequence[str], default: UtmZone | None) -> Located:
+def _from_files(folder: Path, names: Sequence[str], default: UtmZone | None) -> tuple[Located, list[str]]:
+    """From '@' names or EXIF, whichever each has; and the pictures that have neither, with the reason."""
     pictures, skipped = FolderSource(folder, zone=default).scan()
     by_name = {picture.id: picture for picture in pictures}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        reasons = {Path(item.image).absolute(): item.reason for item in skipped}
-        reason = reasons.get((folder / missing[0]).absolute(), "not found")
-        others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
-        raise DsformerError(
-            f"{folder / missing[0]}{others}: {reason}; pictures need GPS in EXIF or names @easting@northing@…@.jpg"
-        )
-    positions = [(by_name[name].latitude, by_name[name].longitude) for name in names]
+    reasons = {Path(item.image).absolute(): item.reason for item in skipped}
+    lost = [
+        f"{folder / name} ({reasons.get((folder / name).absolute(), 'not found')})"
+        for name in names
+        if name not in by_name
+    ]
+    positions = [(by_name[name].latitude, by_name[name].longitude) for name in names if name in by_name]
     own = [UtmZone.of(*position) for position in positions]
     zones: list[UtmZone | None] = list(dict.fromkeys(own))
     utm = np.array([to_utm(*position, zone) for position, zone in zip(positions, own, strict=True)])
-    return Located(utm.reshape(-1, 2), zones, np.array([zones.index(zone) for zone in own], np.int64))
+    numbers = np.array([zones.index(zone) for zone in own], np.int64)
+    return Located(utm.reshape(-1, 2), zones, numbers), lost
 
 
 def _regions(numbers: list[int]) -> list[set[int]]:

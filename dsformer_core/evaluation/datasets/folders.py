@@ -36,13 +36,13 @@ def open_folders(
 
     Raises:
         LayoutError: a folder is not there or holds no pictures.
-        DsformerError: a picture says nowhere where it was taken.
+        DsformerError: pictures say nowhere where they were taken.
     """
     for folder in (database, queries):
         if not folder.is_dir():
             raise LayoutError(f"{folder}: no such folder; a benchmark has {DATABASE}/ and {QUERIES}/")
     database_names, query_names = list_pictures(database), list_pictures(queries)
-    positions = in_metres(locate(database, database_names, zone=zone), locate(queries, query_names, zone=zone))
+    positions = in_metres(*locate((database, database_names), (queries, query_names), zone=zone))
     return Benchmark(
         name=name,
         protocol=protocol or f"all queries of {queries.name}/; right within {radius:g} m",

@@ -80,10 +80,20 @@ def test_a_folder_as_the_fields_downloader_makes_it(tmp_path: Path) -> None:
     assert benchmark.name == "st_lucia" and benchmark.answerable.all()
 
 
-def test_a_picture_without_position_is_named(tmp_path: Path) -> None:
+def test_pictures_without_position_are_named_in_both_folders_at_once_and_counted(tmp_path: Path) -> None:
     write_pictures(tmp_path / "database", 2)
-    write_picture(tmp_path / "queries/lost.jpg", latitude=None)
-    with pytest.raises(DsformerError, match=r"lost\.jpg: no position; pictures need GPS in EXIF or names @easting"):
+    write_picture(tmp_path / "database/lost.jpg", latitude=None)
+    write_pictures(tmp_path / "queries", 1)
+    (tmp_path / "queries/a.jpg").write_bytes(b"no picture")
+    with pytest.raises(
+        DsformerError, match=r"2 of 5 .*database/lost\.jpg \(no position\), .*queries/a\.jpg \(not a picture.*\); "
+    ):
+        open_benchmark(tmp_path)
+    for number in range(5):
+        write_picture(tmp_path / f"queries/b{number}.jpg", latitude=None)
+    with pytest.raises(
+        DsformerError, match=r"7 of 10 pictures cannot be placed: .*b2\.jpg \(no position\) and 2 more; "
+    ):
         open_benchmark(tmp_path)
 
 
