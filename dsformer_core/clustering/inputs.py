@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from dsformer_core.clustering.positions import check_headings, check_positions
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, to_utm
 from dsformer_core.sources import FolderSource, Locations, Skipped, Source
@@ -25,7 +26,7 @@ class Located:
     """Locations of images.
 
     Attributes:
-        utm: (N, 2) metres.
+        utm: (N, 2) metres, finite.
         headings_deg: (N,) degrees clockwise from true north, NaN where unknown.
         images: (N,) large_string, paths below `images_root`; None where there are only positions.
         images_root: absolute folder of the images; None where there are only positions.
@@ -88,7 +89,8 @@ def read_positions(path: str | Path, zone: UtmZone | None = None) -> Located:
         zone: that the coordinates are in, where it is known.
 
     Raises:
-        UsageError: there is no such file, or it lacks positions.
+        UsageError: there is no such file, it lacks positions, or nothing can be made of what it holds: see
+            `check_positions` and `check_headings`.
         DsformerError: it is damaged.
     """
     path = Path(path)
@@ -102,11 +104,9 @@ def read_positions(path: str | Path, zone: UtmZone | None = None) -> Located:
     except (pa.ArrowException, ValueError, EOFError, OSError) as error:
         detail = str(error).strip().split("\n")[0]
         raise DsformerError(f"{path}: cannot be read as positions ({detail})") from error
-    return Located(
-        utm=utm,
-        headings_deg=np.full(len(utm), np.nan) if headings is None else np.asarray(headings, np.float64),
-        zone=zone,
-    )
+    utm = check_positions(utm)
+    headings = check_headings(headings, len(utm))
+    return Located(utm=utm, headings_deg=np.full(len(utm), np.nan) if headings is None else headings, zone=zone)
 
 
 def _read_arrays(path: Path) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ Array = npt.NDArray[np.float64]
 _SMALLEST_EXTENT = 10.0
 
 
-def check_positions(utm: npt.ArrayLike, fewest: int) -> Array:
+def check_positions(utm: npt.ArrayLike, fewest: int = 2) -> Array:
     """The positions as (N, 2) float64 easting and northing.
 
     Args:
@@ -47,11 +47,14 @@ def check_headings(headings_deg: npt.ArrayLike | None, count: int) -> Array | No
     """Headings as (N,) float64; None where there are none at all.
 
     Raises:
-        UsageError: there are more or fewer than locations.
+        UsageError: they are no numbers, or more or fewer than locations.
     """
     if headings_deg is None:
         return None
-    headings = np.asarray(headings_deg, np.float64)
+    try:
+        headings = np.asarray(headings_deg, np.float64)
+    except (TypeError, ValueError):
+        raise UsageError("headings are not numbers: give degrees clockwise from north, NaN where unknown") from None
     if headings.shape != (count,):
         raise UsageError(f"headings have shape {headings.shape}: it must be ({count},), one for each location")
     return headings if np.isfinite(headings).any() else None

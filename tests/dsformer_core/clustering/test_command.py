@@ -248,6 +248,28 @@ def test_bad_files_are_one_line(
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"heading_deg": np.zeros(3)}, "headings have shape (3,)"),
+        ({"heading_deg": np.array(["north"] * 480)}, "headings are not numbers"),
+        ({"utm": np.array(5.0)}, "positions have shape ()"),
+        ({"utm": np.full((480, 2), np.inf)}, "480 positions are not finite"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_bad_arrays_are_one_line_before_anything_is_reckoned(
+    tmp_path: Path, streets: City, arrays: dict[str, np.ndarray], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a zone, headings are turned to the grid's north, which takes sound positions and as many headings."""
+    np.savez(tmp_path / "a.npz", **{"utm": streets.utm[:480], **arrays})
+    arguments = ["--positions", str(tmp_path / "a.npz"), "--zone", "10N", "--output", str(tmp_path / "out")]
+    assert main(["cluster", "build", *arguments]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
 def test_an_object_array_is_not_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "a.npz", utm=np.array([[{}, {}]], dtype=object))
     arguments = ["--positions", str(tmp_path / "a.npz"), "--output", str(tmp_path / "out")]
