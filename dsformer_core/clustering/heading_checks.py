@@ -25,12 +25,12 @@ _NEARLY_ALL = 0.99
 # Share of streets that may lie elsewhere. On generated cities tracks contradict true headings in up to 0.10 of the
 # classes, mostly at crossings, and zeros in 0.48 or more; 0.31 or more of the streets are not parallel to the others.
 _STRAY = 0.2
-# Streets that are looked at: fewer than the first say nothing, more than the second nothing new.
+# Headings, or streets, that are looked at: fewer than the first say nothing, more than the second nothing new.
 _FEWEST, _MOST = 10, 1000
 
 
 def refuse_one_heading(headings_deg: Array, utm: Array) -> None:
-    """Refuses headings that are one value throughout where the streets are not all parallel.
+    """Refuses headings that are one value throughout where the streets they are of are not all parallel.
 
     Args:
         headings_deg: (N,) degrees clockwise from north, NaN where unknown.
@@ -39,23 +39,25 @@ def refuse_one_heading(headings_deg: Array, utm: Array) -> None:
     Raises:
         UsageError: nearly all vehicles headed, or cameras looked, the same way on streets that run several ways.
     """
-    known = headings_deg[np.isfinite(headings_deg)]
-    if not known.size:
+    known = np.flatnonzero(np.isfinite(headings_deg))
+    if len(known) < _FEWEST:
         return
-    heading = int(np.bincount(np.mod(np.round(known), 360).astype(np.int64)).argmax())
-    same = np.mean(np.abs(np.mod(known - heading + 180, 360) - 180) <= _ONE_HEADING)
+    headings = headings_deg[known]
+    heading = int(np.bincount(np.mod(np.round(headings), 360).astype(np.int64)).argmax())
+    same = np.mean(np.abs(np.mod(headings - heading + 180, 360) - 180) <= _ONE_HEADING)
     if same < _NEARLY_ALL:
         return
-    # Of the same locations whatever order they come in.
-    some = np.lexsort((utm[:, 1], utm[:, 0]))[_spread(len(utm))]
-    streets = _along_tracks(utm, utm[some])
+    # Of the same locations whatever order they come in. Streets where no heading is known may run as they like.
+    positions = utm[known]
+    some = np.lexsort((positions[:, 1], positions[:, 0]))[_spread(len(positions))]
+    streets = _along_tracks(utm, positions[some])
     # The mean of lines, which have no ends: of doubled angles.
     common = np.angle(np.exp(2j * streets).mean()) / 2
-    if len(streets) >= _FEWEST and np.mean(_between(streets, common) > _ONE_STREET) > _STRAY:
+    if np.mean(_between(streets, common) > _ONE_STREET) > _STRAY:
         raise UsageError(
-            f"{100 * same:.3g} % of the headings are about {heading} degrees, but streets run several ways: nobody "
-            "headed or looked there throughout. Give true headings; for panoramas that are all turned to the same "
-            "direction, choose the direction 'surroundings'"
+            f"{100 * same:.3g} % of the known headings are about {heading} degrees, but streets run several ways: "
+            "nobody headed or looked there throughout. Give true headings; for panoramas that are all turned to the "
+            "same direction, choose the direction 'surroundings'"
         )
 
 

@@ -47,7 +47,7 @@ class Located:
         if self.zone is None or not len(self.utm):
             return self.headings_deg
         latitude, longitude = to_latlon(self.utm, self.zone)
-        return self.headings_deg - np.degrees(grid_convergence(latitude, longitude, self.zone))
+        return np.mod(self.headings_deg - np.degrees(grid_convergence(latitude, longitude, self.zone)), 360)
 
 
 def locate_images(

@@ -9,6 +9,8 @@ Array = npt.NDArray[np.float64]
 
 # Degrees span less than this within any country; metres do not where there is anything to cluster.
 _SMALLEST_EXTENT = 10.0
+# Degrees that are an angle still, the second excluded; beyond them lie stamps of time and marks of what is missing.
+_ANGLES = (-360.0, 720.0)
 
 
 def check_positions(utm: npt.ArrayLike, fewest: int = 2) -> Array:
@@ -47,7 +49,7 @@ def check_headings(headings_deg: npt.ArrayLike | None, count: int) -> Array | No
     """Headings as (N,) float64; None where there are none at all.
 
     Raises:
-        UsageError: they are no numbers, or more or fewer than locations.
+        UsageError: they are no angles, or more or fewer than locations.
     """
     if headings_deg is None:
         return None
@@ -57,4 +59,11 @@ def check_headings(headings_deg: npt.ArrayLike | None, count: int) -> Array | No
         raise UsageError("headings are not numbers: give degrees clockwise from north, NaN where unknown") from None
     if headings.shape != (count,):
         raise UsageError(f"headings have shape {headings.shape}: it must be ({count},), one for each location")
+    # Bearings are given from 0 to 360 or from -180 to 180, and sums of two of them as they come; NaN compares false.
+    lowest, highest = _ANGLES
+    if (bad := np.flatnonzero((headings < lowest) | (headings >= highest))).size:
+        raise UsageError(
+            f"{bad.size} headings are no angles, the first is {headings[bad[0]]:g} in row {bad[0]}: give degrees "
+            "clockwise from north, NaN where unknown"
+        )
     return headings if np.isfinite(headings).any() else None

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from dsformer_core.clustering.group import FRONTAL, LATERAL, Group
 from dsformer_core.clustering.heading_checks import refuse_one_heading
+from dsformer_core.clustering.positions import check_headings
 from dsformer_core.errors import UsageError
 
 # Quarters of the compass about the street: ahead, left, back, right.
@@ -29,10 +30,12 @@ def split_by_heading(
         The focal point of that view lies ahead of the pictures.
 
     Raises:
-        UsageError: no picture has a heading, or nearly all have the same on streets that run several ways.
+        UsageError: no picture has a heading, or headings cannot be used; see `check_headings` and
+            `refuse_one_heading`.
     """
-    positions, headings = np.asarray(utm, np.float64), np.asarray(headings_deg, np.float64)
-    if not np.isfinite(headings).any():
+    positions = np.asarray(utm, np.float64)
+    headings = check_headings(headings_deg, len(positions))
+    if headings is None:
         raise UsageError("no picture has a heading, and without one a class of pictures has no view: add headings")
     refuse_one_heading(headings, positions)
     return [_split(group, positions, headings, min_images) for group in groups]

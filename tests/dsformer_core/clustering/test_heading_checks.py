@@ -25,7 +25,7 @@ def test_one_heading_throughout_is_refused(crossroads: City, heading: float) -> 
     """As data sets have it whose headings were lost; here with a few that were not."""
     headings = np.full(len(crossroads.utm), heading)
     headings[::150], headings[1::150] = 77.0, np.nan
-    words = rf"99.\d % of the headings are about {round(heading) % 360} degrees, but streets run several ways"
+    words = rf"99.\d % of the known headings are about {round(heading) % 360} degrees, but streets run several ways"
     with pytest.raises(UsageError, match=words):
         cluster_blocks(crossroads.utm, headings_deg=headings)
     with pytest.raises(UsageError, match=words):
@@ -34,6 +34,31 @@ def test_one_heading_throughout_is_refused(crossroads: City, heading: float) -> 
     assert any(group.classes for group in groups)
     with pytest.raises(UsageError, match=words):
         split_by_heading(groups, crossroads.utm, headings, min_images=5)
+
+
+def test_a_few_headings_prove_nothing(crossroads: City) -> None:
+    headings = np.full(len(crossroads.utm), np.nan)
+    headings[7] = 280.0
+    assert any(group.classes for group in cluster_blocks(crossroads.utm, headings_deg=headings))
+
+
+def test_headings_are_compared_with_the_streets_they_are_of(crossroads: City) -> None:
+    """Another street, of which no heading is known, says nothing about them."""
+    headings = np.where(np.arange(len(crossroads.utm)) < len(crossroads.utm) / 2, 70.0, np.nan)
+    groups = cluster_blocks(crossroads.utm, headings_deg=headings)
+    assert any(group.classes for group in groups)
+
+
+@pytest.mark.parametrize("heading", [1e9, -361.0, 720.0, np.inf])
+def test_what_is_no_angle_is_refused(crossroads: City, heading: float) -> None:
+    headings = crossroads.headings_deg.copy()
+    headings[7] = heading
+    words = f"1 headings are no angles, the first is {heading:g} in row 7".replace("+", r"\+")
+    for partition in (cluster_blocks, grid_partition):
+        with pytest.raises(UsageError, match=words):
+            partition(crossroads.utm, headings_deg=headings)
+    with pytest.raises(UsageError, match=words):
+        split_by_heading([], crossroads.utm, headings, min_images=5)
 
 
 @pytest.mark.parametrize("angle", range(0, 180, 30))
@@ -62,5 +87,5 @@ def test_true_headings_of_a_city_are_believed(make_city, caplog: pytest.LogCaptu
         city = make_city(count, seed)
         cluster_blocks(city.utm, headings_deg=city.headings_deg)
         assert not caplog.records
-        with pytest.raises(UsageError, match="100 % of the headings are about 0 degrees"):
+        with pytest.raises(UsageError, match="100 % of the known headings are about 0 degrees"):
             cluster_blocks(city.utm, headings_deg=np.zeros(count))
