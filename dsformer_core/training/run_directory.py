@@ -64,17 +64,27 @@ class RunDirectory:
             UsageError: there is a training in it already, or something else.
             DsformerError: it cannot be made, or another process trains in it.
         """
-        if self.state.is_file():
-            raise UsageError(f"{self.path}: holds a training; go on with it by --resume, or choose another --output")
-        foreign = self.path.is_dir() and any(entry.name != LOCK_FILE for entry in self.path.iterdir())
-        if foreign and not self.recipe.is_file():
-            raise UsageError(f"{self.path}: is not empty, and what is in it is no training; choose another --output")
+        self.check_free()
         libraries = {library: version(library) for library in LIBRARIES}
         versions = {"python": platform.python_version(), **libraries}
         self.take()
         self.write_recipe(recipe)
         run = {"command": " ".join(sys.argv), **facts, "versions": versions}
         _write_whole(self.facts, yaml.safe_dump(run, sort_keys=False))
+
+    def check_free(self) -> None:
+        """Makes sure that a new training may begin here.
+
+        Raises:
+            UsageError: there is a training in it already, or something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path}: is a file; choose another --output")
+        if self.state.is_file():
+            raise UsageError(f"{self.path}: holds a training; go on with it by --resume, or choose another --output")
+        foreign = self.path.is_dir() and any(entry.name != LOCK_FILE for entry in self.path.iterdir())
+        if foreign and not self.recipe.is_file():
+            raise UsageError(f"{self.path}: is not empty, and what is in it is no training; choose another --output")
 
     def take(self) -> None:
         """Keeps other processes from training here until `close`.

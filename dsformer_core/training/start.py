@@ -13,10 +13,10 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
 
-from dsformer_core.errors import UsageError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import DescriptorModel, create_model
 from dsformer_core.training.augmentation import Augmentation
-from dsformer_core.training.data import TrainingData, open_training_data
+from dsformer_core.training.data import TrainingData, kind_of, open_training_data
 from dsformer_core.training.learned_whitening import learn_projection
 from dsformer_core.training.loading import check_batch_size
 from dsformer_core.training.recipe import Recipe
@@ -56,13 +56,19 @@ def start(
     kind = accelerator(device)
     recipe = with_precision(recipe, kind)
     run = RunDirectory(output) if output else None
+    # What needs only a look comes first: nobody should wait for weights or pictures to hear of a wrong path.
     if run and resume:
         run.check_recipe(recipe)
+    elif run:
+        run.check_free()
+    kind_of(data_path)
+    validate_model = validation(validate, recipe.model.name, recipe.validation) if validate else None
     fabric, scaler = devices(recipe, kind)
     check_batch_size(recipe, fabric.world_size)
     model = make_model(recipe)
     data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
     check_partition(recipe, data)
+    check_classes(data)
     class_means = None
     if recipe.model.whitening_pictures and not resume:
         if fabric.is_global_zero:
@@ -86,7 +92,7 @@ def start(
         run,
         fabric,
         scaler,
-        validate=validation(validate, model.name, recipe.validation) if validate else None,
+        validate=validate_model,
         report=report if fabric.is_global_zero else lambda line: None,
     )
     if class_means is not None:
@@ -138,6 +144,25 @@ def check_partition(recipe: Recipe, data: TrainingData) -> None:
             f"{data.path}: not partitioned as the recipe wants it: {', '.join(differing)}; build it so with "
             "`dsformer cluster build`, or take it as it is by --set data.partition=null"
         )
+
+
+def check_classes(data: TrainingData) -> None:
+    """Makes sure that every group has classes to tell from each other.
+
+    Raises:
+        DsformerError: one has not: no view of it has a second class, so its loss is 0 whatever the network does.
+    """
+    for group in data.groups:
+        if max(map(len, group)) == 1:
+            more = (
+                "build the partition with fewer --groups, with smaller --min-images, or of a larger area"
+                if data.partition
+                else "add places or cities"
+            )
+            raise DsformerError(
+                f"{data.path}: only one class in {' and in '.join(view.name for view in group)}: with no other to tell "
+                f"it from, nothing is learned; {more}"
+            )
 
 
 def make_model(recipe: Recipe) -> DescriptorModel:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.evaluation.datasets.folders import open_folder_pair
 from dsformer_core.evaluation.evaluation import evaluate
 from dsformer_core.extractor import Extractor
@@ -27,8 +27,11 @@ def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[n
         A function that takes the model as it is and gives ``recall@1``, ``recall@5`` and so on.
 
     Raises:
+        UsageError: there is no such folder.
         DsformerError: the folder is not such a one; the message says what was looked for.
     """
+    if not folder.is_dir():
+        raise UsageError(f"--validate {folder}: no such folder; expected one with database/ and queries/")
     benchmark = open_folder_pair(folder, radius=recipe.radius)
 
     def warn(error: DsformerError) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FILE
 from dsformer_core.clustering.partition import Partition
@@ -57,25 +57,40 @@ def open_training_data(
         min_images: places of GSV-Cities with fewer pictures are left out.
 
     Raises:
-        DsformerError: it is missing, damaged or empty, or its pictures are not there.
-        UsageError: the aspect is unknown, or not the one that a subset was extracted with.
+        DsformerError: it is damaged or empty, or its pictures are not there.
+        UsageError: it is missing, or the aspect is unknown or not the one that a subset was extracted with.
     """
     path = Path(path)
     if aspect not in ASPECTS:
         raise UsageError(f"aspect {aspect!r} is not one of {', '.join(ASPECTS)}")
-    if not path.is_dir():
-        raise DsformerError(f"{path}: no such directory; training data are {_KINDS}")
+    kind = kind_of(path)
     partition: Mapping[str, Any] | None = None
-    if (path / PARTITION_FILE).exists():
+    if kind == "partition":
         opened = Partition.open(path)
         root = None if images_root is None else Path(images_root)
         groups, partition = partition_views(opened, size=size, aspect=aspect, images_root=root), opened.description
-    elif (path / SUBSET_FILE).exists():
+    elif kind == "subset":
         groups, partition = subset_views(path, size=size, aspect=aspect)
-    elif (path / TABLES).is_dir():
-        groups = gsv_cities_views(path, size=size, aspect=aspect, min_images=min_images)
     else:
-        raise DsformerError(f"{path}: nothing to train on; looked for {_KINDS}")
+        groups = gsv_cities_views(path, size=size, aspect=aspect, min_images=min_images)
     if not groups:
         raise DsformerError(f"{path} has no class: nothing to train on")
     return TrainingData(path, groups, partition)
+
+
+def kind_of(path: Path) -> Literal["partition", "subset", "gsv_cities"]:
+    """What a directory holds to train on, by a look at names alone.
+
+    Raises:
+        UsageError: there is no such directory.
+        DsformerError: it holds nothing of the kind.
+    """
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such directory; training data are {_KINDS}")
+    if (path / PARTITION_FILE).exists():
+        return "partition"
+    if (path / SUBSET_FILE).exists():
+        return "subset"
+    if (path / TABLES).is_dir():
+        return "gsv_cities"
+    raise DsformerError(f"{path}: nothing to train on; looked for {_KINDS}")

@@ -55,12 +55,12 @@ def test_overfit_trains_one_epoch_on_as_many_pictures(
     [
         ([], 2, "--output RUN is missing"),
         (["--dry-run", "--set", "optimizer.rate=1"], 2, "the nearest is optimizer.learning_rate"),
-        (["--dry-run", "--data", "nowhere"], 1, "nowhere: no such"),
+        (["--dry-run", "--data", "nowhere"], 2, "nowhere: no such"),
         (["--dry-run", "--device", "tpu"], 2, "--device tpu: choose auto, cpu or cuda"),
         (["--dry-run", "--set", "model.weights=nothing.pth"], 2, "nothing.pth"),
         (["--output", "run", "--resume"], 2, "holds no training to resume"),
         (["--output", "run", "--overfit", "0"], 2, "--overfit: at least 1 picture"),
-        (["--dry-run", "--validate", "nowhere"], 1, "nowhere"),
+        (["--dry-run", "--validate", "nowhere"], 2, "--validate nowhere: no such folder"),
     ],
 )
 def test_a_wrong_call_is_one_line(

@@ -286,6 +286,35 @@ def test_what_does_not_fit_is_said_before_training(begin: Begin, places: Path, t
 
 
 @pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": Path("nowhere")}, "nowhere: no such directory"),
+        ({"validate": Path("nowhere")}, "nowhere: no such folder"),
+        ({"output": "old"}, "holds a training; go on with it by --resume"),
+        ({"output": "file"}, "is a file"),
+        ({"output": "new", "resume": True}, "holds no training to resume"),
+    ],
+)
+def test_wrong_paths_are_found_before_weights_are_looked_for(
+    begin: Begin, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/resume.pt").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=message):
+        begin("model.weights=nothing.pth", **wrong)
+
+
+def test_a_group_of_one_class_is_refused_before_anything_is_written(begin: Begin, tmp_path: Path) -> None:
+    """Its loss would be 0 from the first iteration on, and the training look like a success."""
+    partition = write_places(tmp_path / "places", classes=1)
+    message = "only one class in group 0, angle 0 and in group 0, angle 90: .* fewer --groups"
+    with pytest.raises(DsformerError, match=message):
+        begin(data=partition, output="run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("name", "file"), [("gem_resnet50", "resnet50-0676ba61.pth"), ("gem_dinov2_vitb14", "dinov2_vitb14_pretrain.pth")]
 )
 def test_missing_backbone_weights_say_which_file_and_where(
