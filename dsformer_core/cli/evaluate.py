@@ -204,6 +204,8 @@ def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
     Raises:
         DsformerError: it is not complete: pictures that it lists are not there, or there are not as many as released.
     """
+    from dsformer_core.evaluation.tables import without_a_right_reference
+
     sides = {"references": benchmark.database, "queries": benchmark.queries}
     missing = [str(path) for side in sides.values() for path in side.paths if not path.is_file()]
     without = int((~benchmark.answerable).sum()) if benchmark.labelled else None
@@ -215,7 +217,7 @@ def _print_check(benchmark: "Benchmark", *, as_json: bool) -> None:
     else:
         lines = [f"{benchmark.name}: {benchmark.protocol}"]
         lines += [f"{len(side):,} {name} in {side.root}" for name, side in sides.items()]
-        lines += [] if without is None else [f"{without:,} queries have no right reference"]
+        lines += [without_a_right_reference(benchmark)] if benchmark.labelled else []
         _print_lines([*lines, *(f"note: {note}" for note in benchmark.notes)])
     if missing:
         raise DsformerError(f"{len(missing):,} pictures of {benchmark.name} are missing, the first is {missing[0]}")

@@ -116,12 +116,22 @@ class Benchmark:
         """(Q,) whether a query has any right reference."""
         if self.explicit is not None:
             return np.array([len(rows) > 0 for rows in self.explicit], bool)
+        return self.nearest <= self.radius
+
+    @cached_property
+    def nearest(self) -> npt.NDArray[np.float64]:
+        """(Q,) how far the nearest reference lies from each query, in `unit`; infinite where all are kept apart.
+
+        Raises:
+            ValueError: the benchmark gives no positions.
+        """
         queries = self._positions()[1]
         nearest = [
             self._tree.query(queries[start : start + _QUERIES_AT_ONCE])[0]
             for start in range(0, len(queries), _QUERIES_AT_ONCE)
         ]
-        return np.concatenate(nearest) <= self.radius if nearest else np.zeros(0, bool)
+        away = np.concatenate(nearest) if nearest else np.zeros(0)
+        return np.where(away >= APART, np.inf, away)
 
     @cached_property
     def _tree(self) -> cKDTree:

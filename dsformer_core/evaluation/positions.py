@@ -65,7 +65,7 @@ def locate(*folders: tuple[Path, Sequence[str]], zone: UtmZone | None = None) ->
         more = f" and {len(lost) - _LISTED:,} more" if len(lost) > _LISTED else ""
         raise DsformerError(
             f"{len(lost):,} of {sum(len(names) for _, names in folders):,} pictures cannot be placed: "
-            f"{', '.join(lost[:_LISTED])}{more}; they need GPS in EXIF or names @easting@northing@…@.jpg, or be taken away"
+            f"{', '.join(lost[:_LISTED])}{more}; each needs GPS in EXIF or a name @easting@northing@…@.jpg, or must go"
         )
     return located
 

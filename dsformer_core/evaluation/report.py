@@ -13,6 +13,7 @@ from dsformer_core.evaluation.abstention import Abstention
 from dsformer_core.evaluation.benchmark import Pictures
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import Recall
+from dsformer_core.evaluation.tables import without_a_right_reference
 from dsformer_core.pages import data_uri, write_page
 from dsformer_core.pictures import read_picture
 
@@ -52,8 +53,7 @@ def write_report(evaluations: Sequence[Evaluation], output: Path) -> None:
         *(f"<p><b>Note:</b> {html.escape(note)}</p>" for note in benchmark.notes),
     ]
     if benchmark.labelled:
-        without = int((~benchmark.answerable).sum())
-        parts.append(f"<p>{without:,} queries have no right reference in the database.</p>")
+        parts.append(f"<p>{html.escape(without_a_right_reference(benchmark))}</p>")
         parts.append(_recall_table(evaluations, "all", "over all queries"))
         parts.append(_recall_table(evaluations, "answerable", "over queries that have a right reference"))
         parts.append(f'<div class="curves">{_distance_figure(evaluations)}{_abstention_figure(evaluations)}</div>')
@@ -77,6 +77,8 @@ def _recall_table(evaluations: Sequence[Evaluation], which: str, words: str) -> 
 
 
 def _shown(recall: Recall) -> str:
+    if not recall.queries:
+        return "–"
     return f"{100 * recall.value:.1f} <small>{100 * recall.low:.1f} to {100 * recall.high:.1f}</small>"
 
 

@@ -19,6 +19,22 @@ def heading(benchmark: Benchmark) -> list[str]:
     return [f"{benchmark.name}: {benchmark.protocol}", counts]
 
 
+def without_a_right_reference(benchmark: Benchmark) -> str:
+    """How many queries of a labelled benchmark have none; and where that is all, how far off the references are."""
+    without = int((~benchmark.answerable).sum())
+    if without < len(benchmark.queries) or not without:
+        return f"{without:,} queries have no right reference"
+    words = "no query has a right reference"
+    if benchmark.explicit is not None:
+        return words
+    nearest = float(benchmark.nearest.min())
+    if np.isinf(nearest):
+        where = "all references lie in another city, or in a UTM zone that does not touch that of the queries"
+    else:
+        where = f"the nearest reference is {_distance(nearest, benchmark.unit)} away"
+    return f"{words}: {where}; do these queries belong to these references?"
+
+
 def recall_table(evaluations: Sequence[Evaluation]) -> Table:
     """The recalls of one or several models on one labelled benchmark, narrow enough for 80 columns."""
     columns = (Column(f"R@{count}", justify="right") for count in evaluations[0].headline)
@@ -33,7 +49,9 @@ def remarks(evaluations: Sequence[Evaluation]) -> list[str]:
     benchmark = evaluations[0].benchmark
     lines = []
     if benchmark.labelled:
-        lines.append(_which_queries(evaluations[0]))
+        lines.append(_which_queries(benchmark))
+        if not benchmark.answerable.any():
+            lines.append(without_a_right_reference(benchmark))
         for label, evaluation in zip(_labels(evaluations), evaluations, strict=True):
             lines.append(f"{label}: weights {evaluation.weights} ({evaluation.weights_sha256[:12]})")
             lines += [f"  {line}" for line in _more(evaluation)]
@@ -48,27 +66,30 @@ def _labels(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _shown(recall: Recall) -> str:
+    if not recall.queries:
+        return "–"
     return f"{100 * recall.value:.1f}\n{100 * recall.low:.1f}\n{100 * recall.high:.1f}"
 
 
-def _which_queries(evaluation: Evaluation) -> str:
+def _which_queries(benchmark: Benchmark) -> str:
     """Which recall the table shows, and why."""
-    benchmark = evaluation.benchmark
     if benchmark.headline == "all":
         why = "over all queries, as the field counts here: one without a right reference counts as not found"
-        other = evaluation.recalls_answerable
-        rest = "over those with a right reference"
     else:
         why = "over the queries that have a right reference, as this data set's official evaluation counts"
-        other = evaluation.recalls_all
-        rest = "over all"
-    beside = ", ".join(f"R@{count} {100 * recall.value:.1f}" for count, recall in other.items())
-    return f"Percent with 95 % interval, {why}; {rest}: {beside}"
+    return f"Percent with 95 % interval, {why}"
 
 
 def _more(evaluation: Evaluation) -> list[str]:
     unit = evaluation.benchmark.unit
     lines = []
+    if evaluation.benchmark.answerable.any():
+        if evaluation.benchmark.headline == "all":
+            which, recalls = "the queries with a right reference", evaluation.recalls_answerable
+        else:
+            which, recalls = "all queries", evaluation.recalls_all
+        shares = ", ".join(f"R@{count} {100 * recall.value:.1f}" for count, recall in recalls.items())
+        lines.append(f"over {which}: {shares}")
     if np.isfinite(evaluation.errors).any():
         median, high = (_distance(evaluation.error_within(percent), unit) for percent in (50, 90))
         nowhere = int(np.isinf(evaluation.errors).sum())
@@ -100,4 +121,6 @@ def _more(evaluation: Evaluation) -> list[str]:
 
 
 def _distance(error: float, unit: str) -> str:
+    if unit == "m" and 10_000 <= error < np.inf:
+        return f"{error / 1000:,.1f} km"
     return f"{error:.1f} {unit}" if np.isfinite(error) else "infinite"

@@ -43,7 +43,7 @@ def test_the_table_says_which_queries_count(town: Path, capsys: pytest.CaptureFi
     words = capsys.readouterr()
     assert "8 references, 6 queries, of which 1 have no right reference" in words.out
     assert "over all queries, as the field counts here" in words.out
-    assert "over those with a right reference: R@1 80.0" in words.out
+    assert "over the queries with a right reference: R@1 80.0" in words.out
     assert "66.7" in words.out and "R@5" in words.out
     assert "1 queries and 0 references could not be read; such queries count as not found" in words.out
     assert "torn.jpg: damaged or cut short" in words.err

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dsformer_core.evaluation.abstention import abstention
 from dsformer_core.evaluation.benchmark import APART
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import bootstrap_intervals, first_right, recalls_at
+from dsformer_core.evaluation.report import write_report
 from dsformer_core.evaluation.tables import recall_table, remarks
 from dsformer_core.models import list_models
 from tests.dsformer_core.evaluation.conftest import made_up
@@ -169,6 +171,39 @@ def test_every_model_has_its_name_on_one_line_of_80_columns() -> None:
     assert max(map(len, lines)) <= 80 and "…" not in " ".join(lines)
     said = remarks(evaluations[:2])
     assert f"1 {list_models()[0]}: weights a_run_of_my_own.safetensors (000000000000)" in said
+
+
+@pytest.mark.parametrize(
+    ("headline", "said"), [("all", "the queries with a right reference: R@1 "), ("answerable", "all queries: R@1 ")]
+)
+def test_every_model_has_both_recalls_below_its_name(headline: str, said: str) -> None:
+    database, queries = np.zeros((2, 2)), np.array([[0.0, 0.0], [0.0, 5e4]])
+    found = made_up(database, queries, np.zeros((2, 1), int), headline=headline)
+    lost = replace(found, rows=np.full((2, 1), -1), model="other")
+    lines = remarks([found, lost])
+    (first, second) = (lines.index(f"{label}: weights weights (000000000000)") for label in ("1 model", "2 other"))
+    assert lines[first + 1] == f"  over {said}{100 if headline == 'all' else 50:.1f}"
+    assert lines[second + 1] == f"  over {said}0.0"
+    assert sum("R@1 " in line and "over" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ([0.0, 3e5, 0.0], "the nearest reference is 300.0 km away"),
+        ([0.0, 60.0, 0.0], "the nearest reference is 60.0 m away"),
+        ([0.0, 0.0, APART], "all references lie in another city, or in a UTM zone that does not touch"),
+    ],
+)
+@pytest.mark.parametrize("headline", ["all", "answerable"])
+def test_queries_of_another_place_are_told_so(query: list[float], where: str, headline: str, tmp_path: Path) -> None:
+    astray = made_up(np.zeros((2, 3)), np.array([query, query]), np.array([[0, 1]] * 2), headline=headline)
+    terminal = Console(file=StringIO(), width=80)
+    terminal.print(recall_table([astray]))
+    write_report([astray], tmp_path / "report.html")
+    words, page = "\n".join(remarks([astray])), (tmp_path / "report.html").read_text()
+    assert f"no query has a right reference: {where}" in words and f"no query has a right reference: {where}" in page
+    assert "nan" not in words + terminal.file.getvalue() + page
 
 
 def test_json_has_numbers_or_nothing() -> None:
