@@ -42,9 +42,6 @@ _SETTINGS: dict[str, tuple[type, str]] = {
     "cell_size": (float, "metres: side of a square of --partition grid (default: 15)"),
 }
 
-# Panoramas of data sets are strips 6.5 times as wide as high; no ordinary picture comes near this.
-_PANORAMA_ASPECT = 3.0
-
 
 def register(verbs: Any) -> None:
     """Adds `build` to `dsformer cluster`."""
@@ -74,7 +71,7 @@ def register(verbs: Any) -> None:
         "--kind",
         choices=("panoramas", "pictures"),
         help="panoramas, of which each gives both views of its class, or ordinary pictures, which are split by heading "
-        "(default: by the first image's shape; panoramas for --positions)",
+        "(default: by the images' shape; panoramas for --positions)",
     )
     parser.add_argument(
         "--partition",
@@ -143,6 +140,7 @@ def _configuration(arguments: argparse.Namespace, kind: str) -> "BlockClustering
 def _read(arguments: argparse.Namespace, zone: "UtmZone | None", on_progress: Any) -> "tuple[Located, str]":
     """What to cluster, and whether it is panoramas or pictures."""
     from dsformer_core.clustering.inputs import locate_images, read_positions
+    from dsformer_core.clustering.kinds import kind_of_images
     from dsformer_core.sources import open_source
 
     if arguments.positions is not None:
@@ -157,19 +155,4 @@ def _read(arguments: argparse.Namespace, zone: "UtmZone | None", on_progress: An
         on_progress(seen)
 
     located = locate_images(source, folder, zone, count)
-    return located, arguments.kind or _kind_of_first(located)
-
-
-def _kind_of_first(located: "Located") -> str:
-    from PIL import Image, UnidentifiedImageError
-
-    from dsformer_core.errors import DsformerError
-
-    assert located.images is not None and located.images_root is not None
-    first = located.images_root / located.images[0].as_py()
-    try:
-        with Image.open(first) as picture:
-            wide = picture.width >= _PANORAMA_ASPECT * picture.height
-    except (OSError, UnidentifiedImageError):
-        raise DsformerError(f"{first} cannot be read, so its kind is unknown: say --kind") from None
-    return "panoramas" if wide else "pictures"
+    return located, kind_of_images(located, arguments.kind)

@@ -105,6 +105,56 @@ def test_panoramas_by_their_names(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("said", "size", "expected"),
+    [
+        ([], (65, 10), "panoramas"),
+        ([], (64, 48), "pictures"),
+        (["--kind", "panoramas"], (20, 10), "panoramas"),
+        (["--kind", "pictures"], (20, 10), "pictures"),
+        (["--kind", "panoramas"], (64, 48), "64 x 48 pixels are no panorama of a full turn"),
+        ([], (20, 10), "say --kind panoramas or --kind pictures"),
+        ([], (62, 19), "say --kind panoramas or --kind pictures"),
+    ],
+)
+def test_shape_and_kind_must_go_together(
+    tmp_path: Path,
+    streets: City,
+    said: list[str],
+    size: tuple[int, int],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An equirectangular panorama is twice as wide as high; so are some pictures."""
+    folder = write_named_images(tmp_path / "images", streets, size)
+    # The first says nothing about the others.
+    (folder / min(path.name for path in folder.glob("@*"))).write_bytes(b"")
+    status = main(["cluster", "build", "--images", str(folder), "--output", str(tmp_path / "a"), *said])
+    if " " not in expected:
+        assert status == 0
+        assert Partition.open(tmp_path / "a").kind == expected
+        return
+    assert status == 2
+    message = capsys.readouterr().err.strip()
+    assert expected in message
+    assert len(message.splitlines()) == 1
+    assert not (tmp_path / "a").exists()
+
+
+def test_images_that_cannot_be_read_have_no_kind_unless_it_is_said(
+    tmp_path: Path, streets: City, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_named_images(tmp_path / "images", streets, (64, 48))
+    for path in folder.glob("@*"):
+        path.write_bytes(b"")
+    arguments = ["cluster", "build", "--images", str(folder), "--output", str(tmp_path / "a")]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err.strip()
+    assert "0 bytes" in said and "--kind" in said
+    assert len(said.splitlines()) == 1
+    assert main([*arguments, "--kind", "panoramas"]) == 0
+
+
 def test_pictures_of_a_car_by_a_manifest(tmp_path: Path, streets: City) -> None:
     latitude, longitude = to_latlon(streets.utm, ZONE)
     (tmp_path / "drive").mkdir()
