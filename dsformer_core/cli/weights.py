@@ -17,9 +17,16 @@ examples:
   dsformer weights convert ResNet50_DSFormer.pth dsformer.safetensors --model dsformer_resnet50
   dsformer weights convert runs/mine/best.safetensors mine.safetensors --model dsformer_tiny --half
   dsformer weights info dsformer.safetensors
+  dsformer weights info dsformer_tiny                          the weights that it uses by default
 
 Fetched files lie in ~/.cache/dsformer/weights, or in $DSFORMER_WEIGHTS where that is set.
 """
+
+_LABELS = {
+    "picture_size": "picture size",
+    "sha256": "SHA-256 of the file",
+    "weights_sha256": "SHA-256 of the tensors,\nas maps and evaluations name it",
+}
 
 
 def register(subparsers: Any) -> None:
@@ -48,7 +55,7 @@ def register(subparsers: Any) -> None:
     convert.add_argument("--half", action="store_true", help="round to half precision: half the size")
 
     info = _verb(verbs, "info", "what a checkpoint holds, and which models it fits", run_info)
-    info.add_argument("file", type=Path, metavar="FILE")
+    info.add_argument("checkpoint", metavar="FILE|MODEL", help="a checkpoint, or a model for its default weights")
     info.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -142,18 +149,25 @@ def run_info(arguments: argparse.Namespace) -> None:
         weights_digest,
     )
     from dsformer_core.models.fetch import file_sha256
+    from dsformer_core.models.registry import list_models
+    from dsformer_core.models.weights import default_weights
 
-    state = read_state_dict(arguments.file)
+    path = Path(arguments.checkpoint)
+    if not path.is_file():
+        if arguments.checkpoint not in list_models():
+            raise UsageError(f"{path}: no such file, nor a model ({', '.join(list_models())})")
+        path = default_weights(arguments.checkpoint)
+    state = read_state_dict(path)
     report: dict[str, Any] = {
-        "file": str(arguments.file),
-        "size": arguments.file.stat().st_size,
-        "sha256": file_sha256(arguments.file),
+        "file": str(path),
+        "size": path.stat().st_size,
+        "sha256": file_sha256(path),
         "tensors": len(state),
         "numbers": sum(tensor.numel() for tensor in state.values()),
         "types": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
     }
-    if is_described(arguments.file):
-        model = load_checkpoint(arguments.file)
+    if is_described(path):
+        model = load_checkpoint(path)
         report |= {"model": model.name, "options": model.options, "picture_size": list(model.preprocessing.size)}
         report |= {"weights_sha256": weights_digest(model)}
     else:
@@ -163,6 +177,13 @@ def run_info(arguments: argparse.Namespace) -> None:
         return
     table = Table(show_header=False)
     for key, value in report.items():
-        text = ", ".join(map(str, value)) or "no model known here" if isinstance(value, list) else str(value)
-        table.add_row(key, text)
+        table.add_row(_LABELS.get(key, key), _for_people(key, value))
     print_table(table)
+
+
+def _for_people(key: str, value: Any) -> str:
+    if key == "size":
+        return f"{value / 1e6:.1f} MB"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "no model known here"
+    return f"{value:,}" if isinstance(value, int) else str(value)

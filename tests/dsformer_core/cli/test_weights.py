@@ -6,6 +6,7 @@ from torchvision.models import mobilenet_v2
 
 from dsformer_core.cli.main import main
 from dsformer_core.models import create_model, list_models, weights_digest
+from dsformer_core.models.weights import default_weights
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,20 @@ def test_convert_never_overwrites(released, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_info_of_a_model_is_of_its_default_weights_and_tells_the_digests_apart(capsys):
+    assert main(["weights", "info", "dsformer_tiny", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["file"] == str(default_weights("dsformer_tiny"))
+    assert report["weights_sha256"] == weights_digest(create_model("dsformer_tiny", weights=report["file"]))
+
+    assert main(["weights", "info", "dsformer_tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("size" in line and f"{report['size'] / 1e6:.1f} MB" in line for line in lines)
+    assert any("SHA-256 of the file" in line and report["sha256"] in line for line in lines)
+    (tensors,) = (row for row, line in enumerate(lines) if "SHA-256 of the tensors" in line)
+    assert report["weights_sha256"] in lines[tensors] and "as maps and evaluations name it" in lines[tensors + 1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -75,7 +90,8 @@ def test_convert_never_overwrites(released, tmp_path, capsys):
         (["fetch", "gem_resnet50", "--weights", "official"], 2, "no such weights"),
         (["fetch", "gem_resnet50", "--from", "absent.pth"], 2, "absent.pth: no such file"),
         (["fetch", "dsformer_resnet50"], 1, "in a browser"),
-        (["info", "absent.pth"], 2, "absent.pth: no such file"),
+        (["info", "absent.pth"], 2, "absent.pth: no such file, nor a model (dsformer_"),
+        (["info", "dsformer_resnet50"], 1, "in a browser"),
         (["convert", "absent.pth", "out.safetensors", "--model", "gem_resnet50"], 2, "absent.pth: no such file"),
         (["convert", "absent.pth", "out.pth", "--model", "gem_resnet50"], 2, "must end in .safetensors"),
     ],
