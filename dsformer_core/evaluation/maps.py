@@ -7,7 +7,7 @@ import numpy as np
 
 from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
 from dsformer_core.evaluation.evaluation import RETRIEVED, Evaluation, Steps
-from dsformer_core.geodesy import to_utm
+from dsformer_core.evaluation.positions import Located, in_metres
 from dsformer_core.localization import LocalizationConfig, localize
 from dsformer_core.place_map import Matches, PlaceMap
 
@@ -27,14 +27,13 @@ class MapPictures(Pictures):
 
 
 def map_benchmark(references: PlaceMap, queries: PlaceMap, *, radius: float = RIGHT_WITHIN_M) -> Benchmark:
-    """The benchmark that two maps make, positions in the zone of the references."""
-    asked = queries.utm
-    if queries.zone != references.zone:
-        asked = to_utm(queries.latitude, queries.longitude, references.zone)
+    """The benchmark that two maps make; see `in_metres` for maps in different zones."""
+    maps = (references, queries)
+    asked_in, asked = in_metres(*(Located(each.utm, [each.zone], np.zeros(each.count, np.int64)) for each in maps))
     return Benchmark(
         name=f"{queries.name} in {references.name}",
         protocol=f"every reference of {queries.name} asked in {references.name}; right within {radius:g} m",
-        database=MapPictures(references.directory, references.ids, references.utm, references),
+        database=MapPictures(references.directory, references.ids, asked_in, references),
         queries=MapPictures(queries.directory, queries.ids, asked, queries),
         radius=radius,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dsformer_core.evaluation.maps import evaluate_maps
+from dsformer_core.geodesy import UtmZone
 from dsformer_core.place_map import MapError
 from tests.synthetic import ORIGIN, unit, write_map
 
@@ -44,6 +45,18 @@ def test_a_radius_of_ones_own(tmp_path: Path) -> None:
     assert evaluate_maps(references, queries).recalls[1] == 1
     narrow = evaluate_maps(references, queries, radius=5.0)
     assert narrow.recalls[1] == 0 and "5 m" in narrow.benchmark.protocol
+
+
+def test_maps_of_other_ends_of_the_world_have_no_right_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors, utm = town(np.random.default_rng(3), 5)
+    references = write_map(tmp_path / "a.map", descriptors, utm)
+    monkeypatch.setattr("tests.synthetic.ZONE", UtmZone(10, True))
+    queries = write_map(tmp_path / "b.map", descriptors, utm)
+    evaluation = evaluate_maps(references, queries)
+    assert (str(references.zone), str(queries.zone)) == ("33N", "10N")
+    assert evaluation.recalls[1] == 0 and np.isinf(evaluation.errors).all()
 
 
 def test_maps_of_different_networks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
