@@ -201,6 +201,11 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
         raise UsageError(f"{path}: extends itself through `{BASE}`")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{path}: no such recipe: give the path of a YAML file; those of the paper and of dsformer_tiny lie in "
+            "training/recipes/ of the repository"
+        ) from error
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -241,9 +246,26 @@ def _one_line(error: ValidationError) -> str:
         message = first["msg"].removeprefix("Value error, ")
         shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
         return f"{key}: {message}{shown}{more}" if key else message
-    known = _known_keys()
     section, _, name = key.rpartition(".")
-    beside = [other for other in known if other.startswith(f"{section}.")] or [*Recipe.model_fields]
-    same_name = [other for other in known if other.endswith(f".{name}")]
-    nearest = (same_name or difflib.get_close_matches(key, beside, n=1, cutoff=0))[0]
-    return f"there is no {key}; the nearest is {nearest}{more}"
+    if nearest := _nearest(section, name):
+        return f"there is no {key}; the nearest is {nearest}{more}"
+    fields = [other.removeprefix(f"{section}.") for other in _known_keys() if other.startswith(f"{section}.")]
+    return f"there is no {key}; {section or 'a recipe'} has {', '.join(fields or Recipe.model_fields)}{more}"
+
+
+def _nearest(section: str, name: str) -> str | None:
+    """The key or section that was probably meant, of the same section before others; None where nothing is near."""
+    names = {key: key.rpartition(".")[2] for key in [*Recipe.model_fields, *_known_keys()]}
+    of_section = [key for key in names if key.rpartition(".")[0] == section]
+    for keys in (of_section, list(names)):
+        alike = difflib.get_close_matches(name, [names[key] for key in keys], n=1, cutoff=0.75)
+        meant = [key for key in keys if names[key] in alike] or [key for key in keys if _is_short_for(name, names[key])]
+        if meant:
+            return meant[0]
+    return None
+
+
+def _is_short_for(short: str, name: str) -> bool:
+    """As lr and rate are for learning_rate."""
+    words = name.split("_")
+    return short == "".join(word[0] for word in words) or set(short.split("_")) < set(words)

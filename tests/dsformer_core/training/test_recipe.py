@@ -1,14 +1,19 @@
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from dsformer_core.clustering.partition import METHODS
+from dsformer_core.cli.main import main
+from dsformer_core.clustering.partition import METHODS, Partition
 from dsformer_core.errors import UsageError
 from dsformer_core.models.registry import model_entry
 from dsformer_core.models.weights import named_weights
+from dsformer_core.training.data import TrainingData
 from dsformer_core.training.recipe import Recipe, differences, load_recipe
+from dsformer_core.training.start import check_partition
 
 RECIPES = sorted((Path(__file__).resolve().parents[3] / "training/recipes").glob("*.yaml"))
 
@@ -64,6 +69,23 @@ def test_the_paper_s_recipes_want_every_setting_of_their_partition(path: Path) -
     assert METHODS[method].from_dict(wanted).to_dict() == wanted == METHODS[method](focal_distance=distance).to_dict()
 
 
+def test_the_tiny_recipe_takes_the_partition_that_its_header_builds(tmp_path: Path) -> None:
+    """And names every setting of it, as the paper's do."""
+    (path,) = (path for path in RECIPES if path.stem == "dsformer_tiny")
+    text = path.read_text().replace("\\\n#", "")
+    (command,) = re.findall(r"dsformer (cluster build .*)", text)
+    (tmp_path / "survey").mkdir()
+    for number in range(240):
+        north, heading = 6_170_000 + number // 8 * 4, 180 * (number % 2)
+        name = f"@{380_000 + number % 8 / 2:.2f}@{north:.2f}@33@U@@@{number}@@{heading}@@@@@@.jpg"
+        (tmp_path / "survey" / name).touch()
+    assert main([word.replace("survey", str(tmp_path / "survey"), 1) for word in shlex.split(command)]) == 0
+    partition = Partition.open(tmp_path / "survey.partition")
+    recipe = load_recipe(path)
+    assert recipe.data.partition == {"kind": "pictures", "method": "blocks", **partition.config.to_dict()}
+    check_partition(recipe, TrainingData(partition.directory, [], partition.description))
+
+
 def test_overrides_win_over_the_file_and_the_file_over_its_base(tmp_path: Path, file: Path) -> None:
     child = tmp_path / "child.yaml"
     child.write_text("base: recipe.yaml\nschedule: {epochs: 3, batch_size: 8}\n")
@@ -86,6 +108,10 @@ def test_null_takes_a_key_of_the_base_away(tmp_path: Path, file: Path) -> None:
     [
         ("optimizer.learnig_rate=1", "there is no optimizer.learnig_rate; the nearest is optimizer.learning_rate"),
         ("optimizer.rate=1", "there is no optimizer.rate; the nearest is optimizer.learning_rate"),
+        ("optimizer.lr=1", "there is no optimizer.lr; the nearest is optimizer.learning_rate"),
+        ("lr=1", "there is no lr; the nearest is optimizer.learning_rate"),
+        ("loss.temperature=1", "there is no loss.temperature; loss has scale, margin"),
+        ("temperature=1", "there is no temperature; a recipe has model, data, loss, optimizer, schedule"),
         ("batch_size=8", "there is no batch_size; the nearest is schedule.batch_size"),
         ("shedule.epochs=8", "there is no shedule; the nearest is schedule"),
         ("schedule.epochs=many", "schedule.epochs: .* not 'many'"),
@@ -105,7 +131,7 @@ def test_a_bad_key_or_value_is_one_line_that_names_it(file: Path, override: str,
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"missing.yaml: No such file"):
+    with pytest.raises(UsageError, match=r"missing.yaml: no such recipe: .* training/recipes/ of the repository"):
         load_recipe(tmp_path / "missing.yaml")
     for content in ("[1, 2]", "model: {", "\x00"):
         (tmp_path / "bad.yaml").write_text(content)
