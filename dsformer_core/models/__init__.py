@@ -47,13 +47,16 @@ __all__ = [
 ]
 
 
-def create_model(name: str, weights: str | Path | None = None, **options: Any) -> DescriptorModel:
+def create_model(
+    name: str, weights: str | Path | None = None, *, to_train: bool = False, **options: Any
+) -> DescriptorModel:
     """A network by name, in evaluation mode.
 
     Args:
         name: one of `list_models()`.
         weights: a file (a checkpoint of ours, or one of its authors), the name of released weights (``"imagenet"``,
             ``"official"``, ...), or None for random weights.
+        to_train: the model is going to be trained, so weights of its backbone alone need no warning.
         options: of the architecture, e.g. ``layers=2`` of the DSFormer models. A checkpoint of ours brings its own.
 
     Returns:
@@ -77,5 +80,5 @@ def create_model(name: str, weights: str | Path | None = None, **options: Any) -
             raise UsageError(f"{path}: was made with another {', '.join(sorted(differing))}")
         return load_checkpoint(path)
     model = entry.build(**options)
-    load_state_dict(model, read_state_dict(path), str(path))
+    load_state_dict(model, read_state_dict(path), str(path), to_train=to_train)
     return model

@@ -174,8 +174,16 @@ def fitting_models(state: Mapping[str, Tensor]) -> list[str]:
     return names
 
 
-def load_state_dict(model: DescriptorModel, state: Mapping[str, Tensor], source: str) -> None:
+def load_state_dict(
+    model: DescriptorModel, state: Mapping[str, Tensor], source: str, *, to_train: bool = False
+) -> None:
     """Copies tensors into a model, as `match_names` finds them.
+
+    Args:
+        model: to fill.
+        state: tensors by name.
+        source: what messages call them.
+        to_train: that they fill the backbone alone is then as planned, and no cause for a warning.
 
     Raises:
         DsformerError: they do not fit; the model is left as it was.
@@ -186,7 +194,8 @@ def load_state_dict(model: DescriptorModel, state: Mapping[str, Tensor], source:
         for name, our_name in places.items():
             ours[our_name].copy_(state[name])
     if layout.leaves_untrained:
-        log.warning("%s: only the backbone of %s comes from it; the rest is UNTRAINED", source, model.name)
+        level = logging.INFO if to_train else logging.WARNING
+        log.log(level, "%s: only the backbone of %s comes from it; the rest is UNTRAINED", source, model.name)
 
 
 def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -132,7 +132,14 @@ def check_partition(recipe: Recipe, data: TrainingData) -> None:
     Raises:
         UsageError: they were not; names the settings that differ.
     """
-    said = data.partition or {}
+    if data.partition is None:
+        if recipe.data.partition:
+            raise UsageError(
+                f"{data.path}: GSV-Cities comes with its own places, the recipe wants a partition: "
+                "--set data.partition=null takes them"
+            )
+        return
+    said = data.partition
     found = {"kind": said.get("kind"), "method": said.get("method"), **said.get("config", {})}
     differing = [
         f"{key} is {found.get(key, 'unknown')} instead of {value}"
@@ -173,7 +180,7 @@ def make_model(recipe: Recipe) -> DescriptorModel:
         DsformerError: the weights are not on this machine; the message says how to get them.
     """
     torch.manual_seed(recipe.schedule.seed)
-    model = create_model(recipe.model.name, recipe.model.weights, **recipe.model.options)
+    model = create_model(recipe.model.name, recipe.model.weights, to_train=True, **recipe.model.options)
     if recipe.data.size is not None:
         model.preprocessing = replace(model.preprocessing, size=recipe.data.size)
     return model
@@ -235,11 +242,13 @@ def devices(recipe: Recipe, kind: str) -> tuple[Fabric, torch.amp.GradScaler]:
 def _summary(trainer: Trainer) -> str:
     parameters = list(trainer.model.parameters())
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    views = [view for group in trainer.data.groups for view in group]
+    data, schedule = trainer.data, trainer.recipe.schedule
+    pictures = sum(view.picture_count for group in data.groups for view in group)
     return (
-        f"{trainer.model.name}: {sum(map(torch.Tensor.numel, parameters)) / 1e6:.1f} M parameters, "
-        f"{trained / 1e6:.1f} M of them trained; {len(trainer.data.groups)} groups, {sum(map(len, views))} classes, "
-        f"{sum(view.picture_count for view in views)} pictures"
+        f"{trainer.model.name}: {sum(map(torch.Tensor.numel, parameters)) / 1e6:.2f} M parameters, "
+        f"{trained / 1e6:.2f} M of them trained; {len(data.groups)} groups, {data.class_count} classes, "
+        f"{max(map(len, data.groups))} views, {pictures} pictures"
+        + (f", of which the same {schedule.batch_size} of a group's views come every time" if schedule.overfit else "")
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FILE
-from dsformer_core.clustering.partition import Partition
+from dsformer_core.clustering.partition import PANORAMAS, Partition
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.training.data.class_pictures import ClassPictures
 from dsformer_core.training.data.gsv_cities import MIN_IMAGES, TABLES, gsv_cities_views
@@ -32,6 +32,12 @@ class TrainingData:
     path: Path
     groups: list[list[ClassPictures]]
     partition: Mapping[str, Any] | None
+
+    @property
+    def class_count(self) -> int:
+        """Classes as `dsformer cluster build` counts them: both views of a panorama are of the same class."""
+        count = max if self.partition and self.partition.get("kind") == PANORAMAS else sum
+        return sum(count(map(len, group)) for group in self.groups)
 
     @property
     def replaced(self) -> int:

@@ -3,19 +3,23 @@
 import csv
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import mobilenet_v2
 
+from dsformer_core.clustering.partition import Partition
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.models import create_model
+from dsformer_core.training.data import TrainingData
 from dsformer_core.training.learning_rates import learning_rate_factor
 from dsformer_core.training.recipe import OptimizerRecipe, load_recipe
-from dsformer_core.training.start import start
+from dsformer_core.training.start import check_partition, start
 from dsformer_core.training.trainer import Trainer
 from tests.dsformer_core.training.places import write_blur, write_places
 
@@ -283,6 +287,36 @@ def test_what_does_not_fit_is_said_before_training(begin: Begin, places: Path, t
     trained.fit()
     with pytest.raises(UsageError, match="holds a gem_mobilenet_v2, not a dsformer_tiny"):
         begin("model.name=dsformer_tiny", f"model.weights={tmp_path / 'run/last.safetensors'}", "model.freeze=[]")
+
+
+def test_gsv_cities_says_how_to_go_without_a_partition(tmp_path: Path, recipe_file: Path) -> None:
+    data = TrainingData(tmp_path, [], None)
+    with pytest.raises(UsageError, match=r"GSV-Cities .* --set data.partition=null") as caught:
+        check_partition(load_recipe(recipe_file, ["data.partition.method=blocks"]), data)
+    assert "cluster build" not in str(caught.value)
+    check_partition(load_recipe(recipe_file), data)
+
+
+def test_the_first_line_counts_classes_as_the_partition_does(begin: Begin, places: Path) -> None:
+    lines: list[str] = []
+    trainer = begin("model.name=dsformer_tiny", "model.freeze=[]", "schedule.overfit=4", report=lines.append)
+    assert trainer.data.class_count == Partition.open(places).class_count
+    assert lines == [
+        "dsformer_tiny: 4.01 M parameters, 3.96 M of them trained; 2 groups, 24 classes, 2 views, 96 pictures, "
+        "of which the same 4 of a group's views come every time"
+    ]
+    of_panoramas = replace(trainer.data, partition={"kind": "panoramas"})
+    assert of_panoramas.class_count == 12
+
+
+def test_training_from_a_backbone_is_no_cause_for_a_warning(
+    begin: Begin, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(mobilenet_v2(weights=None).state_dict(), tmp_path / "backbone.pth")
+    begin("model.name=dsformer_tiny", "model.freeze=[]", f"model.weights={tmp_path / 'backbone.pth'}")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    create_model("dsformer_tiny", tmp_path / "backbone.pth")
+    assert "the rest is UNTRAINED" in caplog.text
 
 
 @pytest.mark.parametrize(
