@@ -248,7 +248,7 @@ def _summary(trainer: Trainer) -> str:
         f"{trainer.model.name}: {sum(map(torch.Tensor.numel, parameters)) / 1e6:.2f} M parameters, "
         f"{trained / 1e6:.2f} M of them trained; {len(data.groups)} groups, {data.class_count} classes, "
         f"{max(map(len, data.groups))} views, {pictures} pictures"
-        + (f", of which the same {schedule.batch_size} of a group's views come every time" if schedule.overfit else "")
+        + (f", the same {schedule.batch_size} per view in every iteration" if schedule.overfit else "")
     )
 
 

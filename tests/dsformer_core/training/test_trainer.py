@@ -303,7 +303,7 @@ def test_the_first_line_counts_classes_as_the_partition_does(begin: Begin, place
     assert trainer.data.class_count == Partition.open(places).class_count
     assert lines == [
         "dsformer_tiny: 4.01 M parameters, 3.96 M of them trained; 2 groups, 24 classes, 2 views, 96 pictures, "
-        "of which the same 4 of a group's views come every time"
+        "the same 4 per view in every iteration"
     ]
     of_panoramas = replace(trainer.data, partition={"kind": "panoramas"})
     assert of_panoramas.class_count == 12
