@@ -106,8 +106,9 @@ def extract_subset(
         on_progress: takes the number of images finished, and of all.
 
     Raises:
-        UsageError: something else is in `output`.
-        DsformerError: the images are not there, none can be read, another process is writing them, or the disk is full.
+        UsageError: something else is in `output`, or the images are not in `images_root`.
+        DsformerError: they are not where the partition says, none can be read, another process is writing them,
+            or the disk is full.
     """
     root = images_folder(partition, images_root).absolute()
     description = subset.describe(partition, size=size, aspect=aspect, complete=False)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsformer_core.clustering.partition import PANORAMAS, Partition
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.training.data.class_pictures import ClassPictures
 from dsformer_core.training.data.records import Array, Starts, columns, group_views, single_array
 from dsformer_core.training.data.views import Aspect, Size, offsets_deg
@@ -68,21 +68,19 @@ def images_folder(partition: Partition, images_root: Path | None) -> Path:
     """The folder with a partition's images, checked as far as one look can.
 
     Raises:
-        DsformerError: there is none, or not with these images.
+        UsageError: `images_root` is not a folder with these images.
+        DsformerError: there are no images, or they are not where the partition says.
     """
     root = images_root or partition.images_root
     if root is None or (len(partition.table) and pc.any(pc.equal(partition.table["image"], "")).as_py()):
         raise DsformerError(f"{partition.directory} was built from positions without images: there is nothing to read")
-    if not root.is_dir():
-        raise DsformerError(
-            f"{root}: no such folder; looked for the images of {partition.directory} there, change images_root in its "
-            "partition.yaml if they were moved"
-        )
-    if len(partition.table):
-        first = root / partition.table["image"][0].as_py()
-        if not first.exists():
-            raise DsformerError(
-                f"{first} is missing: {partition.directory} expects its images there, change images_root in its "
-                "partition.yaml if they were moved"
-            )
-    return root
+    first = root / partition.table["image"][0].as_py() if len(partition.table) else root
+    if first.exists():
+        return root
+    missing = f"{first} is missing" if root.is_dir() else f"{root}: no such folder"
+    if images_root is not None:
+        raise UsageError(f"{missing}; give the folder that the images of {partition.directory} lie in")
+    raise DsformerError(
+        f"{missing}; looked for the images of {partition.directory} there, change images_root in its partition.yaml if "
+        "they were moved"
+    )

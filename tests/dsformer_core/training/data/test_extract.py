@@ -295,3 +295,13 @@ def test_moved_panoramas_are_said_to_be_missing(town: Path, tmp_path: Path) -> N
     with pytest.raises(DsformerError, match="panoramas: no such folder"):
         extract(town, tmp_path / "subset")
     assert not (tmp_path / "subset").exists()
+
+
+@pytest.mark.parametrize(("folder", "words"), [("nowhere", "nowhere: no such folder"), (".", "jpg is missing")])
+def test_a_wrong_folder_of_images_is_the_calls_mistake_not_the_partitions(
+    town: Path, tmp_path: Path, folder: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        extract(town, tmp_path / "subset", images_root=tmp_path / folder)
+    assert "partition.yaml" not in str(error.value)
+    assert not (tmp_path / "subset").exists()
