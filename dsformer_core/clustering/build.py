@@ -59,9 +59,14 @@ def build_partition(
 
     groups = partitioned(config)
     if not any(group.classes for group in groups):
+        looser = (
+            "enlarge cell_size (--cell-size)"
+            if isinstance(config, GridConfig)
+            else "min_cluster_size (--min-cluster-size), or widen the radius (--radius)"
+        )
         raise DsformerError(
             f"{len(located.utm)} locations give no class of at least {config.min_images}: they are too sparse; "
-            "lower min_images or min_cluster_size, or widen the radius"
+            f"lower min_images (--min-images) or {looser}"
         )
     squares = partitioned(GridConfig(min_images=config.min_images, direction=config.direction))
     return write_partition(

@@ -72,6 +72,10 @@ class PartitionError(DsformerError):
     """A partition cannot be used. The message names the file, what is wrong with it, and what to do."""
 
 
+class NoPartitionError(PartitionError, UsageError):
+    """There is no directory where somebody said that a partition is."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """A partition that was read and checked.
@@ -105,7 +109,8 @@ class Partition:
         """Reads a partition and checks that it is whole.
 
         Raises:
-            PartitionError: it is missing, damaged, of another format version, or not what it says.
+            NoPartitionError: it is missing.
+            PartitionError: it is damaged, of another format version, or not what it says.
         """
         directory = Path(directory)
         description = _read_description(directory)
@@ -293,7 +298,7 @@ def _table(
 def _read_description(directory: Path) -> dict[str, Any]:
     path = directory / DESCRIPTION_FILE
     if not directory.is_dir():
-        raise PartitionError(f"{directory}: no such partition; `dsformer cluster build` makes one")
+        raise NoPartitionError(f"{directory}: no such partition; `dsformer cluster build` makes one")
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """`dsformer cluster`: what a person types and sees."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -274,6 +275,30 @@ def test_bad_positions_are_one_line(
     assert words in said
     assert len(said.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["bad.npy"]
+
+
+@pytest.mark.parametrize("method", ["blocks", "grid"])
+def test_what_is_too_sparse_is_told_the_options_that_help(
+    tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "a.npy", CORNER + np.random.default_rng(0).uniform(0, 1e4, (100, 2)))
+    arguments = ["cluster", "build", "--positions", str(tmp_path / "a.npy"), "--output", str(tmp_path / "a")]
+    assert main([*arguments, "--partition", method]) == 1
+    advised = re.findall(r"--[a-z-]+", capsys.readouterr().err)
+    assert advised
+    # Each of them is one that this method takes.
+    assert main([*arguments, "--partition", method, *(word for flag in advised for word in (flag, "7"))]) == 1
+    assert "too sparse" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["info", "view", "extract"])
+def test_a_partition_that_is_not_there_is_the_calls_mistake(
+    tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = [] if verb == "info" else ["--output", str(tmp_path / "out")]
+    assert main(["cluster", verb, str(tmp_path / "nowhere"), *output]) == 2
+    assert "nowhere: no such partition" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

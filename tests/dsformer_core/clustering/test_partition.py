@@ -176,10 +176,12 @@ def test_statistics_of_a_partition_are_those_of_its_groups(tmp_path_factory, dra
 
 
 def test_no_partition_and_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(PartitionError, match="no such partition"):
+    with pytest.raises(PartitionError, match="no such partition") as error:
         Partition.open(tmp_path / "nowhere")
-    with pytest.raises(PartitionError, match="is not a partition"):
+    assert error.value.exit_status == 2
+    with pytest.raises(PartitionError, match="is not a partition") as error:
         Partition.open(tmp_path)
+    assert error.value.exit_status == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "other"])
