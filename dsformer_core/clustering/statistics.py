@@ -30,6 +30,12 @@ def statistics_of_partition(partition: Partition) -> dict[str, Any]:
     return statistics(np.asarray(sizes, np.int64), partition.image_count, partition.locations)
 
 
+def classes_with_headings(partition: Partition) -> int:
+    """Classes that hold an image whose heading is known: only these can see their street by headings."""
+    known = partition.table.filter(np.isfinite(partition.table["heading_deg"].to_numpy()))
+    return int(known.select(["group", "class"]).group_by(["group", "class"]).aggregate([]).num_rows)
+
+
 def statistics(sizes: npt.NDArray[np.int64], kept: int, locations: int) -> dict[str, Any]:
     """Numbers for people and programs.
 

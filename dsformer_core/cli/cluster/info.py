@@ -24,8 +24,8 @@ def register(verbs: Any) -> None:
         "info",
         help="what is in a partition",
         description="Says how many classes of which size a partition has and what share of the images it keeps, beside "
-        "what the squares of CosPlace and EigenPlaces, split by heading and cut off at the same size, keep of the same "
-        "input.",
+        "what EigenPlaces' squares of 15 m, cut off at the same size, and for pictures split by heading, keep of the "
+        "same input.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def describe(partition: "Partition") -> dict[str, Any]:
     """A partition in plain values."""
-    from dsformer_core.clustering.statistics import statistics_of_partition
+    from dsformer_core.clustering.statistics import classes_with_headings, statistics_of_partition
 
     return {
         "directory": str(partition.directory),
@@ -59,6 +59,7 @@ def describe(partition: "Partition") -> dict[str, Any]:
         "locations": partition.locations,
         "groups": partition.groups,
         "statistics": statistics_of_partition(partition),
+        "classes_with_headings": classes_with_headings(partition),
         "grid": partition.description.get("grid"),
         "input_sha256": partition.description["input_sha256"],
     }
@@ -72,6 +73,7 @@ def print_description(partition: "Partition") -> None:
     for name, value in {
         "partition": f"{partition.locations} {partition.kind} by {partition.method}, {partition.groups} groups",
         "settings": settings,
+        **_streets(values),
         "images": values["images_root"] or "none, positions only",
         "UTM zone": values["utm_zone"] or "unknown",
     }.items():
@@ -98,3 +100,11 @@ def print_description(partition: "Partition") -> None:
     for label in ours["histogram"]:
         table.add_row(f"classes of {label} images", *(str(one["histogram"].get(label, 0)) for one in columns))
     answers.print(table, highlight=False)
+
+
+def _streets(values: dict[str, Any]) -> dict[str, str]:
+    """What showed the classes their streets, where that is not what the settings say."""
+    blind = values["statistics"]["classes"] - values["classes_with_headings"]
+    if values["config"]["direction"] != "headings" or not blind:
+        return {}
+    return {"streets": f"of {blind} classes by their surroundings: no heading is known there"}

@@ -206,6 +206,20 @@ def test_info_compares_with_the_grid(tmp_path: Path, positions: Path, capsys: py
     assert 0 < answer["grid"]["share"] <= 1
 
 
+def test_info_says_where_headings_could_not_show_streets(
+    tmp_path: Path, positions: Path, streets: City, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "bare.npy", streets.utm)
+    for source in (positions, tmp_path / "bare.npy"):
+        output = tmp_path / source.stem
+        assert main(["cluster", "build", "--positions", str(source), "--output", str(output), "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        classes = answer["statistics"]["classes"]
+        assert answer["classes_with_headings"] == (classes if source == positions else 0)
+        assert main(["cluster", "info", str(output)]) == 0
+        assert (f"of {classes} classes by their surroundings" in capsys.readouterr().out) == (source != positions)
+
+
 @pytest.mark.parametrize("kind", ["panoramas", "pictures"])
 def test_squares_beside_squares_are_the_same(
     tmp_path: Path, positions: Path, kind: str, capsys: pytest.CaptureFixture[str]
