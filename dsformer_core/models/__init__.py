@@ -21,8 +21,11 @@ from dsformer_core.models.checkpoint import (
     save_checkpoint,
     weights_digest,
 )
+from dsformer_core.models.hashing import CODE_BITS
 from dsformer_core.models.registry import (
     DESCRIPTOR_DIM,
+    RERANK,
+    STANDARD,
     DescriptorModel,
     Preprocessing,
     list_models,
@@ -33,6 +36,7 @@ from dsformer_core.models.registry import (
 from dsformer_core.models.weights import default_weights, named_weights, require_weights
 
 __all__ = [
+    "CODE_BITS",
     "DESCRIPTOR_DIM",
     "DescriptorModel",
     "Preprocessing",
@@ -58,9 +62,11 @@ def create_model(
             ``"official"``, ...), or None for random weights.
         to_train: the model is going to be trained, so weights of its backbone alone need no warning.
         options: of the architecture, e.g. ``layers=2`` of the DSFormer models. A checkpoint of ours brings its own.
+            ``variant="rerank"`` of any model adds a hash branch, untrained where the checkpoint has none.
 
     Returns:
-        (B, 3, H, W) normalised float -> (B, 512) of unit L2 norm; `.preprocessing` says what pictures must go through.
+        (B, 3, H, W) normalised float -> (B, D) of unit L2 norm; `.preprocessing` says what pictures must go through and
+        `.descriptor_dim` is D, 512 for all but SelaVPR++. With a hash branch, `.codes` and `.describe` give codes too.
 
     Raises:
         UsageError: unknown model, option or weights.
@@ -76,9 +82,17 @@ def create_model(
         described = read_description(path)
         if described["model"] != name:
             raise UsageError(f"{path}: holds a {described['model']}, not a {name}")
-        if differing := {key for key, value in options.items() if described["options"].get(key, value) != value}:
+        made_with = entry.defaults | described["options"]
+        differing = {key for key, value in options.items() if made_with.get(key, value) != value}
+        if differing == {"variant"} and (made_with["variant"], options["variant"]) == (STANDARD, RERANK):
+            model = entry.build(**described["options"] | options)
+            model.preprocessing = described["preprocessing"]
+            load_state_dict(model, load_checkpoint(path).state_dict(), str(path), to_train=to_train)
+            return model
+        if differing:
             raise UsageError(f"{path}: was made with another {', '.join(sorted(differing))}")
         return load_checkpoint(path)
-    model = entry.build(**options)
-    load_state_dict(model, read_state_dict(path), str(path), to_train=to_train)
+    state = read_state_dict(path)
+    model = entry.build(**entry.architecture.options_in(state) | options)
+    load_state_dict(model, state, str(path), to_train=to_train)
     return model

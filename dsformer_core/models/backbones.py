@@ -1,9 +1,9 @@
-"""Pre-trained networks that give the feature maps: ResNet-50 of torchvision and DINOv2 ViT-B/14 of timm.
+"""Pre-trained networks that give the feature maps: ResNet-50 of torchvision and DINOv2 ViT-B/14 or L/14 of timm.
 
 Neither constructor downloads anything. `freeze_early` marks what the paper leaves as it was pre-trained.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from dsformer_core.models.position_embedding import resize_position_embedding
+from dsformer_core.models.registry import Features
 
 PATCH = 14
 DINOV2_GRID = (37, 37)  # of the 518 x 518 pictures that DINOv2 was trained with
@@ -34,11 +35,11 @@ class ResNet50(nn.Module):
         )
         self.early_frozen = False
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) -> outputs of the last two stages, (B, 1024, H/16, W/16) and (B, 2048, H/32, W/32)."""
         early = self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images))))))
         fine = self.layer3(early)
-        return fine, self.layer4(fine)
+        return Features((fine, self.layer4(fine)))
 
     def freeze_early(self) -> None:
         """Freezes all but the last two stages, the statistics of their normalisation included."""
@@ -57,36 +58,52 @@ class ResNet50(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """A DINOv2 ViT-B/14 without registers; its last two blocks stand for the two scales.
+    """A DINOv2 vision transformer without registers; its last two blocks stand for the two scales.
 
     Pictures whose sides are no multiples of 14 lose the remainder at the right and at the bottom.
+
+    Args:
+        size: "base" (ViT-B/14: 768 channels, 12 blocks) or "large" (ViT-L/14: 1024 channels, 24 blocks).
     """
 
-    channels = (768, 768)
-
-    def __init__(self) -> None:
+    def __init__(self, size: Literal["base", "large"] = "base") -> None:
         super().__init__()
         self.vit: Any = timm.create_model(
-            "vit_base_patch14_dinov2", pretrained=False, num_classes=0, img_size=[PATCH * side for side in DINOV2_GRID]
+            f"vit_{size}_patch14_dinov2",
+            pretrained=False,
+            num_classes=0,
+            img_size=[PATCH * side for side in DINOV2_GRID],
         )
+        self.channels: tuple[int, int] = (self.vit.embed_dim, self.vit.embed_dim)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> patch tokens of the last two blocks, before the final norm, each (B, 768, H/14, W/14)."""
-        patches = self.vit.patch_embed.proj(images)  # (B, 768, H/14, W/14)
-        height, width = patches.shape[-2:]
-        tokens = torch.cat([self.vit.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
-        class_position, positions = self.vit.pos_embed[:, :1], self.vit.pos_embed[:, 1:]
-        positions = resize_position_embedding(positions, DINOV2_GRID, (height, width), DINOV2_OFFSET)
-        tokens = tokens + torch.cat([class_position, positions], dim=1)
+    def forward(self, images: Tensor) -> Features:
+        """(B, 3, H, W) -> patch tokens of the last two blocks, each (B, C, H/14, W/14), before the final norm.
 
+        The class token is that of the last block, after the norm.
+        """
+        tokens, grid = self.embed(images)
         last_two = []
         for index, block in enumerate(self.vit.blocks):
             tokens = block(tokens)
             if index >= len(self.vit.blocks) - 2:
-                last_two.append(tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width)))
-        return last_two[0], last_two[1]
+                last_two.append(patch_map(tokens, grid))
+        return Features(tuple(last_two), self.vit.norm(tokens[:, 0]))
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, 3, H, W) -> what enters the first block, (B, 1 + H/14 * W/14, C), and its grid's height and width."""
+        patches = self.vit.patch_embed.proj(images)  # (B, C, H/14, W/14)
+        height, width = patches.shape[-2:]
+        tokens = torch.cat([self.vit.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        class_position, positions = self.vit.pos_embed[:, :1], self.vit.pos_embed[:, 1:]
+        positions = resize_position_embedding(positions, DINOV2_GRID, (height, width), DINOV2_OFFSET)
+        return tokens + torch.cat([class_position, positions], dim=1), (height, width)
 
     def freeze_early(self) -> None:
         """Freezes all but the last two blocks."""
         self.requires_grad_(False)
         self.vit.blocks[-2:].requires_grad_(True)
+
+
+def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, 1 + height * width, C), the class token first -> (B, C, height, width)."""
+    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)

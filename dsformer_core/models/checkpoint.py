@@ -32,6 +32,7 @@ from torch.torch_version import TorchVersion
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models.registry import (
+    HASH_PARTS,
     DescriptorModel,
     KeyLayout,
     ModelEntry,
@@ -127,6 +128,8 @@ def layout_of(names: Iterable[str], entry: ModelEntry) -> KeyLayout:
 def match_names(model: DescriptorModel, state: Mapping[str, Tensor], source: str) -> tuple[KeyLayout, dict[str, str]]:
     """Which tensor of a file goes where in a model, strictly: every tensor has its place, every place its tensor.
 
+    Only a hash branch need not be in the file, as a whole: it is added to models that were trained without.
+
     Args:
         model: as the registry built it; it may lie on the meta device.
         state: by names of any layout that the model knows.
@@ -141,6 +144,8 @@ def match_names(model: DescriptorModel, state: Mapping[str, Tensor], source: str
     layout = layout_of(state, model_entry(model.name))
     ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(layout.part)}
     theirs = {_rename(name, layout.rules): name for name in ours}
+    if not any(is_of_hash_branch(our_name) for name, our_name in theirs.items() if name in state):
+        theirs = {name: our_name for name, our_name in theirs.items() if not is_of_hash_branch(our_name)}
     shapes = {name: tuple(ours[our_name].shape) for name, our_name in theirs.items()} | dict(layout.unused)
     if layout.optional is not None:
         shapes = {name: s for name, s in shapes.items() if name in state or not name.endswith(layout.optional)}
@@ -161,11 +166,15 @@ def match_names(model: DescriptorModel, state: Mapping[str, Tensor], source: str
 
 
 def fitting_models(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the registered models, as they are without options, that these tensors fill or fill the backbone of."""
+    """Names of the registered models that these tensors fill or fill the backbone of.
+
+    With the options that their names tell of, and otherwise as they are without options.
+    """
     names = []
     for name in list_models():
+        entry = model_entry(name)
         with torch.device("meta"):
-            model = model_entry(name).build()
+            model = entry.build(**entry.architecture.options_in(state))
         try:
             match_names(model, state, "")
         except DsformerError:
@@ -183,7 +192,7 @@ def load_state_dict(
         model: to fill.
         state: tensors by name.
         source: what messages call them.
-        to_train: that they fill the backbone alone is then as planned, and no cause for a warning.
+        to_train: that they fill the backbone alone, or no hash branch, is then as planned and no cause for a warning.
 
     Raises:
         DsformerError: they do not fit; the model is left as it was.
@@ -193,9 +202,17 @@ def load_state_dict(
     with torch.no_grad():
         for name, our_name in places.items():
             ours[our_name].copy_(state[name])
+    level = logging.INFO if to_train else logging.WARNING
     if layout.leaves_untrained:
-        level = logging.INFO if to_train else logging.WARNING
         log.log(level, "%s: only the backbone of %s comes from it; the rest is UNTRAINED", source, model.name)
+    elif model.has_codes and not any(map(is_of_hash_branch, places.values())):
+        model.begin_hash_branch()
+        log.log(level, "%s: holds no hash branch; that of this %s is UNTRAINED", source, model.name)
+
+
+def is_of_hash_branch(name: str) -> bool:
+    """Whether a tensor, by our name, is of what a model has for its codes alone."""
+    return name.partition(".")[0] in HASH_PARTS
 
 
 def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:

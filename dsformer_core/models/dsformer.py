@@ -4,7 +4,14 @@ from torch import Tensor
 
 from dsformer_core.models.backbones import DinoV2, ResNet50
 from dsformer_core.models.dual_scale_former import DualScaleFormer, DualScaleHead
-from dsformer_core.models.registry import DescriptorModel, KeyLayout, NamedWeights, Preprocessing, register_model
+from dsformer_core.models.registry import (
+    DescriptorModel,
+    Features,
+    KeyLayout,
+    NamedWeights,
+    Preprocessing,
+    register_model,
+)
 from dsformer_core.models.released import (
     DINOV2_VITB14,
     RESNET50_IMAGENET,
@@ -73,6 +80,7 @@ class DSFormer(DescriptorModel):
         self_encoder: False removes the self-encoders ("Remove SE").
         cross_encoder: False removes the cross-encoders ("Remove CE").
         drop_ratio: of DropKey, in training only.
+        aggregation: "gem" (the paper's), "boq" or "salad".
     """
 
     def __init__(
@@ -85,6 +93,7 @@ class DSFormer(DescriptorModel):
         self_encoder: bool,
         cross_encoder: bool,
         drop_ratio: float,
+        aggregation: str,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -92,15 +101,17 @@ class DSFormer(DescriptorModel):
         self.former = DualScaleFormer(
             backbone.channels, (fine, coarse), layers, relative_position, self_encoder, cross_encoder, drop_ratio
         )
-        self.head = DualScaleHead(min(backbone.channels))
+        self.map_channels = (min(backbone.channels),) * 2
+        self.head = DualScaleHead(min(backbone.channels), aggregation, isinstance(backbone, DinoV2))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
-        return self.head(self.tokens(images))
+    def represent(self, images: Tensor) -> Features:
+        """(B, 3, H, W) normalised float -> maps of the fine and the coarse scale, (B, C, H0, W0) and (B, C, H1, W1)."""
+        maps, class_token = self.backbone(images)
+        return Features(self.former(*maps), class_token)
 
-    def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) normalised float -> tokens of the fine and the coarse scale, (B, L0, C) and (B, L1, C)."""
-        return self.former(*self.backbone(images))
+    def aggregate(self, features: Features) -> Tensor:
+        """Features -> (B, 512), unit L2 norm."""
+        return self.head(features.maps, features.class_token)
 
 
 @register_model(
@@ -131,9 +142,18 @@ class DSFormerResNet50(DSFormer):
         self_encoder: bool = True,
         cross_encoder: bool = True,
         drop_ratio: float = 0.0,
+        aggregation: str = "gem",
     ) -> None:
         super().__init__(
-            ResNet50(), (320, 320), (16, 32), layers, relative_position, self_encoder, cross_encoder, drop_ratio
+            ResNet50(),
+            (320, 320),
+            (16, 32),
+            layers,
+            relative_position,
+            self_encoder,
+            cross_encoder,
+            drop_ratio,
+            aggregation,
         )
 
 
@@ -169,7 +189,16 @@ class DSFormerDinoV2(DSFormer):
         self_encoder: bool = True,
         cross_encoder: bool = True,
         drop_ratio: float = 0.0,
+        aggregation: str = "gem",
     ) -> None:
         super().__init__(
-            DinoV2(), (322, 322), (14, 14), layers, relative_position, self_encoder, cross_encoder, drop_ratio
+            DinoV2(),
+            (322, 322),
+            (14, 14),
+            layers,
+            relative_position,
+            self_encoder,
+            cross_encoder,
+            drop_ratio,
+            aggregation,
         )

@@ -10,6 +10,7 @@ from dsformer_core.models.pooling import GeM, orthogonal_projection
 from dsformer_core.models.registry import (
     DESCRIPTOR_DIM,
     DescriptorModel,
+    Features,
     NamedWeights,
     Preprocessing,
     register_model,
@@ -50,6 +51,8 @@ class DSFormerTiny(DescriptorModel):
         drop_ratio: of DropKey, in training only.
     """
 
+    map_channels = (DIM, DIM, MOBILENET_V2_CHANNELS)
+
     def __init__(self, layers: int = 1, drop_ratio: float = 0.0) -> None:
         super().__init__()
         self.features = mobilenet_v2(weights=None).features
@@ -72,12 +75,16 @@ class DSFormerTiny(DescriptorModel):
             self.projection.bias.zero_()
         self.early_frozen = False
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
+    def represent(self, images: Tensor) -> Features:
+        """(B, 3, H, W) normalised float -> both maps of the former, and the features that are pooled beside it."""
         fine, coarse = self.scales(images)
+        return Features((*self.former(fine, coarse), coarse))
+
+    def aggregate(self, features: Features) -> Tensor:
+        """Features -> (B, 512), unit L2 norm."""
+        *scales, coarse = features.maps
         pooled = self.projection(self.pool(F.normalize(coarse, dim=1)))
-        learned = self.head(self.former(fine, coarse))
-        return F.normalize(F.normalize(pooled, dim=-1) + self.gate * learned, dim=-1)
+        return F.normalize(F.normalize(pooled, dim=-1) + self.gate * self.head(scales), dim=-1)
 
     def scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) normalised float -> (B, 96, H/16, W/16) and (B, 1280, H/32, W/32)."""

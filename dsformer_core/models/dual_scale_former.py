@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsformer_core.errors import UsageError
-from dsformer_core.models.pooling import GeM
+from dsformer_core.models.aggregation import make_aggregation
 from dsformer_core.models.position_embedding import resize_position_embedding
 from dsformer_core.models.registry import DESCRIPTOR_DIM
 from dsformer_core.models.relative_position import RelativePositionEncoding
@@ -191,12 +191,13 @@ class DualScaleFormer(nn.Module):
             nn.init.trunc_normal_(position, std=0.02)
 
     def forward(self, fine_map: Tensor, coarse_map: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C0, H0, W0) and (B, C1, H1, W1) -> tokens (B, H0 * W0, C) and (B, H1 * W1, C)."""
+        """(B, C0, H0, W0) and (B, C1, H1, W1) -> maps of tokens, (B, C, H0, W0) and (B, C, H1, W1)."""
         fine, fine_grid = self.embed(0, fine_map)
         coarse, coarse_grid = self.embed(1, coarse_map)
         for layer in self.layers:
             fine, coarse = layer(fine, coarse, fine_grid, coarse_grid)
-        return self.norms[0](fine), self.norms[1](coarse)
+        fine, coarse = self.norms[0](fine), self.norms[1](coarse)
+        return fine.transpose(1, 2).unflatten(2, fine_grid), coarse.transpose(1, 2).unflatten(2, coarse_grid)
 
     def embed(self, scale: int, feature_map: Tensor) -> tuple[Tensor, Grid]:
         """Equation 1: each position of a map (B, Ci, H, W) becomes a token that knows its place, (B, H * W, C)."""
@@ -213,17 +214,23 @@ def _initialise(module: nn.Module) -> None:
 
 
 class DualScaleHead(nn.Module):
-    """Two token grids -> one descriptor: per scale L2 over channels and GeM, then one linear layer over both."""
+    """Two maps of tokens -> one descriptor: per scale L2 over channels and GeM, then one linear layer over both.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        dim: channels of a token, C.
+        aggregation: what stands for GeM, one of `AGGREGATIONS`.
+        has_class_token: whether there is one for aggregations that need it.
+    """
+
+    def __init__(self, dim: int, aggregation: str = "gem", has_class_token: bool = False) -> None:
         super().__init__()
-        self.pools = nn.ModuleList(GeM() for _ in range(2))
-        self.fc = nn.Linear(2 * dim, DESCRIPTOR_DIM)
+        pools = [make_aggregation(aggregation, dim, has_class_token) for _ in range(2)]
+        self.pools = nn.ModuleList(pools)
+        self.fc = nn.Linear(sum(pool.outputs(dim) for pool in pools), DESCRIPTOR_DIM)
 
-    def forward(self, scales: Sequence[Tensor]) -> Tensor:
-        """Two of (B, L, C) -> (B, 512), unit L2 norm."""
-        pooled = []
-        for pool, tokens in zip(self.pools, scales, strict=True):
-            channels = F.normalize(tokens, dim=-1).transpose(1, 2)  # (B, C, L)
-            pooled.append(pool(channels[..., None]))
+    def forward(self, scales: Sequence[Tensor], class_token: Tensor | None = None) -> Tensor:
+        """Two of (B, C, H, W), (B, C) -> (B, 512), unit L2 norm."""
+        pooled = [
+            pool(F.normalize(tokens, dim=1), class_token) for pool, tokens in zip(self.pools, scales, strict=True)
+        ]
         return F.normalize(self.fc(torch.cat(pooled, dim=-1)), dim=-1)

@@ -79,9 +79,11 @@ def verify(path: Path, model: str, weights: NamedWeights, source: str) -> None:
     digest = file_sha256(path)
     if weights.sha256 is not None and not digest.startswith(weights.sha256):
         raise DsformerError(f"{source}: its SHA-256 is {digest}, but that of {weights.file_name} is {weights.sha256}")
+    entry = model_entry(model)
+    state = read_state_dict(path, called=source)
     with torch.device("meta"):
-        places = model_entry(model).build()
-    match_names(places, read_state_dict(path, called=source), source)
+        places = entry.build(**entry.architecture.options_in(state))
+    match_names(places, state, source)
 
 
 def file_sha256(path: Path) -> str:

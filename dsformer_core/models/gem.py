@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from dsformer_core.models.backbones import DinoV2, ResNet50
 from dsformer_core.models.pooling import GeM, orthogonal_projection
-from dsformer_core.models.registry import DESCRIPTOR_DIM, DescriptorModel, Preprocessing, register_model
+from dsformer_core.models.registry import (
+    DESCRIPTOR_DIM,
+    DescriptorModel,
+    Features,
+    Preprocessing,
+    register_model,
+)
 from dsformer_core.models.released import (
     DINOV2_VITB14,
     RESNET50_IMAGENET,
@@ -44,15 +50,20 @@ class GemHead(nn.Module):
 class GemResNet50(DescriptorModel):
     """The last stage of a ResNet-50 (2048 channels, stride 32)."""
 
+    map_channels = (2048,)
+
     def __init__(self) -> None:
         super().__init__()
         self.backbone = ResNet50()
         self.head = GemHead(2048)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
-        _, last_stage = self.backbone(images)
-        return self.head(last_stage)
+    def represent(self, images: Tensor) -> Features:
+        """(B, 3, H, W) normalised float -> (B, 2048, H/32, W/32)."""
+        return Features(self.backbone(images).maps[-1:])
+
+    def aggregate(self, features: Features) -> Tensor:
+        """Features -> (B, 512), unit L2 norm."""
+        return self.head(features.maps[0])
 
 
 @register_model(
@@ -64,13 +75,18 @@ class GemResNet50(DescriptorModel):
 class GemDinoV2(DescriptorModel):
     """The patch tokens of a DINOv2 ViT-B/14 after its final norm (768 channels, stride 14)."""
 
+    map_channels = (768,)
+
     def __init__(self) -> None:
         super().__init__()
         self.backbone = DinoV2()
         self.head = GemHead(768)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
-        _, last_block = self.backbone(images)
-        normed = self.backbone.vit.norm(last_block.movedim(1, -1)).movedim(-1, 1)
-        return self.head(normed)
+    def represent(self, images: Tensor) -> Features:
+        """(B, 3, H, W) normalised float -> (B, 768, H/14, W/14)."""
+        last_block = self.backbone(images).maps[-1]
+        return Features((self.backbone.vit.norm(last_block.movedim(1, -1)).movedim(-1, 1),))
+
+    def aggregate(self, features: Features) -> Tensor:
+        """Features -> (B, 512), unit L2 norm."""
+        return self.head(features.maps[0])

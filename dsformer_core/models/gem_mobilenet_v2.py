@@ -5,7 +5,13 @@ from torch import Tensor
 from torchvision.models import mobilenet_v2
 
 from dsformer_core.models.pooling import GeM, orthogonal_projection
-from dsformer_core.models.registry import DESCRIPTOR_DIM, DescriptorModel, Preprocessing, register_model
+from dsformer_core.models.registry import (
+    DESCRIPTOR_DIM,
+    DescriptorModel,
+    Features,
+    Preprocessing,
+    register_model,
+)
 from dsformer_core.models.released import MOBILENET_V2_CHANNELS, MOBILENET_V2_IMAGENET, torchvision_mobilenet_v2
 
 
@@ -24,6 +30,7 @@ class GemMobileNetV2(DescriptorModel):
     trained with, do better there than larger ones (240 x 320: 91 %, 256 x 256: 86 %, 320 x 320: 87 %).
     """
 
+    map_channels = (MOBILENET_V2_CHANNELS,)
     projection: Tensor
 
     def __init__(self) -> None:
@@ -32,8 +39,11 @@ class GemMobileNetV2(DescriptorModel):
         self.pool = GeM()
         self.register_buffer("projection", orthogonal_projection(MOBILENET_V2_CHANNELS, DESCRIPTOR_DIM))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
-        features = self.features(images)  # (B, 1280, H/32, W/32)
-        pooled = self.pool(F.normalize(features, dim=1))
+    def represent(self, images: Tensor) -> Features:
+        """(B, 3, H, W) normalised float -> (B, 1280, H/32, W/32)."""
+        return Features((self.features(images),))
+
+    def aggregate(self, features: Features) -> Tensor:
+        """Features -> (B, 512), unit L2 norm."""
+        pooled = self.pool(F.normalize(features.maps[0], dim=1))
         return F.normalize(F.linear(pooled, self.projection), dim=-1)

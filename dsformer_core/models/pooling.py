@@ -1,11 +1,26 @@
 """From a feature map to one vector: GeM pooling, and projections that need no training."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class GeM(nn.Module):
+class Aggregation(nn.Module):
+    """One way to make a vector of a feature map."""
+
+    def outputs(self, channels: int) -> int:
+        """Numbers of the vector that it makes of a map of so many channels."""
+        raise NotImplementedError
+
+    def forward(self, feature_map: Tensor, class_token: Tensor | None = None) -> Tensor:
+        """(B, C, H, W), and (B, C) where it is needed -> (B, outputs)."""
+        raise NotImplementedError
+
+
+class GeM(Aggregation):
     """Generalised-mean pooling: (mean over positions of x^p)^(1/p), per channel.
 
     With p = 1 it is the average and with growing p it approaches the maximum; p is learned (Radenovic et al.,
@@ -17,10 +32,37 @@ class GeM(nn.Module):
         self.p = nn.Parameter(torch.full((1,), p))
         self.eps = eps  # negative features are raised to it: a power of them would be NaN
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C), of the same type."""
+    def outputs(self, channels: int) -> int:
+        """As many as the map has channels."""
+        return channels
+
+    def forward(self, feature_map: Tensor, class_token: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C), of the same type; a class token is not looked at."""
         p = self.p.float()  # and features too: small ones, cubed, would be lost in float16
-        return features.float().clamp(min=self.eps).pow(p).mean((-2, -1)).pow(1 / p).to(features.dtype)
+        return feature_map.float().clamp(min=self.eps).pow(p).mean((-2, -1)).pow(1 / p).to(feature_map.dtype)
+
+
+class ProjectedGeM(nn.Module):
+    """Feature maps -> one vector: per map a linear layer, L2 over channels and GeM; one linear layer over all; L2.
+
+    Args:
+        channels: of each feature map.
+        outputs: numbers of the vector.
+    """
+
+    def __init__(self, channels: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(count, count) for count in channels)
+        self.pools = nn.ModuleList(GeM() for _ in channels)
+        self.fc = nn.Linear(sum(channels), outputs)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """One (B, Ci, Hi, Wi) per map -> (B, outputs), unit L2 norm."""
+        pooled = []
+        for projection, pool, feature_map in zip(self.projections, self.pools, maps, strict=True):
+            projected = projection(feature_map.movedim(1, -1)).movedim(-1, 1)
+            pooled.append(pool(F.normalize(projected, dim=1)))
+        return F.normalize(self.fc(torch.cat(pooled, dim=-1)), dim=-1)
 
 
 def orthogonal_projection(inputs: int, outputs: int) -> Tensor:

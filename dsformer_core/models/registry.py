@@ -2,15 +2,23 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dsformer_core.errors import UsageError
+from dsformer_core.models.hashing import HashBranch, signs
 
 DESCRIPTOR_DIM = 512
+
+# Variants of every model: the descriptor alone, or a hash branch beside it.
+STANDARD, RERANK = "standard", "rerank"
+
+# What a model has for its codes alone, by the names of its parts.
+HASH_PARTS = ("hash_branch", "hash_adapters")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -80,22 +88,133 @@ class NamedWeights:
     hint: str = ""
 
 
+class Features(NamedTuple):
+    """What descriptors are made of.
+
+    Attributes:
+        maps: (B, Ci, Hi, Wi) each.
+        class_token: (B, C), where the backbone has one.
+    """
+
+    maps: tuple[Tensor, ...]
+    class_token: Tensor | None = None
+
+
 class DescriptorModel(nn.Module):
-    """A network that turns (B, 3, H, W) normalised float pictures into (B, 512) descriptors of unit L2 norm.
+    """A network that turns (B, 3, H, W) normalised float pictures into (B, D) descriptors of unit L2 norm.
+
+    In the variant "rerank" it has a hash branch beside, and gives a code of 512 bits to search with as well.
 
     Attributes:
         name: under which it is registered.
         options: constructor arguments it was made with.
         preprocessing: what its pictures must go through.
+        descriptor_dim: D.
+        map_channels: channels of its feature maps.
+        hash_branch: makes the codes; None where the variant has none.
     """
 
     name: str
     options: dict[str, Any]
     preprocessing: Preprocessing
+    descriptor_dim: int = DESCRIPTOR_DIM
+    map_channels: tuple[int, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hash_branch: HashBranch | None = None
+        self.descriptors_frozen = False
+
+    @classmethod
+    def options_in(cls, names: Collection[str]) -> dict[str, Any]:
+        """The options that the tensors of somebody else's checkpoint, by their names, were made with."""
+        return {}
+
+    def represent(self, images: Tensor) -> Features:
+        """(B, 3, H, W) normalised float -> what `aggregate` makes descriptors of."""
+        raise NotImplementedError
+
+    def aggregate(self, features: Features) -> Tensor:
+        """Features -> (B, D), unit L2 norm."""
+        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm."""
-        raise NotImplementedError
+        """(B, 3, H, W) normalised float -> (B, D), unit L2 norm."""
+        return self.aggregate(self.represent(images))
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether it has a hash branch."""
+        return self.hash_branch is not None
+
+    def hash_floats(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised float -> (B, 512), unit L2 norm, whose signs are the codes.
+
+        Raises:
+            UsageError: the model has no hash branch.
+        """
+        return self._hash_branch(self.represent(images).maps)
+
+    def branches(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised float -> descriptors (B, D) and hash floats (B, 512), in one pass.
+
+        Raises:
+            UsageError: the model has no hash branch.
+        """
+        features = self.represent(images)
+        return self.aggregate(features), self._hash_branch(features.maps)
+
+    def codes(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised float -> (B, 512) int8, +1 or -1.
+
+        Raises:
+            UsageError: the model has no hash branch.
+        """
+        return signs(self.hash_floats(images)).to(torch.int8)
+
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised float -> descriptors (B, D) and codes (B, 512) int8, in one pass.
+
+        Raises:
+            UsageError: the model has no hash branch.
+        """
+        descriptors, hash_floats = self.branches(images)
+        return descriptors, signs(hash_floats).to(torch.int8)
+
+    @property
+    def _hash_branch(self) -> HashBranch:
+        if self.hash_branch is None:
+            raise UsageError(
+                f"this {self.name} has no hash branch, so no codes: it is of the variant "
+                f"{self.options.get('variant', STANDARD)!r}; {RERANK!r} has both branches"
+            )
+        return self.hash_branch
+
+    def add_hash_branch(self) -> None:
+        """Puts an untrained hash branch beside the descriptor."""
+        self.hash_branch = HashBranch(self.map_channels)
+
+    def begin_hash_branch(self) -> None:
+        """Called once the rest has its weights and the hash branch has none: here it may take over some of them."""
+
+    def freeze_descriptors(self) -> None:
+        """Freezes all but the hash branch, the statistics of normalisations included."""
+        self.descriptors_frozen = True
+        for name, part in self.named_children():
+            if name not in HASH_PARTS:
+                part.requires_grad_(False)
+        for parameter in self.parameters(recurse=False):
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "DescriptorModel":
+        """Like every module's, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        if self.descriptors_frozen:
+            for name, part in self.named_children():
+                if name not in HASH_PARTS:
+                    part.eval()
+        return self
 
 
 @dataclass(frozen=True)
@@ -114,14 +233,26 @@ class ModelEntry:
         Raises:
             UsageError: the architecture has no such option, or not such a value of it.
         """
-        known = list(inspect.signature(self.architecture).parameters)
-        if unknown := sorted(set(options) - set(known)):
+        if unknown := sorted(set(options) - set(self.defaults)):
             raise UsageError(
-                f"{self.name} has no option {', '.join(unknown)}; its options are: {', '.join(known) or 'none'}"
+                f"{self.name} has no option {', '.join(unknown)}; its options are: {', '.join(self.defaults)}"
             )
-        model = self.architecture(**options)
+        own = inspect.signature(self.architecture).parameters
+        model = self.architecture(**{key: value for key, value in options.items() if key in own})
+        if "variant" not in own:
+            variant = options.get("variant", STANDARD)
+            if variant not in (STANDARD, RERANK):
+                raise UsageError(f"{self.name} has no variant {variant!r}; its variants are: {STANDARD}, {RERANK}")
+            if variant == RERANK:
+                model.add_hash_branch()
         model.name, model.options, model.preprocessing = self.name, options, self.preprocessing
         return model.eval()
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every option with its default."""
+        own = inspect.signature(self.architecture).parameters
+        return {"variant": STANDARD} | {key: parameter.default for key, parameter in own.items()}
 
 
 _ENTRIES: dict[str, ModelEntry] = {}

@@ -20,7 +20,7 @@ def small(layers=1, relative_position=True, self_encoder=True, cross_encoder=Tru
 def test_layers_is_the_number_of_layers(layers):
     former = small(layers)
     fine, coarse = former(*MAPS)
-    assert (fine.shape, coarse.shape) == ((2, 24, 64), (2, 6, 64))
+    assert (fine.shape, coarse.shape) == ((2, 64, 4, 6), (2, 64, 2, 3))
     assert len({name.split(".")[1] for name in former.state_dict() if name.startswith("layers.")}) == layers
 
 
@@ -89,7 +89,7 @@ def test_position_embeddings_of_other_grids_keep_what_they_encode():
 
 def test_maps_of_other_sizes_are_taken():
     fine, coarse = small()(torch.randn(1, 64, 5, 3), torch.randn(1, 128, 3, 2))
-    assert (fine.shape, coarse.shape) == ((1, 15, 64), (1, 6, 64))
+    assert (fine.shape, coarse.shape) == ((1, 64, 5, 3), (1, 64, 3, 2))
 
 
 def test_it_runs_in_bfloat16():

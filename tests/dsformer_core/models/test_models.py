@@ -102,7 +102,7 @@ def test_the_digest_sees_the_smallest_change(model):
 def test_unknown_names_and_options_are_usage_errors():
     with pytest.raises(UsageError, match="gem_mobilenet_v2"):
         create_model("gem_mobilenet")
-    with pytest.raises(UsageError, match="has no option layers; its options are: none"):
+    with pytest.raises(UsageError, match="has no option layers; its options are: variant"):
         create_model("gem_mobilenet_v2", layers=2)
     with pytest.raises(UsageError, match="no such file, and no such weights"):
         create_model("gem_mobilenet_v2", weights="official")

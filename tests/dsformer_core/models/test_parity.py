@@ -31,8 +31,9 @@ def test_descriptors_and_tokens_are_the_official_ones(name, recipe, shared):
     load_state_dict(model, official_state(recipe, shared, name), "the recipe's weights")
     expected = np.load(shared / "parity" / f"{name}_expected.npz")
     with torch.inference_mode():
-        fine, coarse = model.tokens(torch.from_numpy(recipe.pictures(model.preprocessing.size[0])))
-        descriptors = model.head((fine, coarse))
+        features = model.represent(torch.from_numpy(recipe.pictures(model.preprocessing.size[0])))
+        descriptors = model.aggregate(features)
+    fine, coarse = (tokens.flatten(2).transpose(1, 2) for tokens in features.maps)
     np.testing.assert_allclose(descriptors.numpy(), expected["descriptors"], atol=2e-6, rtol=0)
     for tokens, wanted in (
         (fine.numpy()[:, ::37, ::31], expected["fine_tokens"]),
