@@ -1,4 +1,4 @@
-"""Pictures as they come -> descriptors: decoding, resizing, batching, the network, on whatever device there is.
+"""Pictures as they come -> descriptors and codes: decoding, resizing, batching, the network, on any device.
 
 Between the picture and the network stands one antialiased bilinear resize of the whole picture. It is torchvision's, on
 uint8: within 0.01/255 of Pillow's on average, and eight times faster.
@@ -7,19 +7,20 @@ uint8: within 0.01/255 of Pillow's on average, and eight times faster.
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import (
-    DESCRIPTOR_DIM,
-    Preprocessing,
+    CODE_BITS,
+    DescriptorModel,
     create_model,
     default_weights,
     weights_digest,
@@ -28,6 +29,7 @@ from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
 
 Descriptors = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.uint8]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
@@ -42,6 +44,27 @@ _DECODE_AT_LEAST = 3
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What a network says of N pictures.
+
+    Attributes:
+        descriptors: (N, D) float32, unit L2 norm.
+        codes: (N, 64) uint8, the signs of the hash branch, eight to a byte; None where the network has none.
+    """
+
+    descriptors: Descriptors
+    codes: Codes | None = None
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def __getitem__(self, row: int) -> "Described":
+        """One of the pictures, still with N = 1."""
+        one = slice(row, row + 1)
+        return Described(self.descriptors[one], None if self.codes is None else self.codes[one])
+
+
 class Extractor:
     """One model on one device, which describes pictures.
 
@@ -51,7 +74,8 @@ class Extractor:
         preprocessing: what pictures go through.
         device: where the network runs.
         precision: in which it computes: "float32", "bfloat16" or "float16". Descriptors are float32 always.
-        descriptor_dim: numbers per descriptor.
+        descriptor_dim: numbers per descriptor, D.
+        code_bytes: bytes per code, 64; 0 where the network has no hash branch.
     """
 
     def __init__(
@@ -92,17 +116,16 @@ class Extractor:
             chosen = default_weights(model) if str(weights) == "auto" else weights
             label = Path(chosen).name
             network = create_model(model, chosen)
-        self._take(network, model, label, network.preprocessing, where, arithmetic)
+        self._take(network, model, label, where, arithmetic)
 
     @classmethod
     def of_model(
-        cls, model: nn.Module, name: str, *, device: str | None = None, precision: str = "auto"
+        cls, model: DescriptorModel, name: str, *, device: str | None = None, precision: str = "auto"
     ) -> "Extractor":
         """Wraps a network that is in memory, for instance one that is being trained.
 
         Args:
-            model: (B, 3, H, W) normalised -> (B, 512), with its `preprocessing`. It is put into evaluation mode and
-                stays there: who goes on training calls `model.train()`.
+            model: it is put into evaluation mode and stays there: who goes on training calls `model.train()`.
             name: what to call it; need not be one of `list_models()`.
             device: as for `Extractor`; None leaves the network where it is.
             precision: as for `Extractor`.
@@ -116,23 +139,15 @@ class Extractor:
         """
         extractor = cls.__new__(cls)
         where = next(model.parameters()).device if device is None else _device(device)
-        preprocessing = model.preprocessing
-        assert isinstance(preprocessing, Preprocessing)
-        extractor._take(model.eval(), name, IN_TRAINING, preprocessing, where, _precision(precision, where))
+        extractor._take(model.eval(), name, IN_TRAINING, where, _precision(precision, where))
         return extractor
 
-    def _take(
-        self,
-        network: nn.Module,
-        name: str,
-        weights: str,
-        preprocessing: Preprocessing,
-        device: torch.device,
-        precision: str,
-    ) -> None:
+    def _take(self, network: DescriptorModel, name: str, weights: str, device: torch.device, precision: str) -> None:
+        preprocessing = network.preprocessing
         self.model_name, self.weights = name, weights
         self.preprocessing, self.device, self.precision = preprocessing, device, precision
-        self.descriptor_dim = DESCRIPTOR_DIM
+        self.descriptor_dim = network.descriptor_dim
+        self.code_bytes = CODE_BITS // 8 if network.has_codes else 0
         if device.type == "cuda" and precision == "float32":
             # By default convolutions would round to TF32's 10 bits. The setting is the process's: set and put back
             # around each batch, it would change under another thread's.
@@ -147,6 +162,14 @@ class Extractor:
         return weights_digest(self._network)
 
     def extract(self, images: Sequence[Picture], *, batch_size: int = 8) -> Descriptors:
+        """The descriptors of pictures that are in memory: what `describe` gives, without codes.
+
+        Returns:
+            (N, D) float32, unit L2 norm, finite.
+        """
+        return self.describe(images, batch_size=batch_size).descriptors
+
+    def describe(self, images: Sequence[Picture], *, batch_size: int = 8) -> Described:
         """Describes pictures that are in memory.
 
         Args:
@@ -154,8 +177,8 @@ class Extractor:
             batch_size: how many enter the network at a time.
 
         Returns:
-            (N, 512) float32, unit L2 norm, finite. In float32 a picture's descriptor does not depend on the others
-            beyond 1e-5; in half precision, beyond that precision.
+            Descriptors, finite, and codes where the network gives any. In float32 a picture's descriptor does not
+            depend on the others beyond 1e-5; in half precision, beyond that precision.
 
         Raises:
             ValueError: something in `images` is no such array.
@@ -168,7 +191,7 @@ class Extractor:
                 self._prepare(image, f"images[{row}]") for row, image in enumerate(images[start:][:batch_size], start)
             ]
             described.append(self._describe(batch))
-        return np.concatenate(described) if described else np.empty((0, self.descriptor_dim), np.float32)
+        return self._together(described)
 
     def extract_files(
         self,
@@ -189,24 +212,25 @@ class Extractor:
             on_progress: called with the number of files finished since its last call.
 
         Returns:
-            (N, 512) float32, unit L2 norm; a row of NaN for each unreadable file, which is logged with the reason.
+            (N, D) float32, unit L2 norm; a row of NaN for each unreadable file, which is logged with the reason.
 
         Raises:
             DsformerError: a file is unreadable and `strict` is set, or the network failed.
         """
         loaders = (self.loader(path) for path in paths)
-        rows = []
+        rows: list[Descriptors] = []
         with closing(self.extract_pictures(loaders, batch_size=batch_size, workers=workers)) as results:
             for _, result in results:
                 if isinstance(result, DsformerError):
                     if strict:
                         raise result
                     log.warning("%s", result)
-                    result = np.full(self.descriptor_dim, np.nan, np.float32)
-                rows.append(result)
+                    rows.append(np.full((1, self.descriptor_dim), np.nan, np.float32))
+                else:
+                    rows.append(result.descriptors)
                 if on_progress is not None:
                     on_progress(1)
-        return np.stack(rows) if rows else np.empty((0, self.descriptor_dim), np.float32)
+        return np.concatenate(rows) if rows else np.empty((0, self.descriptor_dim), np.float32)
 
     @property
     def decode_size(self) -> tuple[int, int]:
@@ -220,7 +244,7 @@ class Extractor:
 
     def extract_pictures(
         self, loaders: Iterable[Callable[[], Picture]], *, batch_size: int = 8, workers: int = 2
-    ) -> Generator[tuple[int, Descriptors | DsformerError], None, None]:
+    ) -> Generator[tuple[int, Described | DsformerError], None, None]:
         """Describes a stream of pictures; decoding and resizing happen in threads, a bounded number ahead.
 
         Closing the iterator, or Ctrl-C, ends the threads after what they are decoding.
@@ -231,7 +255,8 @@ class Extractor:
             workers: threads that decode.
 
         Yields:
-            (index, descriptor (512,) float32) in the order of `loaders`, or (index, error) for what could not be read.
+            (index, what the network says of that one picture) in the order of `loaders`, or (index, error) for what
+            could not be read.
 
         Raises:
             DsformerError: the network failed.
@@ -256,11 +281,17 @@ class Extractor:
 
     def _finish(
         self, waiting: list[tuple[int, Tensor | DsformerError]]
-    ) -> Iterator[tuple[int, Descriptors | DsformerError]]:
+    ) -> Iterator[tuple[int, Described | DsformerError]]:
         batch = [content for _, content in waiting if isinstance(content, Tensor)]
-        described = iter(self._describe(batch)) if batch else iter(())
+        described = self._describe(batch) if batch else None
+        row = 0
         for index, content in waiting:
-            yield index, content if isinstance(content, DsformerError) else next(described)
+            if isinstance(content, DsformerError):
+                yield index, content
+            else:
+                assert described is not None
+                yield index, described[row]
+                row += 1
 
     def _prepare(self, image: Picture, name: str) -> Tensor:
         """HxWx3 uint8 -> (3, H, W) uint8 of the network's size."""
@@ -274,16 +305,17 @@ class Extractor:
         return resize(pixels, list(self.preprocessing.size), antialias=True).contiguous()
 
     @torch.inference_mode()
-    def _describe(self, batch: list[Tensor]) -> Descriptors:
-        """Resized pictures -> (B, 512) float32, unit L2 norm."""
+    def _describe(self, batch: list[Tensor]) -> Described:
+        """What the network says of resized pictures."""
         half = self.precision != "float32"
         autocast = torch.autocast(self.device.type, PRECISIONS[self.precision]) if half else nullcontext()
         try:
             images = (torch.stack(batch).to(self.device, torch.float32) - self._mean) / self._std
             with autocast:
-                descriptors = self._network(images)
+                found, signs = self._network.describe(images) if self.code_bytes else (self._network(images), None)
             # Normalised once more in float32: half precision leaves the norm off by 1e-3.
-            descriptors = torch.nn.functional.normalize(descriptors.float(), dim=-1).cpu().numpy()
+            descriptors = torch.nn.functional.normalize(found.float(), dim=-1).cpu().numpy()
+            codes = None if signs is None else np.packbits(signs.cpu().numpy() > 0, axis=1)
         except torch.cuda.OutOfMemoryError as error:
             raise DsformerError(f"{self.device}: out of memory at batch size {len(batch)}: choose a smaller") from error
         norms = np.linalg.norm(descriptors, axis=1)
@@ -292,7 +324,13 @@ class Extractor:
                 f"{self.model_name} ({self.weights}) gave a descriptor that is not finite or zero in {self.precision}: "
                 "the weights are damaged, or need precision float32"
             )
-        return descriptors
+        return Described(descriptors, codes)
+
+    def _together(self, described: list[Described]) -> Described:
+        """Batches of pictures as one."""
+        descriptors = [np.empty((0, self.descriptor_dim), np.float32), *(batch.descriptors for batch in described)]
+        codes = [np.empty((0, self.code_bytes), np.uint8), *(b.codes for b in described if b.codes is not None)]
+        return Described(np.concatenate(descriptors), np.concatenate(codes) if self.code_bytes else None)
 
 
 def _device(name: str) -> torch.device:

@@ -90,7 +90,7 @@ class Engine:
     def _warm_up(self) -> None:
         """Describes and searches for a black picture: both are slower the first time."""
         black = np.zeros((*self.extractor.preprocessing.size, 3), np.uint8)
-        self.place_map.search(self.extractor.extract([black]), k=1)
+        self.place_map.search(self.extractor.describe([black]), k=1)
 
     def answer(self, frame: Frame, settings: Settings, camera_yaw: float) -> Answer:
         """Localizes one frame.
@@ -109,9 +109,9 @@ class Engine:
         clock.finish("queue")
         picture = decode(frame.message)
         clock.finish("decode")
-        descriptors = self.extractor.extract([picture])
+        described = self.extractor.describe([picture])
         clock.finish("extract")
-        matches = self.place_map.search(descriptors, k=config.top_k)[0]
+        matches = self.place_map.search(described, k=config.top_k)[0]
         clock.finish("search")
         if math.isfinite(camera_yaw):
             hypotheses = localize(matches, self.place_map, config, camera_yaw=camera_yaw)

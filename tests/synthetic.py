@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from dsformer_core.extractor import Described
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, yaw_to_heading
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.sources import GeotaggedPicture, Skipped
@@ -91,10 +92,10 @@ class ArrayExtractor:
         self.descriptors = descriptors
         self.descriptor_dim = descriptors.shape[1]
 
-    def extract_pictures(self, loaders: Iterable[Any], **_: Any) -> Iterator[tuple[int, np.ndarray]]:
+    def extract_pictures(self, loaders: Iterable[Any], **_: Any) -> Iterator[tuple[int, Described]]:
         for row, load in enumerate(loaders):
             load()
-            yield row, self.descriptors[row]
+            yield row, Described(self.descriptors[row : row + 1])
 
 
 def write_map(

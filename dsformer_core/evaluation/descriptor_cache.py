@@ -82,8 +82,9 @@ def describe(
             for index, result in results:
                 if isinstance(result, DsformerError):
                     on_unreadable(result)
-                    result = unreadable
-                yield rows[index], result
+                    yield rows[index], unreadable
+                else:
+                    yield rows[index], result.descriptors[0]
                 on_progress(1)
 
     if cache is None:

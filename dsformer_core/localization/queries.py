@@ -87,12 +87,12 @@ def localize_pictures(
     """
     config = config or LocalizationConfig()
     with closing(extractor.extract_pictures(map(extractor.loader, paths))) as described:
-        for index, descriptor in described:
+        for index, found in described:
             path = paths[index]
-            if isinstance(descriptor, DsformerError):
-                yield path, descriptor
+            if isinstance(found, DsformerError):
+                yield path, found
             else:
-                matches = place_map.search(descriptor, k=config.top_k)[0]
+                matches = place_map.search(found, k=config.top_k)[0]
                 hypotheses = localize(matches, place_map, config, camera_yaw=camera_yaw)
                 truth = _own_position(path, place_map)
                 yield (

@@ -16,6 +16,7 @@ from dsformer_core.models.registry import Features
 PATCH = 14
 DINOV2_GRID = (37, 37)  # of the 518 x 518 pictures that DINOv2 was trained with
 DINOV2_OFFSET = 0.1
+DINOV2_WIDTHS = {"base": 768, "large": 1024}
 
 
 class ResNet50(nn.Module):
@@ -74,7 +75,7 @@ class DinoV2(nn.Module):
             num_classes=0,
             img_size=[PATCH * side for side in DINOV2_GRID],
         )
-        self.channels: tuple[int, int] = (self.vit.embed_dim, self.vit.embed_dim)
+        self.channels = (DINOV2_WIDTHS[size],) * 2
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) -> patch tokens of the last two blocks, each (B, C, H/14, W/14), before the final norm.

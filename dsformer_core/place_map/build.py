@@ -111,12 +111,12 @@ def build_place_map(
         on_skipped(skipped)
 
     with staged_directory(output, overwrite=overwrite, marker=MAP_FILE, kind="place map") as folder:
-        found = 0
+        scanned = 0
 
         def count(more: int) -> None:
-            nonlocal found
-            found += more
-            on_progress(Progress("scanning", found, None))
+            nonlocal scanned
+            scanned += more
+            on_progress(Progress("scanning", scanned, None))
 
         pictures, left_out = source.scan(count)
         for skipped in left_out:
@@ -129,13 +129,13 @@ def build_place_map(
         described = _describe(pictures, extractor, folder if thumbnails else None, batch_size, workers)
         with (folder / DESCRIPTORS_FILE).open("wb") as file, closing(described):
             _write_npy_header(file, storage, len(pictures), extractor.descriptor_dim)
-            for index, descriptor in described:
-                if isinstance(descriptor, DsformerError):
+            for index, found in described:
+                if isinstance(found, DsformerError):
                     image = pictures[index].image
-                    unread.append(Skipped(image, str(descriptor).removeprefix(f"{image}: ")))
+                    unread.append(Skipped(image, str(found).removeprefix(f"{image}: ")))
                     skip(unread[-1])
                 else:
-                    file.write(descriptor.astype(storage).tobytes())
+                    file.write(found.descriptors.astype(storage).tobytes())
                     kept.append(index)
                 on_progress(Progress("describing", index + 1, len(pictures)))
             if not kept:
@@ -240,7 +240,7 @@ def _datum(placement: _Placement, altitudes: list[float]) -> dict[str, float]:
 def _describe(
     pictures: list[GeotaggedPicture], extractor: Extractor, folder: Path | None, batch_size: int, workers: int
 ) -> Generator[tuple[int, Any], None, None]:
-    """(index, descriptor or error) of each picture; thumbnails go into `folder`, numbered by index."""
+    """(index, `Described` or error) of each picture; thumbnails go into `folder`, numbered by index."""
     width, height = extractor.decode_size
     suffices = max(width, THUMBNAIL_SIDE), max(height, THUMBNAIL_SIDE)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.extractor import Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
 from dsformer_core.place_map.calibration import SimilarityCalibration
 from dsformer_core.place_map.format import (
@@ -207,30 +208,31 @@ class PlaceMap:
         self._search_device = device
         self.__dict__.pop("_index", None)
 
-    def search(self, descriptors: npt.ArrayLike, k: int = 20) -> Matches:
+    def search(self, queries: Described | npt.ArrayLike, k: int = 20) -> Matches:
         """Finds the references whose descriptors are most similar.
 
         Args:
-            descriptors: (Q, D) or (D,) float, unit norm.
+            queries: what the network said of pictures, or their descriptors: (Q, D) or (D,) float, unit norm.
             k: how many per query, >= 1; a smaller map gives all it has.
 
         Returns:
             The matches, best first; equal similarities in the order of their rows.
 
         Raises:
-            ValueError: `descriptors` has another shape, a number that is not finite, or `k` is below 1.
+            ValueError: descriptors have another shape, a number that is not finite, or `k` is below 1.
         """
-        queries = np.atleast_2d(np.asarray(descriptors, np.float32))
-        if queries.ndim != 2 or queries.shape[1] != self.descriptor_dim:
-            raise ValueError(f"queries have shape {queries.shape}, this map needs (Q, {self.descriptor_dim})")
-        if not np.isfinite(queries).all():
+        given = queries.descriptors if isinstance(queries, Described) else queries
+        descriptors = np.atleast_2d(np.asarray(given, np.float32))
+        if descriptors.ndim != 2 or descriptors.shape[1] != self.descriptor_dim:
+            raise ValueError(f"queries have shape {descriptors.shape}, this map needs (Q, {self.descriptor_dim})")
+        if not np.isfinite(descriptors).all():
             raise ValueError("queries contain numbers that are not finite: were all pictures readable?")
         if k < 1:
             raise ValueError(f"k is {k}: it must be 1 or more")
         k = min(k, self.count)
-        if not len(queries):
+        if not len(descriptors):
             return Matches(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-        similarities, rows = self._index.search(np.ascontiguousarray(queries), k)
+        similarities, rows = self._index.search(np.ascontiguousarray(descriptors), k)
         order = np.lexsort((rows, -similarities), axis=1)
         return Matches(
             np.take_along_axis(rows, order, 1).astype(np.int64),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsformer_core.errors import DsformerError
@@ -35,7 +35,7 @@ from dsformer_core.training.resume_state import data_digest, read_state, write_s
 from dsformer_core.training.run_directory import RunDirectory
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
-Validate = Callable[[nn.Module], dict[str, float]]
+Validate = Callable[[DescriptorModel], dict[str, float]]
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,17 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
-
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.evaluation.datasets.folders import open_folder_pair
 from dsformer_core.evaluation.evaluation import evaluate
 from dsformer_core.extractor import Extractor
+from dsformer_core.models import DescriptorModel
 from dsformer_core.training.recipe import ValidationRecipe
 
 log = logging.getLogger(__name__)
 
 
-def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[nn.Module], dict[str, float]]:
+def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[DescriptorModel], dict[str, float]]:
     """Opens a validation set.
 
     Args:
@@ -37,7 +36,7 @@ def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[n
     def warn(error: DsformerError) -> None:
         log.warning("validation counts as not found: %s", error)
 
-    def validate(network: nn.Module) -> dict[str, float]:
+    def validate(network: DescriptorModel) -> dict[str, float]:
         extractor = Extractor.of_model(network, name)
         return {f"recall@{k}": value for k, value in evaluate(benchmark, extractor, on_unreadable=warn).recalls.items()}
 

@@ -169,7 +169,7 @@ def test_pictures_stream_in_order_with_their_errors(extractor):
     results = list(extractor.extract_pictures(iter(loaders), batch_size=2, workers=1))
     assert [index for index, _ in results] == [0, 1, 2, 3]
     assert str(results[2][1]) == "third.jpg: gone"
-    np.testing.assert_allclose(results[3][1], extractor.extract([scene(3, 20, 20)])[0], atol=1e-5)
+    np.testing.assert_allclose(results[3][1].descriptors[0], extractor.extract([scene(3, 20, 20)])[0], atol=1e-5)
 
 
 def test_an_endless_stream_is_taken_a_bounded_number_ahead_and_closes(extractor):

@@ -120,7 +120,7 @@ def test_frozen_stages_keep_their_statistics_and_their_weights():
     backbone.freeze_early()
     backbone.train()
     before = backbone.bn1.running_mean.clone()
-    sum(feature_map.sum() for feature_map in backbone(torch.randn(2, 3, 64, 64))).backward()
+    sum(feature_map.sum() for feature_map in backbone(torch.randn(2, 3, 64, 64)).maps).backward()
     assert torch.equal(backbone.bn1.running_mean, before)
     trained = {name.split(".")[0] for name, parameter in backbone.named_parameters() if parameter.grad is not None}
     assert trained == {"layer3", "layer4"}
