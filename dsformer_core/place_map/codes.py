@@ -1,0 +1,123 @@
+"""Binary codes of descriptors: 64 bytes per reference, compared by Hamming distance.
+
+The codes find candidates, and the descriptors themselves, read for the candidates only, put them in order: the search
+in two stages of SelaVPR++. Codes come from a network's hash branch, or from the signs of its descriptors (`SignCodes`).
+"""
+
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.models import CODE_BITS
+from dsformer_core.models.pooling import orthogonal_projection
+
+CODE_BYTES = CODE_BITS // 8
+
+Codes = npt.NDArray[np.uint8]
+
+# Candidates whose descriptors are in memory at a time: each brings the sixteen pages around it along.
+_CANDIDATES_AT_ONCE = 64
+# References that show where a number's middle is, to a hundredth of its spread.
+_FITTED_ROWS = 16_384
+
+
+def nearest_codes(queries: Codes, references: Codes, k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Finds for each query the k references with the fewest different bits.
+
+    Args:
+        queries: (Q, 64) uint8.
+        references: (N, 64) uint8, in memory: they are read from first to last for every query.
+        k: how many per query; at most N are found.
+
+    Returns:
+        Distances (Q, k) int32, ascending, and rows (Q, k) int64. Of equally distant references those with the smaller
+        rows are found, and come first, whatever the number of threads.
+    """
+    queries, references = np.ascontiguousarray(queries), np.ascontiguousarray(references)
+    k = min(k, len(references))
+    if not len(queries) or not k:
+        return np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64)
+    # Its heap keeps the smaller row of two that are equally far, and each query is one thread's.
+    distances, rows = faiss.knn_hamming(queries, references, k, variant="hc")
+    return distances, rows
+
+
+def rerank(
+    queries: npt.NDArray[np.float32], descriptors: npt.NDArray[Any], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """How similar the candidates of each query are.
+
+    Of descriptors that lie in a file opened with mode "r" the candidates' pages are read and given back: they do not
+    count as the process's memory afterwards, however many queries there were.
+
+    Args:
+        queries: (Q, D) float32.
+        descriptors: (N, D) float16 or float32, memory-mapped or not.
+        rows: (Q, n) candidates of each query, in any order.
+
+    Returns:
+        (Q, n) float32 inner products, in the order of `rows`.
+    """
+    mapping = getattr(descriptors, "_mmap", None) if getattr(descriptors, "mode", None) == "r" else None
+    if mapping is not None:
+        mapping.madvise(mmap.MADV_RANDOM)
+    similarities = np.empty(rows.shape, np.float32)
+    for query, candidates, found in zip(queries, rows, similarities, strict=True):
+        along = np.argsort(candidates, kind="stable")  # neighbours in the file share pages
+        for start in range(0, len(along), _CANDIDATES_AT_ONCE):
+            part = along[start : start + _CANDIDATES_AT_ONCE]
+            found[part] = descriptors[candidates[part]].astype(np.float32) @ query
+            if mapping is not None:
+                mapping.madvise(mmap.MADV_DONTNEED)
+    return similarities
+
+
+@dataclass(frozen=True, eq=False)
+class SignCodes:
+    """Codes for networks without a hash branch: which numbers of a rotated descriptor are larger than usual.
+
+    Attributes:
+        thresholds: (512,) float32, what is usual of each rotated number.
+        dimension: of descriptors, D.
+    """
+
+    thresholds: npt.NDArray[np.float32]
+    dimension: int
+
+    @classmethod
+    def fit(cls, descriptors: npt.NDArray[Any]) -> "SignCodes":
+        """Learns from references what is usual: the mean.
+
+        Args:
+            descriptors: (N, D) float, finite, memory-mapped or not; of many, some thousands spread over all are read.
+        """
+        step = max(1, -(-len(descriptors) // _FITTED_ROWS))
+        codes = cls(np.zeros(CODE_BITS, np.float32), descriptors.shape[1])
+        mean = codes._rotate(descriptors[::step]).mean(axis=0, dtype=np.float64)
+        return cls(mean.astype(np.float32), descriptors.shape[1])
+
+    def encode(self, descriptors: npt.NDArray[Any]) -> Codes:
+        """(N, D) float -> (N, 64) uint8."""
+        return np.packbits(self._rotate(descriptors) >= self.thresholds, axis=1)
+
+    def _rotate(self, descriptors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """(N, D) -> (N, 512)."""
+        return np.asarray(descriptors, np.float32) @ self._rotation
+
+    @cached_property
+    def _rotation(self) -> npt.NDArray[np.float32]:
+        """(D, 512)."""
+        taken = min(order for order in _projectable() if order >= max(self.dimension, CODE_BITS))
+        # Any of the columns, not the first: within those, rows of a Hadamard matrix repeat.
+        columns = np.argsort(np.random.PCG64(seed=1).random_raw(taken), kind="stable")[: self.dimension]
+        return np.ascontiguousarray(orthogonal_projection(taken, CODE_BITS).numpy()[:, columns].T)
+
+
+def _projectable() -> list[int]:
+    """Dimensions that `orthogonal_projection` takes."""
+    return [factor << power for power in range(16) for factor in (1, 12, 20)]
