@@ -85,6 +85,8 @@ def run_list(arguments: argparse.Namespace) -> None:
             "size": weights.size,
             "sha256": weights.sha256,
             "licence": weights.licence,
+            "options": dict(weights.options),
+            "note": weights.note,
             "path": None if (path := find_weights(weights)) is None else str(path),
         }
         for model in list_models()
@@ -101,6 +103,9 @@ def run_list(arguments: argparse.Namespace) -> None:
         )
         answers.print(f"  {row['file']}, {size}, {sha256}, licence: {row['licence']}", markup=False, highlight=False)
         answers.print(f"  {row['url'] or 'comes with this package'}", markup=False, highlight=False)
+        made_with = ", ".join(f"{key} {value}" for key, value in row["options"].items())
+        if about := "; ".join(filter(None, (made_with, row["note"]))):
+            answers.print(f"  {about}", markup=False, highlight=False)
 
 
 def run_fetch(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer_core.errors import UsageError
-from dsformer_core.models import dsformer, dsformer_tiny, gem, gem_mobilenet_v2  # noqa: F401  they register models
+from dsformer_core.models import dsformer, dsformer_tiny, gem, gem_mobilenet_v2, selavprpp  # noqa: F401  they register models
 from dsformer_core.models.checkpoint import (
     load_checkpoint,
     load_state_dict,
@@ -27,6 +27,7 @@ from dsformer_core.models.registry import (
     RERANK,
     STANDARD,
     DescriptorModel,
+    NamedWeights,
     Preprocessing,
     list_models,
     model_entry,
@@ -77,7 +78,9 @@ def create_model(
         return entry.build(**options)
     path = Path(weights)
     if not path.is_file():
-        path = require_weights(name, named_weights(name, str(weights)))
+        released = named_weights(name, str(weights))
+        _check_options(name, released, options)
+        path = require_weights(name, released)
     if path.suffix == ".safetensors":
         described = read_description(path)
         if described["model"] != name:
@@ -96,3 +99,20 @@ def create_model(
     model = entry.build(**entry.architecture.options_in(state) | options)
     load_state_dict(model, state, str(path), to_train=to_train)
     return model
+
+
+def _check_options(name: str, released: NamedWeights, options: dict[str, Any]) -> None:
+    """Refuses options that released weights were not made with; a hash branch can be added to those without.
+
+    Raises:
+        UsageError: says what they were made with.
+    """
+    made_with = dict(released.options)
+    if (made_with.get("variant"), options.get("variant")) == (STANDARD, RERANK):
+        del made_with["variant"]
+    differing = [f"{key} {value}" for key, value in made_with.items() if options.get(key, value) != value]
+    if differing:
+        raise UsageError(
+            f"the weights {released.name!r} of {name} are of {', '.join(differing)}"
+            + (f": {released.note}" if released.note else "")
+        )

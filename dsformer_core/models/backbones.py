@@ -17,6 +17,9 @@ PATCH = 14
 DINOV2_GRID = (37, 37)  # of the 518 x 518 pictures that DINOv2 was trained with
 DINOV2_OFFSET = 0.1
 DINOV2_WIDTHS = {"base": 768, "large": 1024}
+DINOV2_BLOCKS = {"base": 12, "large": 24}
+
+Grid = tuple[int, int]
 
 
 class ResNet50(nn.Module):
@@ -65,15 +68,17 @@ class DinoV2(nn.Module):
 
     Args:
         size: "base" (ViT-B/14: 768 channels, 12 blocks) or "large" (ViT-L/14: 1024 channels, 24 blocks).
+        blocks: how many there are; all when None.
     """
 
-    def __init__(self, size: Literal["base", "large"] = "base") -> None:
+    def __init__(self, size: Literal["base", "large"] = "base", blocks: int | None = None) -> None:
         super().__init__()
         self.vit: Any = timm.create_model(
             f"vit_{size}_patch14_dinov2",
             pretrained=False,
             num_classes=0,
             img_size=[PATCH * side for side in DINOV2_GRID],
+            depth=blocks or DINOV2_BLOCKS[size],
         )
         self.channels = (DINOV2_WIDTHS[size],) * 2
 
@@ -90,7 +95,7 @@ class DinoV2(nn.Module):
                 last_two.append(patch_map(tokens, grid))
         return Features(tuple(last_two), self.vit.norm(tokens[:, 0]))
 
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """(B, 3, H, W) -> what enters the first block, (B, 1 + H/14 * W/14, C), and its grid's height and width."""
         patches = self.vit.patch_embed.proj(images)  # (B, C, H/14, W/14)
         height, width = patches.shape[-2:]
@@ -105,6 +110,6 @@ class DinoV2(nn.Module):
         self.vit.blocks[-2:].requires_grad_(True)
 
 
-def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+def patch_map(tokens: Tensor, grid: Grid) -> Tensor:
     """(B, 1 + height * width, C), the class token first -> (B, C, height, width)."""
     return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)

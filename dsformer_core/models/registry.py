@@ -75,6 +75,8 @@ class NamedWeights:
         by_browser: True where `url` is a page for a person and not the file.
         package: installed Python package that also holds the file, and the path of the file in it.
         hint: another way to get the file, in words.
+        options: of the architecture that they were made with, where that has any that change tensors.
+        note: what else there is to know, in words.
     """
 
     name: str
@@ -86,6 +88,8 @@ class NamedWeights:
     by_browser: bool = False
     package: tuple[str, str] | None = None
     hint: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 class Features(NamedTuple):

@@ -17,6 +17,13 @@ DINOV2_VITB14 = NamedWeights(
     licence="Apache-2.0 (DINOv2)",
 )
 
+DINOV2_VITL14 = NamedWeights(
+    name="dinov2",
+    file_name="dinov2_vitl14_pretrain.pth",
+    url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    licence="Apache-2.0 (DINOv2)",
+)
+
 MOBILENET_V2_CHANNELS = 1280
 
 MOBILENET_V2_IMAGENET = NamedWeights(
@@ -43,13 +50,13 @@ def torchvision_resnet50(leaves_untrained: bool) -> KeyLayout:
     )
 
 
-def official_dinov2(leaves_untrained: bool) -> KeyLayout:
-    """A DINOv2 ViT-B/14 of its authors fills the backbone."""
+def official_dinov2(leaves_untrained: bool, width: int = 768) -> KeyLayout:
+    """A DINOv2 of its authors fills the backbone: ViT-B/14, or ViT-L/14 with a width of 1024."""
     return KeyLayout(
         marker="cls_token",
         rules=((r"^backbone\.vit\.", ""),),
         part="backbone.",
-        unused={"mask_token": (1, 768)},
+        unused={"mask_token": (1, width)},
         leaves_untrained=leaves_untrained,
     )
 

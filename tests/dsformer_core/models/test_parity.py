@@ -1,6 +1,8 @@
 """Agreement with the official networks, on weights that anybody can make from names and shapes."""
 
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from dsformer_core.errors import DsformerError
 from dsformer_core.models import create_model
 from dsformer_core.models.checkpoint import load_state_dict
+from dsformer_core.models.hashing import signs
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +59,64 @@ def test_official_files_load_by_name_and_strictly(prefix, recipe, shared, tmp_pa
             DsformerError, match=r"official\.pth: does not fit dsformer_resnet50: \d+ missing \(dual_sc"
         ):
             create_model("dsformer_resnet50", weights=path, layers=1)
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "pictures"),
+    [
+        ("selavprpp_base_gem_standard", {}, 3),
+        ("selavprpp_base_boq_standard", {"aggregation": "boq"}, 3),
+        ("selavprpp_base_salad_standard", {"aggregation": "salad"}, 3),
+        ("selavprpp_base_gem_rerank", {"variant": "rerank"}, 3),
+        ("selavprpp_large_gem_rerank", {"variant": "rerank"}, 1),  # one takes six seconds
+    ],
+)
+def test_both_branches_are_the_official_ones(name, options, pictures, recipe, shared):
+    model = create_model("_".join(name.split("_")[:2]), **options)
+    load_state_dict(model, official_state(recipe, shared, name), "the recipe's weights")
+    images = torch.from_numpy(recipe.pictures(model.preprocessing.size[0])[:pictures])
+    expected = {key: array[:pictures] for key, array in np.load(shared / "parity" / f"{name}_expected.npz").items()}
+    with torch.inference_mode():
+        descriptors, hash_floats = model.branches(images) if model.has_codes else (model(images), None)
+    np.testing.assert_allclose(descriptors.numpy(), expected["descriptors"], atol=1e-5, rtol=0)
+    if hash_floats is not None:
+        np.testing.assert_allclose(hash_floats.numpy(), expected["hash_floats"], atol=1e-5, rtol=0)
+        sure = np.abs(expected["hash_floats"]) > 1e-5
+        assert np.array_equal(signs(hash_floats).numpy()[sure], expected["codes"][sure])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("selavprpp_base_boq_standard", {"aggregation": "boq", "variant": "standard"}),
+        ("selavprpp_base_salad_standard", {"aggregation": "salad", "variant": "standard"}),
+        ("selavprpp_base_gem_standard", {"aggregation": "gem", "variant": "standard"}),
+        ("selavprpp_base_gem_rerank", {"aggregation": "gem", "variant": "rerank"}),
+    ],
+)
+def test_official_files_say_of_which_variant_they_are(name, options, recipe, shared, tmp_path):
+    def of_first_two(key: str) -> bool:
+        number = re.search(r"\.(?:blocks|adapters|adapters_hashing)\.(\d+)\.", key)
+        return number is None or int(number[1]) < 2
+
+    keys = json.loads((shared / "parity" / f"{name}_keys.json").read_text())
+    state = {
+        f"module.{key}": torch.from_numpy(np.asarray(recipe.tensor(key, tuple(shape))))
+        for key, shape in keys.items()
+        if of_first_two(key)
+    }
+    path = tmp_path / "official.pth"
+    try:
+        torch.save({"model_state_dict": state}, path)
+        model = create_model("selavprpp_base", weights=path, blocks=2)
+        assert model.options == options | {"blocks": 2}
+        convolution = model.adapters[1].branches[2][1].conv
+        assert torch.equal(convolution.weight, state["module.backbone.adapters.1.branch3.1.conv.weight"])
+        with pytest.raises(
+            DsformerError, match=r"official\.pth: does not fit selavprpp_base: \d+ missing \(backbone\.blocks\.2"
+        ):
+            create_model("selavprpp_base", weights=path, blocks=3)
     finally:
         path.unlink()
