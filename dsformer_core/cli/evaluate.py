@@ -18,6 +18,7 @@ examples:
   dsformer evaluate pitts30k --root datasets/ --model dsformer_resnet50
   dsformer evaluate sf-xl-night --root datasets/ --model dsformer_resnet50 --model gem_resnet50 --output report/
   dsformer evaluate my_drive/ --model dsformer_tiny            a folder with database/ and queries/
+  dsformer evaluate my_drive/ --model dsformer_tiny --index binary      what a binary map would cost in recall
   dsformer evaluate --database town.map --queries night.map    one map asked about another
   dsformer evaluate msls-challenge --root datasets/ --model dsformer_resnet50 --submission prediction.zip
   dsformer evaluate tokyo247 --root datasets/ --check          is the data set where and what it should be?
@@ -54,9 +55,26 @@ def register(subparsers: Any) -> None:
         metavar="METRES",
         help="distance within which a reference is right, for folders and maps (default: 25)",
     )
+    parser.add_argument(
+        "--index",
+        choices=("flat", "binary"),
+        help="search by descriptors alone (flat), or also by codes as a binary map does (binary: from the model's hash "
+        "branch, or signs of its descriptors) (default: binary for models with a hash branch)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        metavar="N",
+        help="references that codes find and descriptors put in order (default: as in maps)",
+    )
     parser.add_argument("--zone", metavar="ZONE", help="UTM zone of '@' names without one, e.g. 33N")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write evaluation.json, matches.csv, report.html")
-    parser.add_argument("--submission", type=Path, metavar="FILE", help="write the MSLS challenge's zip")
+    parser.add_argument(
+        "--submission",
+        type=Path,
+        metavar="FILE",
+        help="write the MSLS challenge's zip: what descriptors find, or with --index binary what is re-ranked",
+    )
     parser.add_argument(
         "--submission-keys", type=int, default=20, metavar="N", help="matches per query in it (default: %(default)s)"
     )
@@ -85,11 +103,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--radius {arguments.radius} is no distance")
     if arguments.submission_keys < 1:
         raise UsageError(f"--submission-keys {arguments.submission_keys}: it must be 1 or more")
+    if arguments.candidates is not None and arguments.candidates < 1:
+        raise UsageError(f"--candidates {arguments.candidates}: it must be 1 or more")
+    if arguments.candidates is not None and arguments.index == "flat":
+        raise UsageError("--candidates are found by codes, and --index flat searches without")
     if arguments.list:
         _print_datasets(as_json=arguments.json)
         return
     if _are_maps(arguments):
-        evaluations = [_evaluate_maps(arguments)]
+        evaluations = _evaluate_maps(arguments)
     else:
         benchmark = _open(arguments)
         if arguments.check:
@@ -137,19 +159,21 @@ def _open(arguments: argparse.Namespace) -> "Benchmark":
     return open_benchmark(arguments.dataset, arguments.root, radius=arguments.radius, zone=zone)
 
 
-def _evaluate_maps(arguments: argparse.Namespace) -> "Evaluation":
+def _evaluate_maps(arguments: argparse.Namespace) -> "list[Evaluation]":
     from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M
     from dsformer_core.evaluation.maps import evaluate_maps
     from dsformer_core.place_map import PlaceMap
 
     references, queries = PlaceMap.open(arguments.database), PlaceMap.open(arguments.queries)
     with steps() as show:
-        return evaluate_maps(references, queries, radius=arguments.radius or RIGHT_WITHIN_M, on_progress=show)
+        found = evaluate_maps(references, queries, radius=arguments.radius or RIGHT_WITHIN_M, on_progress=show)
+    return list(found.values())
 
 
 def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "list[Evaluation]":
     from dsformer_core.evaluation import default_cache, evaluate
     from dsformer_core.evaluation.evaluation import RETRIEVED
+    from dsformer_core.evaluation.searches import CANDIDATES
     from dsformer_core.extractor import Extractor
 
     models = arguments.model or []
@@ -164,22 +188,30 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
     def warn(error: DsformerError) -> None:
         errors.print(str(error), style="yellow", markup=False, highlight=False)
 
-    evaluations = []
+    evaluations: list[Evaluation] = []
     for model, its_weights in zip(models, weights, strict=True):
         extractor = Extractor(model, its_weights, device=arguments.device, precision=arguments.precision)
+        if (
+            arguments.candidates is not None
+            and arguments.index is None
+            and models == [model]
+            and not extractor.code_bytes
+        ):
+            raise UsageError(f"--candidates are found by codes, and this {model} has none: --index binary makes some")
         with steps() as show:
-            evaluations.append(
-                evaluate(
-                    benchmark,
-                    extractor,
-                    cache=arguments.cache or default_cache(),
-                    retrieve=max(RETRIEVED, arguments.submission_keys),
-                    batch_size=arguments.batch_size,
-                    workers=arguments.workers,
-                    on_progress=show,
-                    on_unreadable=warn,
-                )
+            found = evaluate(
+                benchmark,
+                extractor,
+                index=arguments.index,
+                candidates=CANDIDATES if arguments.candidates is None else arguments.candidates,
+                cache=arguments.cache or default_cache(),
+                retrieve=max(RETRIEVED, arguments.submission_keys),
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                on_progress=show,
+                on_unreadable=warn,
             )
+        evaluations += found.values()
     return evaluations
 
 
@@ -247,9 +279,10 @@ def _print_lines(lines: Iterable[str]) -> None:
 def _write_submission(evaluations: "list[Evaluation]", arguments: argparse.Namespace) -> None:
     from dsformer_core.evaluation.datasets.msls import write_submission
 
-    evaluation = evaluations[0]
+    wanted = "re-ranked" if arguments.index == "binary" else "float"
+    (evaluation,) = (each for each in evaluations if each.search == wanted)
     write_submission(arguments.submission, evaluation.benchmark, evaluation.rows, count=arguments.submission_keys)
-    errors.print(f"wrote {arguments.submission}", markup=False, highlight=False)
+    errors.print(f"wrote {arguments.submission}, of the {wanted} search", markup=False, highlight=False)
 
 
 def _write_output(evaluations: "list[Evaluation]", folder: Path) -> None:

@@ -1,8 +1,8 @@
 """How well a model recognises places: benchmarks, recall with its uncertainty, reports.
 
 >>> benchmark = open_benchmark("pitts30k", root="datasets/")
->>> evaluation = evaluate(benchmark, Extractor("dsformer_resnet50"), cache=default_cache())
->>> evaluation.recalls[1]
+>>> evaluations = evaluate(benchmark, Extractor("dsformer_resnet50"), index="binary", cache=default_cache())
+>>> evaluations["float"].recalls[1], evaluations["binary"].recalls[1], evaluations["re-ranked"].recalls[1]
 """
 
 from dsformer_core.evaluation.benchmark import Benchmark, Pictures
@@ -11,6 +11,7 @@ from dsformer_core.evaluation.datasets.layout import LayoutError
 from dsformer_core.evaluation.descriptor_cache import default_cache
 from dsformer_core.evaluation.evaluation import Evaluation, evaluate
 from dsformer_core.evaluation.recall import Recall
+from dsformer_core.evaluation.searches import Search
 
 __all__ = [
     "DATASETS",
@@ -19,6 +20,7 @@ __all__ = [
     "LayoutError",
     "Pictures",
     "Recall",
+    "Search",
     "default_cache",
     "evaluate",
     "open_benchmark",

@@ -1,14 +1,16 @@
-"""Descriptors of a benchmark's pictures, kept on disk so that they are computed once.
+"""What a network says of a benchmark's pictures, kept on disk so that it is computed once.
 
 A folder of the cache belongs to one list of files seen through one network; its name is a digest of both:
 
     descriptors.npy      (N, D) float32, read memory-mapped; NaN in the rows of unreadable pictures
+    codes.npy            (N, 64) uint8, only where the network has a hash branch; zero in those rows
     description.json     what they are of, and a digest of every file's size and time of change
 
-While it is being made the file is called `descriptors.part.npy`. It only grows, in chunks that are on the disk before
-the next begins, so what a killed or interrupted run leaves is whole rows to go on from. A file that changed since makes
-its list's descriptors stale; they are computed anew in place. What could not be read is tried again by every run, and
-named if it still cannot be: a disk that was away for a while comes back with every file as it was.
+While they are being made the files are called `descriptors.part.npy` and `codes.part.npy`. They only grow, in chunks
+that are on the disk before the next begins, so what a killed or interrupted run leaves is whole rows to go on from; of
+two files, as many as the shorter has. A picture that changed since makes its list's descriptors stale; they are
+computed anew in place. What could not be read is tried again by every run, and named if it still cannot be: a disk that
+was away for a while comes back with every file as it was.
 """
 
 import errno
@@ -18,17 +20,16 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.benchmark import Pictures
 from dsformer_core.evaluation.matching import chunks
-from dsformer_core.extractor import Descriptors, Extractor
+from dsformer_core.evaluation.row_file import RowFile
+from dsformer_core.extractor import Described, Extractor
 from dsformer_core.lock import working_alone
 
 FOLDER_VARIABLE = "DSFORMER_DESCRIPTORS"
@@ -56,8 +57,8 @@ def describe(
     workers: int = 2,
     on_progress: Progress = lambda count: None,
     on_unreadable: Callable[[DsformerError], None] = lambda error: None,
-) -> npt.NDArray[np.float32]:
-    """Descriptors of all pictures, from the cache as far as they are there.
+) -> Described:
+    """Descriptors, and codes where the network gives any, of all pictures; from the cache as far as they are there.
 
     Args:
         pictures: the files.
@@ -69,14 +70,16 @@ def describe(
         on_unreadable: called for each picture that cannot be read, in every run anew.
 
     Returns:
-        (N, D) float32; memory-mapped and read-only where it comes from the cache; NaN for unreadable pictures.
+        N rows; memory-mapped and read-only where they come from the cache. Unreadable pictures have a descriptor of
+        NaN, and a code of zeros that says nothing.
 
     Raises:
         DsformerError: the network failed, or the disk is full (what was finished by then is kept).
     """
-    unreadable = np.full(extractor.descriptor_dim, np.nan, np.float32)
+    unreadable = _nothing(1, extractor)
+    unreadable.descriptors[:] = np.nan
 
-    def described(rows: Sequence[int]) -> Iterator[tuple[int, Descriptors]]:
+    def described(rows: Sequence[int]) -> Iterator[tuple[int, Described]]:
         loaders = (extractor.loader(pictures.path(row)) for row in rows)
         with closing(extractor.extract_pictures(loaders, batch_size=batch_size, workers=workers)) as results:
             for index, result in results:
@@ -84,14 +87,16 @@ def describe(
                     on_unreadable(result)
                     yield rows[index], unreadable
                 else:
-                    yield rows[index], result.descriptors[0]
+                    yield rows[index], result
                 on_progress(1)
 
     if cache is None:
-        descriptors = np.empty((len(pictures), extractor.descriptor_dim), np.float32)
-        for row, descriptor in described(range(len(pictures))):
-            descriptors[row] = descriptor
-        return descriptors
+        found = _nothing(len(pictures), extractor)
+        for row, one in described(range(len(pictures))):
+            found.descriptors[row] = one.descriptors[0]
+            if found.codes is not None and one.codes is not None:
+                found.codes[row] = one.codes[0]
+        return found
     kept = KeptDescriptors(cache, pictures, extractor)
     try:
         with nullcontext(len(pictures)) if kept.complete else kept.unfinished() as done:
@@ -109,6 +114,12 @@ def describe(
     return kept.open()
 
 
+def _nothing(count: int, extractor: Extractor) -> Described:
+    """Rows of zeros in the shape of what a network says of so many pictures."""
+    codes = np.zeros((count, extractor.code_bytes), np.uint8) if extractor.code_bytes else None
+    return Described(np.zeros((count, extractor.descriptor_dim), np.float32), codes)
+
+
 class KeptDescriptors:
     """One folder of the cache.
 
@@ -119,21 +130,24 @@ class KeptDescriptors:
 
     def __init__(self, cache: Path, pictures: Pictures, extractor: Extractor) -> None:
         """Looks what is there; writes nothing."""
-        self._shape = (len(pictures), extractor.descriptor_dim)
         self._identity = _identity(pictures, extractor)
         key = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
         self.folder = cache / f"{extractor.model_name}-{pictures.root.name}-{key[:16]}"
-        self._whole, self._part = self.folder / "descriptors.npy", self.folder / "descriptors.part.npy"
+        self._descriptors = RowFile(self.folder, "descriptors", "<f4", (len(pictures), extractor.descriptor_dim))
+        self._codes = RowFile(self.folder, "codes", "|u1", (len(pictures), extractor.code_bytes))
+        self._has_codes = extractor.code_bytes > 0
+        # A row counts once it has its descriptor, so the codes are written before.
+        self._files = [self._codes, self._descriptors] if self._has_codes else [self._descriptors]
         self._description = self.folder / "description.json"
         self._state = self._identity | {"state_of_files": _state_of_files(pictures)}
         self._same_files = self._read_description() == self._state
-        self.complete = self._same_files and self._whole.is_file() and self._whole.stat().st_size == self._size
+        self.complete = self._same_files and all(file.complete for file in self._files)
 
     @contextmanager
     def unfinished(self) -> Iterator[int]:
         """Takes up the work where it was left, for this process alone; yields how many rows are there already.
 
-        When the block ends well, all rows are there and the file gets its name.
+        When the block ends well, all rows are there and the files get their names.
 
         Raises:
             DsformerError: another process is at it.
@@ -141,29 +155,29 @@ class KeptDescriptors:
         self.folder.mkdir(parents=True, exist_ok=True)
         with working_alone(self.folder, "describing these pictures"):
             if not self._same_files:
-                self._whole.unlink(missing_ok=True)
-                self._part.unlink(missing_ok=True)
+                for file in self._files:
+                    file.discard()
                 _write_whole(self._description, json.dumps(self._state, indent=2))
-            if not self._part.is_file() or self._part.stat().st_size < len(self._header):
-                self._part.write_bytes(self._header)
-            done = (self._part.stat().st_size - len(self._header)) // self._row_bytes
-            os.truncate(self._part, len(self._header) + done * self._row_bytes)
+            done = min([file.begin() for file in self._files])
+            for file in self._files:
+                file.cut(done)
             yield done
-            self._part.replace(self._whole)
+            for file in self._files:
+                file.finish()
 
     def unreadable(self, done: int) -> list[int]:
         """Those of the first `done` rows whose pictures could not be read."""
         if not done:
             return []
-        rows = np.memmap(self._file, "<f4", "r", len(self._header), (done, self._shape[1]))
+        rows = self._descriptors.first(done)
         return [start + int(row) for start, chunk in chunks(rows) for row in np.flatnonzero(np.isnan(chunk[:, 0]))]
 
-    def write(self, numbered: Iterable[tuple[int, Descriptors]]) -> None:
+    def write(self, numbered: Iterable[tuple[int, Described]]) -> None:
         """Puts rows into their places, a few at a time, and those in hand also when it is interrupted.
 
         Without `unfinished` it may fill rows that are there: whoever else does writes the same.
         """
-        waiting: list[tuple[int, Descriptors]] = []
+        waiting: list[tuple[int, Described]] = []
         written = time.monotonic()
         try:
             for row in numbered:
@@ -178,43 +192,17 @@ class KeptDescriptors:
             raise
         self._put(waiting)
 
-    def _put(self, numbered: Sequence[tuple[int, Descriptors]]) -> None:
-        """Some rows; they are on the disk when it returns.
-
-        Interrupted by Ctrl-C it can be called again with the same rows.
-        """
+    def _put(self, numbered: Sequence[tuple[int, Described]]) -> None:
+        """Some rows; they are on the disk when it returns."""
         if not numbered:
             return
-        with self._file.open("r+b") as file:
-            for row, descriptor in numbered:
-                file.seek(len(self._header) + row * self._row_bytes)
-                file.write(np.asarray(descriptor, "<f4").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+        if self._has_codes:
+            self._codes.put([(row, one.codes[0]) for row, one in numbered if one.codes is not None])
+        self._descriptors.put([(row, one.descriptors[0]) for row, one in numbered])
 
-    def open(self) -> npt.NDArray[np.float32]:
-        """The descriptors, memory-mapped."""
-        return np.load(self._whole, mmap_mode="r", allow_pickle=False)
-
-    @property
-    def _file(self) -> Path:
-        return self._whole if self.complete else self._part
-
-    @property
-    def _header(self) -> bytes:
-        """Of a .npy file that has all rows, so that nothing is left to do but to append them."""
-        buffer = BytesIO()
-        description = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
-        np.lib.format.write_array_header_1_0(buffer, description)
-        return buffer.getvalue()
-
-    @property
-    def _row_bytes(self) -> int:
-        return 4 * self._shape[1]
-
-    @property
-    def _size(self) -> int:
-        return len(self._header) + self._shape[0] * self._row_bytes
+    def open(self) -> Described:
+        """What was described, memory-mapped."""
+        return Described(self._descriptors.open(), self._codes.open() if self._has_codes else None)
 
     def _read_description(self) -> Any:
         try:

@@ -1,56 +1,64 @@
-"""One model on one benchmark: descriptors, matches, and every number that follows from them."""
+"""One model on one benchmark: descriptors, codes, matches, and every number that follows from them."""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.abstention import PRECISIONS, Abstention, abstention
-from dsformer_core.evaluation.benchmark import Benchmark
+from dsformer_core.evaluation.benchmark import Benchmark, Pictures
 from dsformer_core.evaluation.descriptor_cache import describe
-from dsformer_core.evaluation.matching import best_matches
 from dsformer_core.evaluation.recall import RECALL_AT, Recall, first_right, recall_by_distance, recalls_at
-from dsformer_core.extractor import Extractor
+from dsformer_core.evaluation.search_cost import Cost, search_costs
+from dsformer_core.evaluation.searches import CANDIDATES, Search, search_all, with_sign_codes
+from dsformer_core.extractor import Described, Extractor
 
 DISTANCES_M = (1.0, 2.0, 5.0, 10.0, 15.0, 25.0, 50.0, 100.0)
 DISTANCES_FRAMES = (0.0, 1.0, 2.0, 5.0, 10.0)
 RETRIEVED = max(RECALL_AT)
 _PERCENTILES = {"median": 50, "p90": 90, "p95": 95}
 
+IndexKind = Literal["flat", "binary"]
 Steps = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came out for one model on one benchmark.
+    """What came out for one model and one kind of search on one benchmark.
 
     Attributes:
         benchmark: what was asked.
         model: name of the network.
         weights: its weights, for people.
         weights_sha256: digest of the weights.
+        search: "float" compares descriptors, "binary" codes, "re-ranked" the descriptors of what codes found.
+        cost: memory and time of that search.
         rows: (Q, K) int64 retrieved references, best first; -1 where nothing was retrieved.
-        similarities: (Q, K) float32 cosines; -inf where nothing was retrieved.
+        similarities: (Q, K) float32 cosines, of codes for the "binary" search; -inf where nothing was retrieved.
         unreadable_queries: how many queries could not be read; they count as not found.
         unreadable_references: how many references could not be read; they are matched by nothing.
         probabilities: (Q,) of the best hypothesis, where references are a calibrated place map; else None.
+        candidates: how many references the "re-ranked" search puts in order; None for the others.
     """
 
     benchmark: Benchmark
     model: str
     weights: str
     weights_sha256: str
+    search: Search
+    cost: Cost
     rows: npt.NDArray[np.int64]
     similarities: npt.NDArray[np.float32]
     unreadable_queries: int = 0
     unreadable_references: int = 0
     probabilities: npt.NDArray[np.float64] | None = None
+    candidates: int | None = None
 
     @cached_property
     def distances(self) -> npt.NDArray[np.float64]:
@@ -137,6 +145,11 @@ class Evaluation:
             "protocol": benchmark.protocol,
             "notes": list(benchmark.notes),
             "model": {"name": self.model, "weights": self.weights, "weights_sha256": self.weights_sha256},
+            "search": self.search,
+            "candidates": self.candidates,
+            "bytes_per_reference": self.cost.bytes_per_reference,
+            "bytes_read_per_query": self.cost.bytes_read_per_query,
+            "seconds_per_query": _finite(self.cost.seconds_per_query),
             "references": {"count": len(benchmark.database), "unreadable": self.unreadable_references},
             "queries": {"count": len(benchmark.queries), "unreadable": self.unreadable_queries},
         }
@@ -168,18 +181,23 @@ def evaluate(
     benchmark: Benchmark,
     extractor: Extractor,
     *,
+    index: IndexKind | None = None,
+    candidates: int = CANDIDATES,
     cache: Path | None = None,
     retrieve: int = RETRIEVED,
     batch_size: int = 8,
     workers: int = 2,
     on_progress: Steps = lambda step, done, total: None,
     on_unreadable: Callable[[DsformerError], None] = lambda error: None,
-) -> Evaluation:
+) -> dict[Search, Evaluation]:
     """Describes a benchmark's pictures, searches the database for every query, and scores what comes back.
 
     Args:
         benchmark: see `open_benchmark`.
         extractor: the model.
+        index: "flat" searches by floats alone; "binary" also by codes, those of the hash branch or, where the model has
+            none, signs of its descriptors; None by codes only where there is a hash branch.
+        candidates: how many references that codes found are put in order by floats, >= 1.
         cache: folder in which descriptors are kept for the next run; None keeps none.
         retrieve: references per query.
         batch_size: pictures that enter the network at a time.
@@ -188,13 +206,14 @@ def evaluate(
         on_unreadable: called for each picture that cannot be read.
 
     Returns:
-        The evaluation. Unreadable queries count as not found; unreadable references are matched by nothing.
+        The evaluation of each search, "float" first, from one pass over the pictures. Unreadable queries count as not
+        found; unreadable references are matched by nothing.
 
     Raises:
         DsformerError: the network failed, or the disk is full.
     """
 
-    def described(step: str, pictures: Any) -> npt.NDArray[np.float32]:
+    def described(step: str, pictures: Pictures) -> Described:
         done = 0
 
         def advance(count: int) -> None:
@@ -214,17 +233,30 @@ def evaluate(
 
     references = described("describing references", benchmark.database)
     queries = described("describing queries", benchmark.queries)
-    found = best_matches(queries, references, min(retrieve, len(references)))
-    return Evaluation(
-        benchmark=benchmark,
-        model=extractor.model_name,
-        weights=extractor.weights,
-        weights_sha256=extractor.weights_sha256,
-        rows=found.rows,
-        similarities=found.similarities,
-        unreadable_queries=int(np.isnan(queries[:, 0]).sum()),
-        unreadable_references=found.unreadable,
-    )
+    encode = None
+    if index == "flat":
+        queries, references = replace(queries, codes=None), replace(references, codes=None)
+    elif index == "binary" and references.codes is None:
+        queries, references, signs = with_sign_codes(queries, references)
+        encode = signs.encode
+    found = search_all(queries, references, min(retrieve, len(references)), candidates)
+    costs = search_costs(queries, references, candidates, encode=encode)
+    return {
+        search: Evaluation(
+            benchmark=benchmark,
+            model=extractor.model_name,
+            weights=extractor.weights,
+            weights_sha256=extractor.weights_sha256,
+            search=search,
+            cost=costs[search],
+            rows=matches.rows,
+            similarities=matches.similarities,
+            unreadable_queries=int(np.isnan(queries.descriptors[:, 0]).sum()),
+            unreadable_references=matches.unreadable,
+            candidates=candidates if search == "re-ranked" else None,
+        )
+        for search, matches in found.items()
+    }
 
 
 def _by_count(recalls: dict[int, Recall]) -> dict[str, dict[str, Any]]:

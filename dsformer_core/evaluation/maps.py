@@ -8,6 +8,8 @@ import numpy as np
 from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
 from dsformer_core.evaluation.evaluation import RETRIEVED, Evaluation, Steps
 from dsformer_core.evaluation.positions import Located, in_metres
+from dsformer_core.evaluation.search_cost import ASKED_MATCHES, Cost, median_seconds, picked_rows
+from dsformer_core.evaluation.searches import Search
 from dsformer_core.localization import LocalizationConfig, localize
 from dsformer_core.place_map import Matches, PlaceMap
 
@@ -46,7 +48,7 @@ def evaluate_maps(
     radius: float = RIGHT_WITHIN_M,
     retrieve: int = RETRIEVED,
     on_progress: Steps = lambda step, done, total: None,
-) -> Evaluation:
+) -> dict[Search, Evaluation]:
     """Searches one map for every descriptor of another.
 
     Args:
@@ -57,7 +59,8 @@ def evaluate_maps(
         on_progress: called with what is being counted, how many are finished, and the total.
 
     Returns:
-        The evaluation, with the probability of each query's best hypothesis by the references' calibration.
+        The evaluation of each search, with the probability of each query's best hypothesis by the references'
+        calibration.
 
     Raises:
         MapError: the maps were made with different networks.
@@ -74,12 +77,19 @@ def evaluate_maps(
             first = Matches(found[None, : config.top_k], similar[None, : config.top_k])
             probabilities.append(localize(first, references, config)[0].probability)
         on_progress("asking the map", start + len(asked), queries.count)
-    return Evaluation(
+
+    def ask(row: int) -> None:
+        references.search(np.asarray(queries.descriptors[row], np.float32), k=ASKED_MATCHES)
+
+    flat = Evaluation(
         benchmark=map_benchmark(references, queries, radius=radius),
         model=references.model_name,
         weights=references.weights,
         weights_sha256=references.weights_sha256,
+        search="float",
+        cost=Cost(references.descriptors[0].nbytes, median_seconds(ask, picked_rows(queries.count).tolist())),
         rows=np.vstack(rows),
         similarities=np.vstack(similarities),
         probabilities=np.array(probabilities),
     )
+    return {"float": flat}

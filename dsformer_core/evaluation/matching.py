@@ -8,6 +8,7 @@ however many references there are.
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
@@ -38,7 +39,7 @@ class Found:
 
 def best_matches(
     queries: npt.NDArray[np.float32],
-    database: npt.NDArray[np.float32],
+    database: npt.NDArray[np.floating],
     k: int,
     *,
     chunk_rows: int = CHUNK_ROWS,
@@ -47,7 +48,7 @@ def best_matches(
 
     Args:
         queries: (Q, D) float32; rows of NaN, which stand for unreadable pictures, match nothing.
-        database: (N, D) float32, memory-mapped or not; rows of NaN are matched by nothing.
+        database: (N, D) float32 or float16, memory-mapped or not; rows of NaN are matched by nothing.
         k: how many per query, >= 1.
         chunk_rows: references in memory at a time, where they are memory-mapped.
     """
@@ -64,7 +65,7 @@ def best_matches(
             chunk, numbers = chunk[readable], numbers[readable]
             unreadable += int((~readable).sum())
         if len(chunk) and len(asked):
-            places, found = _search(asked, chunk, k)
+            places, found = _search(asked, np.asarray(chunk, np.float32), k)
             best_rows, best = np.hstack([best_rows, numbers[places]]), np.hstack([best, found])
             order = np.lexsort((best_rows, -best), axis=1)[:, :k]
             best_rows, best = np.take_along_axis(best_rows, order, 1), np.take_along_axis(best, order, 1)
@@ -72,14 +73,14 @@ def best_matches(
     return Found(rows, similarities, unreadable)
 
 
-def chunks(database: npt.NDArray[np.float32], rows: int = CHUNK_ROWS) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+def chunks(database: npt.NDArray[Any], rows: int = CHUNK_ROWS) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """The first row of each chunk of a database, and the chunk; of a memory-mapped file, one at a time is mapped."""
     for start in range(0, len(database), rows):
         chunk = database[start : start + rows]
         if isinstance(database, np.memmap) and isinstance(database.base, mmap.mmap):
             # Pages of a mapping count as the process's memory for as long as it lasts.
             offset = database.offset + start * database.strides[0]
-            chunk = np.memmap(str(database.filename), np.float32, "r", offset, chunk.shape)
+            chunk = np.memmap(str(database.filename), database.dtype, "r", offset, chunk.shape)
         yield start, chunk
 
 

@@ -13,10 +13,10 @@ WRITTEN_MATCHES = 20
 
 
 def write_pairs(evaluations: Sequence[Evaluation], path: Path) -> None:
-    """Writes one line per model, query and retrieved reference, the best first.
+    """Writes one line per model, search, query and retrieved reference, the best first.
 
-    Columns: model, weights_sha256, query, rank (from 1), reference, similarity, and where positions are known distance
-    (in the benchmark's unit; inf between places that are kept apart) and right.
+    Columns: model, weights_sha256, search, query, rank (from 1), reference, similarity, and where positions are known
+    distance (in the benchmark's unit; inf between places that are kept apart) and right.
 
     Raises:
         OSError: the file cannot be written.
@@ -37,6 +37,7 @@ def _table(evaluation: Evaluation) -> pa.Table:
     columns = {
         "model": pa.array([evaluation.model] * len(queries)),
         "weights_sha256": pa.array([evaluation.weights_sha256] * len(queries)),
+        "search": pa.array([evaluation.search] * len(queries)),
         "query": pa.array([benchmark.queries.names[row] for row in queries]),
         "rank": pa.array(places + 1),
         "reference": pa.array([benchmark.database.names[row] for row in references]),

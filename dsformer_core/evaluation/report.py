@@ -13,7 +13,7 @@ from dsformer_core.evaluation.abstention import Abstention
 from dsformer_core.evaluation.benchmark import Pictures
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import Recall
-from dsformer_core.evaluation.tables import without_a_right_reference
+from dsformer_core.evaluation.tables import costs_in_words, duration, without_a_right_reference
 from dsformer_core.pages import data_uri, write_page
 from dsformer_core.pictures import read_picture
 
@@ -40,7 +40,7 @@ def write_report(evaluations: Sequence[Evaluation], output: Path) -> None:
     """Writes one HTML file that needs no other file and no internet.
 
     Args:
-        evaluations: of one benchmark, one per model.
+        evaluations: of one benchmark, one per model and search.
         output: the file to write.
 
     Raises:
@@ -54,6 +54,7 @@ def write_report(evaluations: Sequence[Evaluation], output: Path) -> None:
     ]
     if benchmark.labelled:
         parts.append(f"<p>{html.escape(without_a_right_reference(benchmark))}</p>")
+        parts += [f"<p>{html.escape(line)}.</p>" for line in costs_in_words(evaluations)]
         parts.append(_recall_table(evaluations, "all", "over all queries"))
         parts.append(_recall_table(evaluations, "answerable", "over queries that have a right reference"))
         parts.append(f'<div class="curves">{_distance_figure(evaluations)}{_abstention_figure(evaluations)}</div>')
@@ -64,20 +65,28 @@ def write_report(evaluations: Sequence[Evaluation], output: Path) -> None:
 
 
 def _recall_table(evaluations: Sequence[Evaluation], which: str, words: str) -> str:
-    counts = list(evaluations[0].recalls)
+    counts = sorted({count for evaluation in evaluations for count in evaluation.recalls})
     mark = " (the benchmark's own)" if evaluations[0].benchmark.headline == which else ""
     head = "".join(f"<th>R@{count}</th>" for count in counts)
     rows = []
     for evaluation in evaluations:
         recalls = evaluation.recalls_all if which == "all" else evaluation.recalls_answerable
-        cells = "".join(f"<td>{_shown(recalls[count])}</td>" for count in counts)
+        cells = "".join(f"<td>{_shown(recalls.get(count))}</td>" for count in counts)
         model = html.escape(f"{evaluation.model} ({evaluation.weights}, {evaluation.weights_sha256[:12]})")
-        rows.append(f"<tr><td>{model}</td>{cells}</tr>")
-    return f"<h2>Recall {words}{mark}</h2><table><tr><th>model</th>{head}</tr>{''.join(rows)}</table>"
+        cost = (
+            f"<td>{evaluation.cost.bytes_per_reference:,} B</td><td>{duration(evaluation.cost.seconds_per_query)}</td>"
+        )
+        rows.append(f"<tr><td>{model}</td><td>{evaluation.search}</td>{cells}{cost}</tr>")
+    titles = f"<tr><th>model</th><th>search</th>{head}<th>memory</th><th>time</th></tr>"
+    return f"<h2>Recall {words}{mark}</h2><table>{titles}{''.join(rows)}</table>"
 
 
-def _shown(recall: Recall) -> str:
-    if not recall.queries:
+def _label(evaluation: Evaluation) -> str:
+    return f"{evaluation.model}, {evaluation.search}"
+
+
+def _shown(recall: Recall | None) -> str:
+    if recall is None or not recall.queries:
         return "–"
     return f"{100 * recall.value:.1f} <small>{100 * recall.low:.1f} to {100 * recall.high:.1f}</small>"
 
@@ -86,7 +95,7 @@ def _distance_figure(evaluations: Sequence[Evaluation]) -> str:
     unit = evaluations[0].benchmark.unit
     thresholds = evaluations[0].thresholds
     lines = [
-        (evaluation.model, np.arange(len(thresholds)) / (len(thresholds) - 1), np.array(evaluation.by_distance[1]))
+        (_label(evaluation), np.arange(len(thresholds)) / (len(thresholds) - 1), np.array(evaluation.by_distance[1]))
         for evaluation in evaluations
     ]
     labels = [f"{threshold:g}" for threshold in thresholds]
@@ -95,7 +104,7 @@ def _distance_figure(evaluations: Sequence[Evaluation]) -> str:
 
 def _abstention_figure(evaluations: Sequence[Evaluation]) -> str:
     lines = [
-        (f"{evaluation.model}, {curve.score}", *_thinned(curve))
+        (f"{_label(evaluation)}, {curve.score}", *_thinned(curve))
         for evaluation in evaluations
         for curve in evaluation.abstentions
     ]
@@ -141,7 +150,7 @@ def _matches(evaluation: Evaluation) -> str:
     right_order = [int(row) for row in order if right[row]]
     picked = np.unique(np.linspace(0, max(len(right_order) - 1, 0), SHOWN_QUERIES).astype(int))
     right_rows = [right_order[place] for place in picked] if right_order else []
-    model = html.escape(evaluation.model)
+    model = html.escape(_label(evaluation))
     wrong = "".join(_section(evaluation, row) for row in wrong_rows) or "<p>None.</p>"
     correct = "".join(_section(evaluation, row) for row in right_rows) or "<p>None.</p>"
     return f"<h2>{model}: most confident wrong matches</h2>{wrong}<h2>{model}: right matches</h2>{correct}"

@@ -36,11 +36,15 @@ def without_a_right_reference(benchmark: Benchmark) -> str:
 
 
 def recall_table(evaluations: Sequence[Evaluation]) -> Table:
-    """The recalls of one or several models on one labelled benchmark, narrow enough for 80 columns."""
-    columns = (Column(f"R@{count}", justify="right") for count in evaluations[0].headline)
-    table = Table("model", *columns, show_lines=True)
+    """The recalls of one or several models and searches on one labelled benchmark, narrow enough for 80 columns."""
+    counts = sorted({count for evaluation in evaluations for count in evaluation.headline})
+    columns = (Column(f"R@{count}", justify="right") for count in counts)
+    table = Table("model", *columns, Column("memory\ntime", justify="right"), show_lines=True)
     for label, evaluation in zip(_labels(evaluations), evaluations, strict=True):
-        table.add_row(Text(f"{label}\n  95 % from\n  to", overflow="fold"), *map(_shown, evaluation.headline.values()))
+        recalls = [evaluation.headline.get(count) for count in counts]
+        first = Text(f"{label}\n  {evaluation.search}, 95 % from\n  to", overflow="fold")
+        cost = f"{evaluation.cost.bytes_per_reference:,} B\n{duration(evaluation.cost.seconds_per_query)}"
+        table.add_row(first, *map(_shown, recalls), cost)
     return table
 
 
@@ -50,12 +54,40 @@ def remarks(evaluations: Sequence[Evaluation]) -> list[str]:
     lines = []
     if benchmark.labelled:
         lines.append(_which_queries(benchmark))
+        lines += costs_in_words(evaluations)
         if not benchmark.answerable.any():
             lines.append(without_a_right_reference(benchmark))
         for label, evaluation in zip(_labels(evaluations), evaluations, strict=True):
-            lines.append(f"{label}: weights {evaluation.weights} ({evaluation.weights_sha256[:12]})")
+            weights = f"weights {evaluation.weights} ({evaluation.weights_sha256[:12]})"
+            lines.append(f"{label}, {evaluation.search}: {weights}")
             lines += [f"  {line}" for line in _more(evaluation)]
     return lines + [f"note: {note}" for note in benchmark.notes]
+
+
+def costs_in_words(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What memory and time are of, and what "re-ranked" means."""
+    lines = [
+        "Memory is what a search keeps per reference; time is that of the search alone, of one query at a time, "
+        "on one thread, in the median"
+    ]
+    for candidates in sorted({each.candidates for each in evaluations if each.candidates is not None}):
+        read = {each.cost.bytes_read_per_query for each in evaluations if each.candidates == candidates}
+        sizes = " or ".join(f"{size / 1000:,.0f} kB" for size in sorted(read))
+        lines.append(
+            f"re-ranked: the {candidates:,} references nearest by codes, in the order of their descriptors, which are "
+            f"read from the disk for every query, {sizes}"
+        )
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit; a dash where nothing was timed."""
+    if np.isnan(seconds):
+        return "–"
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 0.9995 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
 
 
 def _labels(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -65,8 +97,8 @@ def _labels(evaluations: Sequence[Evaluation]) -> list[str]:
     return [f"{number} {evaluation.model}" for number, evaluation in enumerate(evaluations, 1)]
 
 
-def _shown(recall: Recall) -> str:
-    if not recall.queries:
+def _shown(recall: Recall | None) -> str:
+    if recall is None or not recall.queries:
         return "–"
     return f"{100 * recall.value:.1f}\n{100 * recall.low:.1f}\n{100 * recall.high:.1f}"
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.evaluation.datasets.folders import open_folder_pair
 from dsformer_core.evaluation.evaluation import evaluate
+from dsformer_core.evaluation.searches import Search
 from dsformer_core.extractor import Extractor
 from dsformer_core.models import DescriptorModel
 from dsformer_core.training.recipe import ValidationRecipe
+
+_PREFIXES: dict[Search, str] = {"float": "", "binary": "binary_", "re-ranked": "reranked_"}
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,8 @@ def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[D
         recipe: within how many metres a reference is right.
 
     Returns:
-        A function that takes the model as it is and gives ``recall@1``, ``recall@5`` and so on.
+        A function that takes the model as it is and gives ``recall@1``, ``recall@5`` and so on, and of a model with a
+        hash branch ``binary_recall@1`` and ``reranked_recall@1`` and so on as well.
 
     Raises:
         UsageError: there is no such folder.
@@ -38,6 +42,11 @@ def validation(folder: Path, name: str, recipe: ValidationRecipe) -> Callable[[D
 
     def validate(network: DescriptorModel) -> dict[str, float]:
         extractor = Extractor.of_model(network, name)
-        return {f"recall@{k}": value for k, value in evaluate(benchmark, extractor, on_unreadable=warn).recalls.items()}
+        evaluations = evaluate(benchmark, extractor, on_unreadable=warn)
+        return {
+            f"{_PREFIXES[search]}recall@{k}": value
+            for search, evaluation in evaluations.items()
+            for k, value in evaluation.recalls.items()
+        }
 
     return validate

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dsformer_core.evaluation import Benchmark, Evaluation, Pictures
+from dsformer_core.evaluation.search_cost import Cost
 from dsformer_core.extractor import Extractor
 
 
@@ -28,7 +29,8 @@ def made_up(
     )
     if similarities is None:
         similarities = np.linspace(1, 0, rows.size).reshape(rows.shape)
-    return Evaluation(benchmark, "model", "weights", "0" * 64, rows, similarities.astype(np.float32))
+    cost = Cost(bytes_per_reference=2048, seconds_per_query=0.001)
+    return Evaluation(benchmark, "model", "weights", "0" * 64, "float", cost, rows, similarities.astype(np.float32))
 
 
 def names(count: int) -> Sequence[str]:

@@ -47,11 +47,11 @@ def counting(extractor: Extractor) -> Counting:
 
 def test_the_second_time_nothing_is_computed(tmp_path: Path, counting: Counting) -> None:
     pictures = pictures_in(write_pictures(tmp_path / "drive", 7))
-    in_memory = describe(pictures, counting, None)
-    kept = describe(pictures, counting, tmp_path / "cache")
+    in_memory = describe(pictures, counting, None).descriptors
+    kept = describe(pictures, counting, tmp_path / "cache").descriptors
     assert counting.seen == 14
     told: list[int] = []
-    again = describe(pictures, counting, tmp_path / "cache", on_progress=told.append)
+    again = describe(pictures, counting, tmp_path / "cache", on_progress=told.append).descriptors
     assert counting.seen == 14 and sum(told) == 7
     assert isinstance(again, np.memmap) and not again.flags.writeable
     np.testing.assert_array_equal(again, kept)
@@ -63,7 +63,7 @@ def test_the_second_time_nothing_is_computed(tmp_path: Path, counting: Counting)
 def test_a_changed_file_makes_them_stale(tmp_path: Path, counting: Counting, change: str) -> None:
     drive = write_pictures(tmp_path / "drive", 4)
     pictures = pictures_in(drive)
-    before = np.array(describe(pictures, counting, tmp_path / "cache"))
+    before = np.array(describe(pictures, counting, tmp_path / "cache").descriptors)
     changed = drive / "002.jpg"
     if change == "content":
         write_picture(changed, latitude=50, seed=99)
@@ -74,7 +74,7 @@ def test_a_changed_file_makes_them_stale(tmp_path: Path, counting: Counting, cha
     else:
         write_picture(drive / "004.jpg", latitude=50, seed=99)
         pictures = pictures_in(drive)
-    after = describe(pictures, counting, tmp_path / "cache")
+    after = describe(pictures, counting, tmp_path / "cache").descriptors
     assert counting.seen == 4 + len(pictures)
     same = np.isclose(after[:4], before, atol=1e-5).all(axis=1)
     assert same.tolist() == [True, True, change in ("time", "more"), True]
@@ -87,10 +87,10 @@ def test_other_weights_have_descriptors_of_their_own(tmp_path: Path, extractor: 
     from dsformer_core.models import create_model
 
     pictures = pictures_in(write_pictures(tmp_path / "drive", 2))
-    first = describe(pictures, extractor, tmp_path / "cache")
+    first = describe(pictures, extractor, tmp_path / "cache").descriptors
     torch.manual_seed(7)
     other = Extractor.of_model(create_model("gem_mobilenet_v2"), "gem_mobilenet_v2")
-    assert not np.allclose(describe(pictures, other, tmp_path / "cache"), first, atol=1e-3)
+    assert not np.allclose(describe(pictures, other, tmp_path / "cache").descriptors, first, atol=1e-3)
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
@@ -98,7 +98,7 @@ def test_unreadable_pictures_are_rows_of_nan(tmp_path: Path, extractor: Extracto
     drive = write_pictures(tmp_path / "drive", 3)
     (drive / "001.jpg").write_bytes(b"no picture")
     told: list[DsformerError] = []
-    described = describe(pictures_in(drive), extractor, tmp_path / "cache", on_unreadable=told.append)
+    described = describe(pictures_in(drive), extractor, tmp_path / "cache", on_unreadable=told.append).descriptors
     assert np.isnan(described).all(axis=1).tolist() == [False, True, False]
     assert len(told) == 1 and "001.jpg" in str(told[0])
 
@@ -122,7 +122,9 @@ def test_what_could_not_be_read_is_tried_again_until_it_can(
     def run(**options: object) -> np.ndarray:
         told.clear()
         counting.seen = 0
-        return describe(pictures, counting, tmp_path / "cache", batch_size=1, on_unreadable=told.append, **options)
+        return describe(
+            pictures, counting, tmp_path / "cache", batch_size=1, on_unreadable=told.append, **options
+        ).descriptors
 
     with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
         run(workers=1, on_progress=lose_the_disk)
@@ -182,7 +184,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, counting: Counting) -> Non
     # A write that was cut in the middle of a row.
     with part.open("ab") as file:
         file.write(b"x" * 100)
-    described = describe(pictures_in(drive), counting, cache)
+    described = describe(pictures_in(drive), counting, cache).descriptors
     assert counting.seen == 60 - rows
     np.testing.assert_allclose(described, counting.extract_files(pictures_in(drive).paths), atol=1e-5)
     assert not list(cache.glob("*/descriptors.part.npy"))
@@ -198,7 +200,7 @@ def test_an_interruption_keeps_every_finished_row(tmp_path: Path, counting: Coun
     with pytest.raises(KeyboardInterrupt):
         describe(pictures, counting, tmp_path / "cache", batch_size=2, on_progress=interrupt)
     counting.seen = 0
-    described = describe(pictures, counting, tmp_path / "cache")
+    described = describe(pictures, counting, tmp_path / "cache").descriptors
     assert counting.seen == 6
     np.testing.assert_allclose(described, counting.extract_files(pictures.paths), atol=1e-5)
 

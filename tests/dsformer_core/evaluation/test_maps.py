@@ -26,7 +26,7 @@ def test_descriptors_find_their_places_and_strangers_get_low_probability(tmp_pat
     elsewhere = ORIGIN + np.column_stack([np.full(10, 90_000.0), 50.0 * np.arange(10)])
     references = write_map(tmp_path / "a.map", descriptors, utm)
     queries = write_map(tmp_path / "b.map", np.vstack([again, strangers]), np.vstack([utm[:40] + 3, elsewhere]))
-    evaluation = evaluate_maps(references, queries, retrieve=20)
+    evaluation = evaluate_maps(references, queries, retrieve=20)["float"]
     assert evaluation.recalls[1] == pytest.approx(0.8)
     assert evaluation.recalls_answerable[1].value == 1
     assert int((~evaluation.benchmark.answerable).sum()) == 10
@@ -42,8 +42,8 @@ def test_a_radius_of_ones_own(tmp_path: Path) -> None:
     descriptors, utm = town(np.random.default_rng(1), 5)
     references = write_map(tmp_path / "a.map", descriptors, utm)
     queries = write_map(tmp_path / "b.map", descriptors, utm + np.array([8.0, 0.0]))
-    assert evaluate_maps(references, queries).recalls[1] == 1
-    narrow = evaluate_maps(references, queries, radius=5.0)
+    assert evaluate_maps(references, queries)["float"].recalls[1] == 1
+    narrow = evaluate_maps(references, queries, radius=5.0)["float"]
     assert narrow.recalls[1] == 0 and "5 m" in narrow.benchmark.protocol
 
 
@@ -54,7 +54,7 @@ def test_maps_of_other_ends_of_the_world_have_no_right_reference(
     references = write_map(tmp_path / "a.map", descriptors, utm)
     monkeypatch.setattr("tests.synthetic.ZONE", UtmZone(10, True))
     queries = write_map(tmp_path / "b.map", descriptors, utm)
-    evaluation = evaluate_maps(references, queries)
+    evaluation = evaluate_maps(references, queries)["float"]
     assert (str(references.zone), str(queries.zone)) == ("33N", "10N")
     assert evaluation.recalls[1] == 0 and np.isinf(evaluation.errors).all()
 

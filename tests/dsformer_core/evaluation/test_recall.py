@@ -16,7 +16,8 @@ from dsformer_core.evaluation.benchmark import APART
 from dsformer_core.evaluation.evaluation import Evaluation
 from dsformer_core.evaluation.recall import bootstrap_intervals, first_right, recalls_at
 from dsformer_core.evaluation.report import write_report
-from dsformer_core.evaluation.tables import recall_table, remarks
+from dsformer_core.evaluation.search_cost import Cost
+from dsformer_core.evaluation.tables import duration, recall_table, remarks
 from dsformer_core.models import list_models
 from tests.dsformer_core.evaluation.conftest import made_up
 
@@ -161,16 +162,48 @@ def test_errors_are_over_all_queries_and_another_city_is_at_no_distance() -> Non
 def test_every_model_has_its_name_on_one_line_of_80_columns() -> None:
     count = 200
     best = made_up(np.zeros((count, 2)), np.zeros((count, 2)), np.tile(np.arange(100), (count, 1)))
-    evaluations = [replace(best, model=name, weights="a_run_of_my_own.safetensors") for name in list_models()]
+    large = replace(best, search="re-ranked", candidates=400, cost=Cost(49_152, 0.9991))
+    evaluations = [replace(large, model=name, weights="a_run_of_my_own.safetensors") for name in list_models()]
     terminal = Console(file=StringIO(), width=80)
     terminal.print(recall_table(evaluations))
     lines = terminal.file.getvalue().splitlines()
     for number, name in enumerate(list_models(), 1):
-        (line,) = (line for line in lines if f" {number} {name} " in line)
-        assert line.count("100.0") == 5
+        (place,) = (place for place, line in enumerate(lines) if f" {number} {name} " in line)
+        assert lines[place].count("100.0") == 5 and "49,152 B" in lines[place]
+        assert "re-ranked, 95 % from" in lines[place + 1] and "999 ms" in lines[place + 1]
     assert max(map(len, lines)) <= 80 and "…" not in " ".join(lines)
     said = remarks(evaluations[:2])
-    assert f"1 {list_models()[0]}: weights a_run_of_my_own.safetensors (000000000000)" in said
+    assert f"1 {list_models()[0]}, re-ranked: weights a_run_of_my_own.safetensors (000000000000)" in said
+
+
+def test_a_search_of_few_candidates_has_no_recall_beyond_them(tmp_path: Path) -> None:
+    exact = made_up(np.zeros((9, 2)), np.zeros((2, 2)), np.tile(np.arange(9), (2, 1)))
+    few = replace(exact, search="re-ranked", candidates=2, rows=exact.rows[:, :2])
+    assert (list(exact.recalls), list(few.recalls)) == ([1, 5], [1])
+    terminal = Console(file=StringIO(), width=80)
+    terminal.print(recall_table([exact, few]))
+    values = [line for line in terminal.file.getvalue().splitlines() if "model" in line and "100.0" in line]
+    assert [line.count("100.0") for line in values] == [2, 1] and "–" in values[1]
+    write_report([exact, few], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<td>re-ranked</td>") == 2 and page.count("<td>–</td>") == 2
+    assert "model, re-ranked: right matches" in page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0000051, "5.1 µs"),
+        (0.00099949, "999 µs"),
+        (0.0009996, "1 ms"),
+        (0.0051, "5.1 ms"),
+        (0.1149, "115 ms"),
+        (2.5, "2.5 s"),
+        (float("nan"), "–"),
+    ],
+)
+def test_times_are_three_digits_and_a_unit(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -181,7 +214,8 @@ def test_every_model_has_both_recalls_below_its_name(headline: str, said: str) -
     found = made_up(database, queries, np.zeros((2, 1), int), headline=headline)
     lost = replace(found, rows=np.full((2, 1), -1), model="other")
     lines = remarks([found, lost])
-    (first, second) = (lines.index(f"{label}: weights weights (000000000000)") for label in ("1 model", "2 other"))
+    said_of = {name: f"{name}, float: weights weights (000000000000)" for name in ("1 model", "2 other")}
+    first, second = (lines.index(said_of[name]) for name in said_of)
     assert lines[first + 1] == f"  over {said}{100 if headline == 'all' else 50:.1f}"
     assert lines[second + 1] == f"  over {said}0.0"
     assert sum("R@1 " in line and "over" in line for line in lines) == 2

@@ -1,0 +1,98 @@
+"""The ways to search a database for many queries: by floats, by codes, by codes and then floats of what they found.
+
+The first is exact and is what the other two are measured by. The last is how a binary place map answers.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.evaluation.matching import Found, best_matches, chunks
+from dsformer_core.extractor import Described
+from dsformer_core.models import CODE_BITS
+from dsformer_core.place_map.codes import SignCodes, nearest_codes, rerank
+
+Search = Literal["float", "binary", "re-ranked"]
+
+CANDIDATES = 400
+
+# References that show sign codes what is usual; as many as they look at themselves.
+_FITTED_ROWS = 16_384
+
+
+def search_all(queries: Described, references: Described, k: int, candidates: int) -> dict[Search, Found]:
+    """Searches in every way that there is: by floats, and where there are codes in the other two as well.
+
+    Args:
+        queries: rows whose descriptor is NaN, which stand for unreadable pictures, match nothing.
+        references: rows whose descriptor is NaN are matched by nothing. Descriptors may be memory-mapped; codes are
+            taken into memory, 64 bytes each.
+        k: references per query, >= 1.
+        candidates: how many that codes found are put in order by floats, >= 1; where they are fewer than `k`, so many
+            are found.
+    """
+    found: dict[Search, Found] = {"float": best_matches(queries.descriptors, references.descriptors, k)}
+    if queries.codes is not None and references.codes is not None:
+        nearest = best_by_codes(queries, references, max(k, candidates))
+        found["binary"] = _first(nearest, k)
+        found["re-ranked"] = _first(best_of_candidates(queries, references, _first(nearest, candidates)), k)
+    return found
+
+
+def best_by_codes(queries: Described, references: Described, k: int) -> Found:
+    """Finds for each query the k references with the fewest different bits.
+
+    Returns:
+        The matches; a similarity is the cosine of two codes of +1 and -1, 1 - 2 bits / 512. Equally similar references
+        come by row.
+    """
+    assert queries.codes is not None and references.codes is not None
+    known, readable = readable_rows(queries.descriptors), readable_rows(references.descriptors)
+    found = _nothing(len(queries), k, unreadable=len(references) - len(readable))
+    distances, places = nearest_codes(queries.codes[known], references.codes[readable], k)
+    nearest = places.shape[1]
+    found.rows[known, :nearest] = readable[places]
+    found.similarities[known, :nearest] = 1 - 2 * distances / np.float32(CODE_BITS)
+    return found
+
+
+def best_of_candidates(queries: Described, references: Described, candidates: Found) -> Found:
+    """Puts what was found for each query in order by the cosine of descriptors; of equal ones the smaller row first."""
+    ordered = _nothing(*candidates.rows.shape, unreadable=candidates.unreadable)
+    for query, rows in enumerate(candidates.rows):
+        found = rows[rows >= 0]
+        if len(found):
+            asked = np.asarray(queries.descriptors[query : query + 1], np.float32)
+            similarities = rerank(asked, references.descriptors, found[None])[0]
+            order = np.lexsort((found, -similarities))
+            ordered.rows[query, : len(found)] = found[order]
+            ordered.similarities[query, : len(found)] = similarities[order]
+    return ordered
+
+
+def with_sign_codes(queries: Described, references: Described) -> tuple[Described, Described, SignCodes]:
+    """Gives both sides the codes that a binary map of the references would make of their descriptors."""
+    readable = readable_rows(references.descriptors)
+    signs = SignCodes.fit(references.descriptors[readable[:: max(1, len(readable) // _FITTED_ROWS)]])
+    return _signed(queries, signs), _signed(references, signs), signs
+
+
+def readable_rows(descriptors: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """The rows of pictures that could be read."""
+    rows = [start + np.flatnonzero(np.isfinite(chunk[:, 0])) for start, chunk in chunks(descriptors)]
+    return np.concatenate([np.zeros(0, np.int64), *rows])
+
+
+def _signed(described: Described, signs: SignCodes) -> Described:
+    codes = [signs.encode(np.nan_to_num(chunk)) for _, chunk in chunks(described.descriptors)]
+    return replace(described, codes=np.concatenate([np.zeros((0, CODE_BITS // 8), np.uint8), *codes]))
+
+
+def _nothing(queries: int, k: int, *, unreadable: int) -> Found:
+    return Found(np.full((queries, k), -1, np.int64), np.full((queries, k), -np.inf, np.float32), unreadable)
+
+
+def _first(found: Found, k: int) -> Found:
+    return Found(found.rows[:, :k], found.similarities[:, :k], found.unreadable)
