@@ -108,8 +108,8 @@ def step_rate(trainer: Trainer, steps: int) -> float:
     size, count = trainer.model.preprocessing.size, trainer.recipe.schedule.batch_size
     pictures = torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=random)
     classes = torch.randint(0, CLASSES, (count,), generator=random)
-    ready = [iter([(pictures, classes)] * steps) for _ in trainer.classifiers[0]]
-    taken = seconds(lambda: [trainer.step(ready, trainer.classifiers[0]) for _ in range(steps)])
+    ready = [iter([(pictures, classes)] * steps) for _ in trainer.objectives[0]]
+    taken = seconds(lambda: [trainer.step(ready, trainer.objectives[0]) for _ in range(steps)])
     return steps * len(ready) * count / taken
 
 

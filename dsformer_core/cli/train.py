@@ -135,7 +135,7 @@ def _print_result(trainer: "Trainer", arguments: argparse.Namespace) -> None:
         "skipped_iterations": trainer.skipped,
         "replaced_pictures": trainer.data.replaced,
         "loss": trainer.last_loss,
-        "best_recall@1": trainer.best_recall if trainer.best_recall >= 0 else None,
+        "best": trainer.best.recalls or None,
         "weights": str(trainer.run.last) if trainer.run else None,
         "best_weights": str(trainer.run.best) if trainer.run and trainer.run.best.is_file() else None,
     }
@@ -145,7 +145,7 @@ def _print_result(trainer: "Trainer", arguments: argparse.Namespace) -> None:
     if trainer.run is None:
         answers.print("dry run: one iteration went through; nothing was written", markup=False, highlight=False)
         return
-    best = f", best recall@1 {trainer.best_recall:.1%} in {trainer.run.best}" if trainer.best_recall >= 0 else ""
+    best = f", best {trainer.best} in {trainer.run.best}" if trainer.best.recalls else ""
     answers.print(
         f"{trainer.run.last}: {trainer.model.name} after {trainer.iteration} iterations{best}",
         markup=False,

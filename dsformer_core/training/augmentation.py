@@ -1,14 +1,15 @@
 """Augmentation on the device where the network is: every picture is changed with random numbers of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from dsformer_core.models import Preprocessing
-from dsformer_core.training.recipe import AugmentationRecipe
+from dsformer_core.models import DescriptorModel, Preprocessing
+from dsformer_core.training.recipe import AugmentationRecipe, Recipe
 
 Change = Callable[[Tensor], Tensor]
 
@@ -26,6 +27,12 @@ class Augmentation:
     def __init__(self, recipe: AugmentationRecipe, preprocessing: Preprocessing) -> None:
         self.recipe = recipe
         self.normalise = Normalisation(preprocessing)
+        # On bytes, as its tables of strengths are made for.
+        self.rand_augment: Change = (
+            v2.RandAugment(recipe.rand_augment, interpolation=v2.InterpolationMode.BILINEAR)
+            if recipe.rand_augment
+            else lambda picture: picture
+        )
         height, _ = preprocessing.size
         # Geometry first: what it leaves black then gets the light and the noise of the rest.
         self.changes: list[Change] = [
@@ -34,7 +41,11 @@ class Augmentation:
                 recipe.rotation_probability,
                 v2.RandomRotation(recipe.rotation_deg, interpolation=v2.InterpolationMode.BILINEAR),
             ),
-            v2.RandomResizedCrop(preprocessing.size, scale=recipe.crop_scale, ratio=recipe.crop_ratio, antialias=True),
+            *(
+                [v2.RandomResizedCrop(preprocessing.size, recipe.crop_scale, recipe.crop_ratio, antialias=True)]
+                if recipe.crop_scale != (1, 1)
+                else []
+            ),
             v2.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue),
             sometimes(recipe.grey_probability, v2.Grayscale(num_output_channels=3)),
             sometimes(recipe.gamma_probability, self._tone_curve),
@@ -49,7 +60,8 @@ class Augmentation:
     def __call__(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, 3, H, W) float32."""
         changed = []
-        for picture in pictures.float() / 255:
+        for picture in pictures:
+            picture = self.rand_augment(picture).float() / 255
             for change in self.changes:
                 picture = change(picture)
             changed.append(picture)
@@ -89,6 +101,11 @@ class Augmentation:
     def _add_noise(self, picture: Tensor) -> Tensor:
         noise = torch.randn_like(picture) * uniform(*self.recipe.noise_sigma)
         return (picture + noise).clamp(0, 1)
+
+
+def of_training(recipe: Recipe, model: DescriptorModel) -> Preprocessing:
+    """What pictures go through in training: as for the model, but at a size of their own where the recipe has one."""
+    return replace(model.preprocessing, size=recipe.data.train_size or model.preprocessing.size)
 
 
 class Normalisation:

@@ -4,30 +4,60 @@ from torch import nn
 
 from dsformer_core.errors import UsageError
 from dsformer_core.models import DescriptorModel
-from dsformer_core.training.recipe import ModelRecipe
+from dsformer_core.models.registry import RERANK
+from dsformer_core.training.recipe import ModelRecipe, Recipe
 
 
-def freeze(model: DescriptorModel, recipe: ModelRecipe) -> None:
-    """Marks what is not trained: the early stages, where the model knows which those are, and what the recipe names.
+def freeze(model: DescriptorModel, recipe: Recipe) -> None:
+    """Marks what is not trained.
+
+    That are the early stages, where the model knows which those are, what the recipe names, and of a training of codes
+    all that descriptors are made with.
 
     Raises:
-        UsageError: a prefix in the recipe is of no parameter, or nothing is left to train.
+        UsageError: the model lacks what the loss is of, a prefix in the recipe is of no parameter, or nothing is left
+            to train.
     """
-    if recipe.freeze_early:
+    check_branches(model, recipe)
+    if recipe.loss.of == "codes":
+        model.freeze_descriptors()
+    if recipe.model.freeze_early:
         for part in (model, getattr(model, "backbone", None)):
             freeze_early = getattr(part, "freeze_early", None)
             if freeze_early is not None:
                 freeze_early()
     names = [name for name, _ in model.named_parameters()]
-    for prefix in recipe.freeze:
+    for prefix in recipe.model.freeze:
         if not any(under(name, prefix) for name in names):
             parts = sorted({name.rsplit(".", 2)[0] for name in names})
             raise UsageError(f"model.freeze: {model.name} has no {prefix}; parts are {', '.join(parts[:12])}, …")
     for name, parameter in model.named_parameters():
-        if any(under(name, prefix) for prefix in recipe.freeze):
+        if any(under(name, prefix) for prefix in recipe.model.freeze):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError("model.freeze: nothing is left to train")
+
+
+def check_branches(model: DescriptorModel, recipe: Recipe) -> None:
+    """Makes sure that the model has the branch that the loss is of, and no other that would stay untrained.
+
+    Raises:
+        UsageError: it is not so.
+    """
+    if recipe.loss.of == "codes" and not model.has_codes:
+        raise UsageError(
+            f"loss.of: codes: this {model.name} has no hash branch: --set model.options.variant={RERANK} adds one"
+        )
+    if recipe.loss.of == "codes" and model.options.get("variant") == RERANK and recipe.model.weights is None:
+        raise UsageError(
+            f"model.weights: codes are trained beside the descriptors of a {model.name} that was trained: say which by "
+            "--set model.weights=RUN/best.safetensors, or the name of released ones"
+        )
+    if recipe.loss.of == "descriptors" and model.has_codes:
+        raise UsageError(
+            f"loss.of: descriptors: this {model.name} has a hash branch, which loss.of: codes alone trains: "
+            "--set model.options.variant=null trains descriptors, and then the codes of what came out"
+        )
 
 
 def training_mode(model: nn.Module, recipe: ModelRecipe) -> None:

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from dsformer_core.training.recipe import OptimizerRecipe
+from dsformer_core.training.recipe import OptimizerRecipe, Recipe
 
 # What our architectures call the part that comes pre-trained.
 BACKBONES = ("backbone.", "features.")
@@ -21,15 +21,17 @@ def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str
     return [{"params": parameters, "lr": rate, "initial_lr": rate} for parameters, rate in groups if parameters]
 
 
-def learning_rate_factor(iteration: int, iterations: int, recipe: OptimizerRecipe) -> float:
+def learning_rate_factor(iteration: int, recipe: Recipe) -> float:
     """By what the model's learning rates are multiplied in an iteration: warm-up times schedule.
 
     Args:
         iteration: from 0.
-        iterations: of the whole training.
-        recipe: says which.
+        recipe: says which schedule, and how long the training is.
     """
-    warmup = min(1.0, (iteration + 1) / (recipe.warmup_iterations + 1))
-    if recipe.schedule == "constant":
-        return warmup
-    return warmup * 0.5 * (1 + math.cos(math.pi * iteration / iterations))
+    optimizer, epoch = recipe.optimizer, recipe.schedule.iterations_per_epoch
+    warmup = min(1.0, (iteration + 1) / (optimizer.warmup_iterations + 1))
+    if optimizer.schedule == "cosine":
+        return warmup * 0.5 * (1 + math.cos(math.pi * iteration / (recipe.schedule.epochs * epoch)))
+    if optimizer.schedule == "step":
+        return warmup * optimizer.step_factor ** (iteration // (optimizer.step_epochs * epoch))
+    return warmup

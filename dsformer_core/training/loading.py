@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.training.data import ClassPictures, ClassSampler, Draw
+from dsformer_core.training.data import ClassPictures, ClassSampler, Draw, PlaceSampler, TrainingData
 from dsformer_core.training.interruption import leave_signals_to_the_parent
 from dsformer_core.training.recipe import Recipe
 
@@ -32,17 +32,27 @@ def endless_batches(
     Returns:
         As `load` gives them; under `schedule.overfit` the same pictures again and again, in every epoch.
     """
-    schedule = recipe.schedule
-    draws = ClassSampler(
-        len(pictures),
-        seed=schedule.seed,
-        epoch=0 if schedule.overfit else epoch,
-        group=group,
-        view=view,
-        start=0 if schedule.overfit else first * schedule.batch_size,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
-    )
+    schedule, pictures_per_place = recipe.schedule, recipe.data.pictures_per_place
+    stream = {
+        "seed": schedule.seed,
+        "epoch": 0 if schedule.overfit else epoch,
+        "group": group,
+        "view": view,
+        "start": 0 if schedule.overfit else first * schedule.batch_size,
+        "rank": fabric.global_rank,
+        "world_size": fabric.world_size,
+    }
+    draws: Iterable[Draw]
+    if pictures_per_place:
+        draws = PlaceSampler(
+            pictures.counts,
+            pictures.cities,
+            pictures_per_place=pictures_per_place,
+            places_per_batch=schedule.batch_size // pictures_per_place,
+            **stream,
+        )
+    else:
+        draws = ClassSampler(len(pictures), **stream)
     share = schedule.batch_size // fabric.world_size
     return load(
         pictures,
@@ -110,3 +120,22 @@ def check_batch_size(recipe: Recipe, processes: int) -> None:
             f"schedule.batch_size: {batch} pictures cannot be shared out over {processes} processes with "
             f"{accumulate} parts each; choose a multiple of {processes * accumulate}"
         )
+
+
+def check_places(recipe: Recipe, data: TrainingData) -> None:
+    """Makes sure that every view has the places that one batch needs.
+
+    Raises:
+        UsageError: one has fewer.
+    """
+    pictures = recipe.data.pictures_per_place
+    if not pictures:
+        return
+    needed = recipe.schedule.batch_size // pictures
+    for view in (view for group in data.groups for view in group):
+        places = int((view.counts >= pictures).sum())
+        if places < needed:
+            raise UsageError(
+                f"schedule.batch_size: {needed} places with {pictures} pictures each make a batch, but {view.name} of "
+                f"{data.path} has {places} such places of {len(view)}: choose a smaller batch"
+            )

@@ -16,7 +16,7 @@ import torch
 from dsformer_core.errors import DsformerError
 from dsformer_core.training.data import TrainingData
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

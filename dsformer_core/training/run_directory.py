@@ -6,7 +6,7 @@ log.csv                 one line per `schedule.log_every` iterations
 validation.csv          one line per validation: recall@1, @5, ...
 tensorboard/            the same numbers, to look at: tensorboard --logdir RUN
 last.safetensors/.yaml  the model after the latest epoch
-best.safetensors/.yaml  the model after the epoch with the best recall@1
+best.safetensors/.yaml  the model after the epoch whose recalls (`validation.measure`) were the best
 resume.pt               all that --resume needs
 lock                    held by the process that trains
 """

@@ -15,10 +15,11 @@ from lightning_fabric.strategies import DDPStrategy
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import DescriptorModel, create_model
-from dsformer_core.training.augmentation import Augmentation
+from dsformer_core.training.augmentation import Augmentation, of_training
 from dsformer_core.training.data import TrainingData, kind_of, open_training_data
+from dsformer_core.training.freezing import check_branches
 from dsformer_core.training.learned_whitening import learn_projection
-from dsformer_core.training.loading import check_batch_size
+from dsformer_core.training.loading import check_batch_size, check_places
 from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.run_directory import RunDirectory
 from dsformer_core.training.trainer import Trainer
@@ -66,9 +67,12 @@ def start(
     fabric, scaler = devices(recipe, kind)
     check_batch_size(recipe, fabric.world_size)
     model = make_model(recipe)
-    data = open_training_data(data_path, size=model.preprocessing.size, aspect=recipe.data.aspect)
+    check_branches(model, recipe)
+    size = of_training(recipe, model).size
+    data = open_training_data(data_path, size=size, aspect=recipe.data.aspect)
     check_partition(recipe, data)
     check_classes(data)
+    check_places(recipe, data)
     class_means = None
     if recipe.model.whitening_pictures and not resume:
         if fabric.is_global_zero:
@@ -77,7 +81,7 @@ def start(
             class_means = learn_projection(
                 model,
                 data,
-                Augmentation(recipe.augmentation, model.preprocessing),
+                Augmentation(recipe.augmentation, of_training(recipe, model)),
                 recipe.model.whitening_pictures,
                 seed=recipe.schedule.seed,
                 device=fabric.device,

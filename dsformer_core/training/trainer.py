@@ -1,8 +1,8 @@
 """The training loop.
 
 One epoch trains on one group of classes, the groups take turns (EigenPlaces, CosPlace). One iteration takes one batch
-of each view of the group, lateral and frontal, adds up their losses and makes one step of the model and of the
-classifiers of that group.
+of each view of the group, lateral and frontal, adds up their losses and makes one step of the model and of what its
+objectives train along (the classifiers of that group, where the loss has any).
 
 Everything random in an iteration follows from (seed, iteration, rank) and every batch from (seed, epoch, group, view),
 never from what happened before. So the random state of a training is its iteration's number, and a training that was
@@ -19,17 +19,18 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.models import DescriptorModel, save_checkpoint
-from dsformer_core.training.augmentation import Augmentation, Normalisation
+from dsformer_core.training.augmentation import Augmentation, Normalisation, of_training
+from dsformer_core.training.best import Best
+from dsformer_core.training.branch import TrainedBranch, restore
 from dsformer_core.training.data import TrainingData
 from dsformer_core.training.freezing import freeze, training_mode
 from dsformer_core.training.interruption import Interruption
 from dsformer_core.training.learning_rates import learning_rate_factor, parameter_groups
 from dsformer_core.training.loading import endless_batches
-from dsformer_core.training.loss import Classifier
+from dsformer_core.training.objectives import Objective, make_objective
 from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.resume_state import data_digest, read_state, write_state
 from dsformer_core.training.run_directory import RunDirectory
@@ -43,7 +44,7 @@ class Step:
     """One iteration, as it went.
 
     Attributes:
-        losses: one per view, mean over the batch of this process.
+        losses: one per view, mean over the batch of this process, or of all where pictures are compared.
         gradient_norm: L2, over everything that was trained, before the step.
         finite: False where it was not; then no step was made.
     """
@@ -54,7 +55,7 @@ class Step:
 
 
 class Trainer:
-    """A training: its model, optimisers and classifiers, and the iteration it has come to.
+    """A training: its model, optimisers and objectives, and the iteration it has come to.
 
     Args:
         recipe: what to do.
@@ -63,7 +64,7 @@ class Trainer:
         run: where logs and checkpoints go; None to write nothing.
         fabric: devices and precision, launched.
         scaler: of the gradients, the one that `fabric` uses; disabled where the precision needs none.
-        validate: gives numbers of a model, `recall@1` among them; called by the first process only.
+        validate: gives numbers of a model, those that decide which is best among them; called by the first process.
         report: takes lines for people.
     """
 
@@ -84,32 +85,33 @@ class Trainer:
         )  # fmt: skip
         self.validate, self.report = validate, report
 
-        freeze(model, recipe.model)
-        self.network = fabric.setup_module(model)
+        freeze(model, recipe)
+        self.branch = TrainedBranch(model, of_codes=recipe.loss.of == "codes")
+        self.network = fabric.setup_module(self.branch)
         self.optimizer = torch.optim.Adam(parameter_groups(model, recipe.optimizer))
         torch.manual_seed(recipe.schedule.seed)
-        self.classifiers = [
-            [Classifier(len(view), recipe.loss, recipe.optimizer.classifier_learning_rate) for view in group]
-            for group in data.groups
+        self.objectives = [
+            [make_objective(recipe, len(view), model.descriptor_dim) for view in group] for group in data.groups
         ]
+        preprocessing = of_training(recipe, model)
         self.augment = (
-            Normalisation(model.preprocessing)
+            Normalisation(preprocessing)
             if recipe.schedule.overfit
-            else Augmentation(recipe.augmentation, model.preprocessing)
+            else Augmentation(recipe.augmentation, preprocessing)
         )
         self.data_sha256 = data_digest(data) if run else ""
         self.iteration = 0  # finished ones, over all epochs
         self.closed_epochs = 0  # validated and saved
-        self.best_recall = -1.0
+        self.best = Best(recipe.measure, recipe.validation.patience)
         self.skipped = 0  # iterations without finite gradients, in all
         self.skipped_in_a_row = 0
         self.last_loss = math.nan  # mean of the iterations logged last, in this process
 
     def imprint(self, class_means: list[list[Tensor]]) -> None:
-        """Lets classifiers begin with their classes' means, per group and view (classes, 512) of unit length."""
-        for classifiers, means_of_group in zip(self.classifiers, class_means, strict=True):
-            for classifier, means in zip(classifiers, means_of_group, strict=True):
-                classifier.imprint(means)
+        """Lets objectives begin with their classes' means, per group and view (classes, D) of unit length."""
+        for objectives, means_of_group in zip(self.objectives, class_means, strict=True):
+            for objective, means in zip(objectives, means_of_group, strict=True):
+                objective.imprint(means)
 
     @property
     def iterations(self) -> int:
@@ -117,13 +119,13 @@ class Trainer:
         return self.recipe.schedule.epochs * self.recipe.schedule.iterations_per_epoch
 
     def fit(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> bool:
-        """Trains until all iterations are done or somebody interrupts.
+        """Trains until all iterations are done, validations do not get better any more, or somebody interrupts.
 
         Args:
             on_progress: takes the number of finished iterations and of all.
 
         Returns:
-            whether all are done; if not, the state is saved.
+            False where it was interrupted; its state is saved.
 
         Raises:
             DsformerError: gradients stayed without finite values, data cannot be read, the disk is full.
@@ -133,7 +135,7 @@ class Trainer:
                 epochs, within = divmod(self.iteration, self.recipe.schedule.iterations_per_epoch)
                 if within == 0 and epochs > self.closed_epochs:
                     self._close_epoch()
-                if self.iteration == self.iterations:
+                if self.iteration == self.iterations or self.best.given_up:
                     return True
                 if not self._train_epoch(interruption, on_progress):
                     return False
@@ -143,9 +145,9 @@ class Trainer:
         schedule = self.recipe.schedule
         epoch, first = divmod(self.iteration, schedule.iterations_per_epoch)
         group = epoch % len(self.data.groups)
-        classifiers = self.classifiers[group]
-        for classifier in classifiers:
-            classifier.move(self.fabric.device)
+        objectives = self.objectives[group]
+        for objective in objectives:
+            objective.move(self.fabric.device)
         batches = [
             endless_batches(pictures, self.recipe, self.fabric, epoch=epoch, group=group, view=view, first=first)
             for view, pictures in enumerate(self.data.groups[group])
@@ -154,7 +156,7 @@ class Trainer:
         steps, since = [], time.perf_counter()
         try:
             while True:
-                steps.append(self.step(batches, classifiers))
+                steps.append(self.step(batches, objectives))
                 self.iteration += 1
                 on_progress(self.iteration, self.iterations)
                 self._count_skipped(steps[-1])
@@ -170,39 +172,34 @@ class Trainer:
         finally:
             for parts in batches:
                 parts.close()
-        for classifier in classifiers:
-            classifier.move(torch.device("cpu"))
+        for objective in objectives:
+            objective.move(torch.device("cpu"))
         return not interrupted
 
-    def step(self, batches: list[Batches], classifiers: list[Classifier]) -> Step:
+    def step(self, batches: list[Batches], objectives: list[Objective]) -> Step:
         """One iteration: a batch of each view, forward, backward, one step of all optimisers.
 
         Args:
             batches: per view, parts of a batch for this process.
-            classifiers: per view, on the device.
+            objectives: per view, on the device.
         """
         recipe, fabric = self.recipe, self.fabric
         torch.manual_seed(_seed(recipe.schedule.seed, self.iteration, fabric.global_rank))
-        factor = learning_rate_factor(self.iteration, self.iterations, recipe.optimizer)
+        factor = learning_rate_factor(self.iteration, recipe)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = parameters["initial_lr"] * factor
 
-        statistics = self._normalisation_statistics()
-        losses = [torch.zeros((), device=fabric.device) for _ in batches]
-        for view, (parts, classifier) in enumerate(zip(batches, classifiers, strict=True)):
-            for part in range(recipe.schedule.accumulate):
-                pictures, classes = (tensor.to(fabric.device, non_blocking=True) for tensor in next(parts))
-                pictures = self.augment(pictures)
-                last = view == len(batches) - 1 and part == recipe.schedule.accumulate - 1
-                with fabric.no_backward_sync(self.network, enabled=not last):
-                    loss = classifier(self.network(pictures), classes) / recipe.schedule.accumulate
-                    fabric.backward(loss)
-                losses[view] += loss.detach()
-        for classifier in classifiers:
-            # A classifier is one matrix: it needs no wrapper to have the same gradient in all processes.
-            classifier.weight.grad = self._over_processes(classifier.weight.grad, "mean")
+        statistics = self.branch.statistics()
+        losses = [
+            self._backward(parts, objective, last=view == len(batches) - 1)
+            for view, (parts, objective) in enumerate(zip(batches, objectives, strict=True))
+        ]
+        for objective in objectives:
+            for parameter in objective.parameters():
+                # Single tensors: they need no wrapper to have the same gradient in all processes.
+                parameter.grad = self._over_processes(parameter.grad, "mean")
 
-        optimizers = [self.optimizer, *(classifier.optimizer for classifier in classifiers)]
+        optimizers = [self.optimizer, *(objective.optimizer for objective in objectives if objective.optimizer)]
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
         norm = _gradient_norm(optimizers)
@@ -212,17 +209,48 @@ class Trainer:
                 self.scaler.step(optimizer)
         else:
             # What overflowed has gone through the normalisation's running statistics as well.
-            for buffer, before in statistics:
-                buffer.copy_(before)
+            restore(statistics)
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         return Step(tuple(float(loss) for loss in losses), float(norm), finite)
 
-    def _normalisation_statistics(self) -> list[tuple[Tensor, Tensor]]:
-        """The statistics that a forward pass changes, each with a copy of what it is now."""
-        layers = [layer for layer in self.model.modules() if isinstance(layer, _BatchNorm) and layer.training]
-        return [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()]
+    def _backward(self, parts: Batches, objective: Objective, last: bool) -> Tensor:
+        """The loss of a view's batch, after its gradients were added to those that are there.
+
+        Args:
+            parts: of a batch, for this process.
+            objective: of the view.
+            last: whether it is the iteration's last view, after which processes exchange gradients.
+        """
+        accumulate = self.recipe.schedule.accumulate
+        # Where pictures are compared with each other all parts are needed at once, else one after the other.
+        at_once = accumulate if objective.compares_pictures else 1
+        total = torch.zeros((), device=self.fabric.device)
+        for first in range(0, accumulate, at_once):
+            taken = [self.fabric.to_device(next(parts)) for _ in range(at_once)]
+            classes = torch.cat([of_part for _, of_part in taken])
+            exchange = last and first + at_once == accumulate
+            with self.fabric.no_backward_sync(self.network, enabled=not exchange):
+                outputs = self.network([self.augment(pictures) for pictures, _ in taken])
+                if objective.compares_pictures:
+                    outputs, classes = self._of_all_processes(outputs), self._of_all_processes(classes)
+                loss = objective(outputs, classes) * at_once / accumulate
+                self.fabric.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _of_all_processes(self, tensor: Tensor) -> Tensor:
+        """(B, ...) of this process -> (B * processes, ...) of all, in every one of them.
+
+        Each process then has the loss of all pictures and gets, for its own, the sum of the gradients of all those
+        equal losses; the mean over processes that follows makes it the gradient of one.
+        """
+        if self.fabric.world_size == 1:
+            return tensor
+        gathered = self.fabric.all_gather(tensor, sync_grads=tensor.requires_grad)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
 
     def _anywhere(self, here: bool) -> bool:
         """Whether something is so in any process; every process must ask at the same time."""
@@ -262,7 +290,7 @@ class Trainer:
                 "group": group,
                 "loss": self.last_loss,
                 # Every row has the same columns, though a group of ordinary pictures may lack a view.
-                **{f"loss_of_view_{view}": "" for view in range(max(map(len, self.classifiers)))},
+                **{f"loss_of_view_{view}": "" for view in range(max(map(len, self.objectives)))},
                 **{f"loss_of_view_{view}": float(loss) for view, loss in enumerate(losses)},
                 "gradient_norm": float(np.mean([step.gradient_norm for step in finite])),
                 "learning_rate": float(self.optimizer.param_groups[-1]["lr"]),
@@ -286,11 +314,12 @@ class Trainer:
                 numbers = self.validate(self.model)
                 self.report(f"epoch {self.closed_epochs}: " + ", ".join(f"{k} {v:.1%}" for k, v in numbers.items()))
                 self.run.log("validation", {"iteration": self.iteration, "epoch": self.closed_epochs, **numbers})
-                if numbers["recall@1"] > self.best_recall:
-                    self.best_recall = numbers["recall@1"]
+                if self.best.improves(numbers):
                     save_checkpoint(self.model, self.run.best)
             save_checkpoint(self.model, self.run.last)
-        self.fabric.barrier()
+        self.best.restore(self.fabric.broadcast(self.best.state()))  # and so others wait for the first process
+        if self.best.given_up:
+            self.report(f"ended: {self.best.since} validations in a row were no better than {self.best}")
         self.save_state()
 
     def save_state(self) -> None:
@@ -307,15 +336,12 @@ class Trainer:
                 "iteration": self.iteration,
                 "closed_epochs": self.closed_epochs,
                 "data_sha256": self.data_sha256,
-                "best_recall": self.best_recall,
+                "best": self.best.state(),
                 "skipped": self.skipped,
                 "skipped_in_a_row": self.skipped_in_a_row,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "classifiers": [
-                    [{"weights": c.state_dict(), "optimizer": c.optimizer.state_dict()} for c in group]
-                    for group in self.classifiers
-                ],
+                "objectives": [[objective.state() for objective in group] for group in self.objectives],
                 "scaler": self.scaler.state_dict(),
             },
         )
@@ -338,12 +364,12 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise DsformerError(f"{self.run.state}: is of another architecture than {self.model.name}") from error
-        for group, saved_group in zip(self.classifiers, state["classifiers"], strict=True):
-            for classifier, saved in zip(group, saved_group, strict=True):
-                classifier.load_state_dict(saved["weights"])
-                classifier.optimizer.load_state_dict(saved["optimizer"])
+        for group, saved_group in zip(self.objectives, state["objectives"], strict=True):
+            for objective, saved in zip(group, saved_group, strict=True):
+                objective.restore(saved)
         self.scaler.load_state_dict(state["scaler"])
-        for name in ("iteration", "closed_epochs", "best_recall", "skipped", "skipped_in_a_row"):
+        self.best.restore(state["best"])
+        for name in ("iteration", "closed_epochs", "skipped", "skipped_in_a_row"):
             setattr(self, name, state[name])
 
 

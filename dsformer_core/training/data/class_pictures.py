@@ -41,6 +41,7 @@ class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         size: height and width of the pictures given.
         aspect: what becomes of other proportions, see `dsformer_core.training.data.views`.
         offsets_deg: (N,) for panoramas: where the view's centre lies, degrees right of the centre column.
+        cities: (K,) the number of the city that each class lies in; None where all lie in one.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         size: Size,
         aspect: Aspect,
         offsets_deg: npt.NDArray[np.float64] | None = None,
+        cities: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.name, self.root, self.names, self.starts = name, root, names, starts
         self.size, self.aspect, self.offsets_deg = size, aspect, offsets_deg
+        self.cities = np.zeros(len(self), np.int64) if cities is None else cities
         # Shared with the processes that load, forked or spawned. Arrow's and numpy's arrays, unlike lists, are not
         # copied to a forked process by merely being read.
         self._replaced = get_context("spawn").Value("q", 0)
@@ -64,6 +67,11 @@ class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         """The number of classes."""
         return len(self.starts) - 1
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """(K,) pictures of each class."""
+        return np.diff(self.starts)
 
     @property
     def picture_count(self) -> int:

@@ -16,7 +16,6 @@ import pyarrow.csv as pa_csv
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.training.data.class_pictures import ClassPictures
-from dsformer_core.training.data.records import class_starts
 from dsformer_core.training.data.views import Aspect, Size
 
 log = logging.getLogger(__name__)
@@ -55,16 +54,18 @@ def gsv_cities_views(
     if not tables:
         raise DsformerError(f"{root / TABLES}: no table of a city there; looked for {TABLES}/*.csv of GSV-Cities")
     names: list[str] = []
-    places: list[int] = []
-    for table in tables:
-        next_place = places[-1] + 1 if places else 0
-        for place, pictures in enumerate(_places(root, table, min_images)):
-            names += pictures
-            places += [next_place + place] * len(pictures)
-    if not places:
+    counts: list[int] = []
+    cities: list[int] = []
+    for city, table in enumerate(tables):
+        places = _places(root, table, min_images)
+        names += [picture for pictures in places for picture in pictures]
+        counts += [len(pictures) for pictures in places]
+        cities += [city] * len(places)
+    if not counts:
         raise DsformerError(f"{root}: no place has {min_images} pictures or more")
-    starts = class_starts(np.array(places))
-    return [[ClassPictures("GSV-Cities", root, pa.array(names), starts, size=size, aspect=aspect)]]
+    starts = np.cumsum([0, *counts])
+    of_cities = np.array(cities)
+    return [[ClassPictures("GSV-Cities", root, pa.array(names), starts, size=size, aspect=aspect, cities=of_cities)]]
 
 
 def _places(root: Path, path: Path, min_images: int) -> list[list[str]]:

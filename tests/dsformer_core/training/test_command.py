@@ -35,7 +35,7 @@ def test_it_trains_resumes_and_answers_in_json(
     call = ["train", str(recipe_file), "--data", str(places), "--output", str(tmp_path / "run"), "--device", "cpu"]
     assert main([*call, "--set", "schedule.epochs=1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["iterations"] == 4 and result["replaced_pictures"] == 0 and result["best_recall@1"] is None
+    assert result["iterations"] == 4 and result["replaced_pictures"] == 0 and result["best"] is None
     assert load_checkpoint(Path(result["weights"])).name == "gem_mobilenet_v2"
     assert main([*call, "--set", "schedule.epochs=2", "--resume"]) == 0
     assert "gem_mobilenet_v2 after 8 iterations" in capsys.readouterr().out

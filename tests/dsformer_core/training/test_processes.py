@@ -35,7 +35,7 @@ recipe, places, output = map(Path, sys.argv[1:])
 trainer = start(load_recipe(recipe, {OVERRIDES}), places, output, device="cpu")
 trainer.fit()
 rank = trainer.fabric.global_rank
-torch.save([trainer.model.state_dict(), trainer.classifiers[0][1].state_dict(), trainer.optimizer.state_dict()],
+torch.save([trainer.model.state_dict(), trainer.objectives[0][1].state_dict(), trainer.optimizer.state_dict()],
            output / f"rank{{rank}}.pt")
 """
 
@@ -69,5 +69,5 @@ def test_two_processes_end_in_one_state_which_is_that_of_one_process(
     )
     assert moved > 0
     assert sum(float((one - two).abs().sum()) for one, two in pairs) < 0.01 * moved
-    assert torch.allclose(alone.classifiers[0][1].weight, classifiers[0]["loss.W"], atol=1e-3)
+    assert torch.allclose(alone.objectives[0][1].weight, classifiers[0]["loss.W"], atol=1e-3)
     assert read_state(tmp_path / "two/resume.pt")["iteration"] == 3

@@ -18,7 +18,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.models import create_model
 from dsformer_core.training.data import TrainingData
 from dsformer_core.training.learning_rates import learning_rate_factor
-from dsformer_core.training.recipe import OptimizerRecipe, load_recipe
+from dsformer_core.training.recipe import ModelRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, load_recipe
 from dsformer_core.training.start import check_partition, start
 from dsformer_core.training.trainer import Trainer
 from tests.dsformer_core.training.places import write_blur, write_places
@@ -79,10 +79,10 @@ def test_models_that_know_their_early_stages_keep_them(begin: Begin) -> None:
 
 def test_each_epoch_trains_the_classifiers_of_its_group(begin: Begin) -> None:
     trainer = begin("schedule.epochs=3", "schedule.iterations_per_epoch=1", output="run")
-    before = [[classifier.weight.detach().clone() for classifier in group] for group in trainer.classifiers]
+    before = [[classifier.weight.detach().clone() for classifier in group] for group in trainer.objectives]
 
     def trained() -> list[list[bool]]:
-        pairs = zip(before, trainer.classifiers, strict=True)
+        pairs = zip(before, trainer.objectives, strict=True)
         return [[not torch.equal(b, c.weight) for b, c in zip(*pair, strict=True)] for pair in pairs]
 
     seen: list[list[list[bool]]] = []
@@ -111,7 +111,7 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(begin: Begin) -> Non
     for accumulate in (1, 4):
         trainer = begin(*options, f"schedule.accumulate={accumulate}")
         trainer.fit()
-        results.append({**tensors_of(trainer), "classifier": trainer.classifiers[0][1].weight.detach()})
+        results.append({**tensors_of(trainer), "classifier": trainer.objectives[0][1].weight.detach()})
     whole, parts = results
     start_of = tensors_of(begin(*options))
     moved = sum(float((whole[name] - start_of[name]).abs().sum()) for name in start_of)
@@ -181,11 +181,16 @@ def test_a_class_without_any_readable_picture_is_one_line(begin: Begin, tmp_path
 
 
 def test_rates_warm_up_and_fall_as_the_recipe_says(begin: Begin) -> None:
-    constant = OptimizerRecipe(warmup_iterations=3)
-    assert [learning_rate_factor(i, 10, constant) for i in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    cosine = [learning_rate_factor(i, 100, OptimizerRecipe(schedule="cosine")) for i in range(101)]
+    def factors(count: int, **optimizer: Any) -> list[float]:
+        schedule = ScheduleRecipe(epochs=10, iterations_per_epoch=10)
+        recipe = Recipe(model=ModelRecipe(name=""), optimizer=OptimizerRecipe(**optimizer), schedule=schedule)
+        return [learning_rate_factor(iteration, recipe) for iteration in range(count)]
+
+    assert factors(5, warmup_iterations=3) == [0.25, 0.5, 0.75, 1.0, 1.0]
+    cosine = factors(101, schedule="cosine")
     assert cosine[0] == 1 and cosine[50] == pytest.approx(0.5) and cosine[100] == pytest.approx(0)
     assert cosine == sorted(cosine, reverse=True)
+    assert factors(70, schedule="step", step_epochs=3) == [1.0] * 30 + [0.5] * 30 + [0.25] * 10
 
     trainer = begin("optimizer.backbone_learning_rate=1e-6", "optimizer.warmup_iterations=1", "schedule.epochs=1")
     assert [group["lr"] for group in trainer.optimizer.param_groups] == [1e-6, 1e-3]
@@ -229,7 +234,7 @@ def test_the_best_model_is_that_of_the_epoch_with_the_best_recall(begin: Begin, 
     trainer.fit()
     best = create_model("gem_mobilenet_v2", tmp_path / "run/best.safetensors").state_dict()
     assert all(torch.equal(best[name], tensor) for name, tensor in trained[1].items())
-    assert trainer.best_recall == 0.75
+    assert trainer.best.recalls == {"recall@1": 0.75}
     with (tmp_path / "run/validation.csv").open() as file:
         assert [(row["epoch"], row["recall@1"]) for row in csv.DictReader(file)] == [
             ("1", "0.5"), ("2", "0.75"), ("3", "0.75")
@@ -249,7 +254,7 @@ def test_validation_measures_recall_on_a_folder(begin: Begin, tmp_path: Path) ->
         validate=tmp_path / "set",
     )
     trainer.fit()
-    assert trainer.best_recall == 1.0
+    assert trainer.best.recalls == {"recall@1": 1.0}
     assert (tmp_path / "run/best.safetensors").is_file()
     with pytest.raises(DsformerError, match="database"):
         begin(validate=tmp_path)

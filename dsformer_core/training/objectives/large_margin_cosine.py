@@ -5,11 +5,11 @@ from pytorch_metric_learning.losses import CosFaceLoss
 from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
 from torch import Tensor, nn
 
-from dsformer_core.models import DESCRIPTOR_DIM
-from dsformer_core.training.recipe import LossRecipe
+from dsformer_core.training.objectives.objective import Objective
+from dsformer_core.training.recipe import LargeMarginCosineRecipe
 
 
-class Classifier(nn.Module):
+class Classifier(Objective):
     """The classes of one group, seen from one side, with an optimiser of their own.
 
     With descriptor d of class y and a unit vector w_j per class,
@@ -26,15 +26,20 @@ class Classifier(nn.Module):
 
     Args:
         classes: how many.
+        descriptor_dim: numbers of a descriptor, D.
         recipe: scale and margin.
         learning_rate: of the classifier's own Adam.
     """
 
-    def __init__(self, classes: int, recipe: LossRecipe, learning_rate: float) -> None:
+    optimizer: torch.optim.Adam
+
+    def __init__(
+        self, classes: int, descriptor_dim: int, recipe: LargeMarginCosineRecipe, learning_rate: float
+    ) -> None:
         super().__init__()
         self.loss = CosFaceLoss(
             num_classes=classes,
-            embedding_size=DESCRIPTOR_DIM,
+            embedding_size=descriptor_dim,
             scale=recipe.scale,
             margin=recipe.margin,
             weight_init_func=TorchInitWrapper(nn.init.xavier_uniform_),
@@ -43,7 +48,7 @@ class Classifier(nn.Module):
 
     @property
     def weight(self) -> nn.Parameter:
-        """(512, classes), one column per class."""
+        """(D, classes), one column per class."""
         return self.loss.W
 
     @torch.no_grad()
@@ -51,22 +56,15 @@ class Classifier(nn.Module):
         """Begins with what the classes look like (Qi et al., "Low-shot learning with imprinted weights", CVPR 2018).
 
         Args:
-            means: (classes, 512), of unit length.
+            means: (classes, D), of unit length.
         """
         self.weight.copy_(means.T * self.weight.norm(dim=0).mean())
 
     def forward(self, descriptors: Tensor, classes: Tensor) -> Tensor:
-        """(B, 512) and (B,) int64 -> the mean loss of the batch, a scalar.
+        """(B, D) and (B,) int64 -> the mean loss of the batch, a scalar.
 
         In float32 whatever surrounds it: scaled by 100, half precision would round the cosines to steps of 0.1 in the
         exponent, and the library would turn its weights into the descriptors' type for good.
         """
         with torch.autocast(descriptors.device.type, enabled=False):
             return self.loss(descriptors.float(), classes)
-
-    def move(self, device: torch.device) -> None:
-        """Takes weights and optimiser to a device: only the group in training lies where memory is scarce."""
-        self.to(device)
-        for state in self.optimizer.state.values():
-            # Adam counts its steps on the CPU, whatever the device of the weights.
-            state.update({key: value.to(device) for key, value in state.items() if key != "step"})

@@ -3,8 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer_core.training.loss import Classifier
-from dsformer_core.training.recipe import LossRecipe
+from dsformer_core.training.objectives import Classifier
+from dsformer_core.training.recipe import LargeMarginCosineRecipe
+
+DIM = 512
 
 
 def reference(descriptors: np.ndarray, vectors: np.ndarray, classes: np.ndarray, scale: float, margin: float) -> float:
@@ -27,7 +29,7 @@ def reference(descriptors: np.ndarray, vectors: np.ndarray, classes: np.ndarray,
 )
 def test_it_is_the_large_margin_cosine_loss(seed: int, classes: int, scale: float, margin: float) -> None:
     torch.manual_seed(seed)
-    classifier = Classifier(classes, LossRecipe(scale=scale, margin=margin), 0.01)
+    classifier = Classifier(classes, DIM, LargeMarginCosineRecipe(scale=scale, margin=margin), 0.01)
     descriptors = torch.nn.functional.normalize(torch.randn(7, 512), dim=1)
     labels = torch.randint(classes, (7,))
     expected = reference(
@@ -38,7 +40,7 @@ def test_it_is_the_large_margin_cosine_loss(seed: int, classes: int, scale: floa
 
 def test_half_precision_around_it_changes_neither_its_weights_nor_its_precision() -> None:
     torch.manual_seed(0)
-    classifier = Classifier(10, LossRecipe(), 0.01)
+    classifier = Classifier(10, DIM, LargeMarginCosineRecipe(), 0.01)
     descriptors, labels = torch.nn.functional.normalize(torch.randn(4, 512), dim=1), torch.arange(4)
     expected = classifier(descriptors, labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -52,7 +54,7 @@ def test_half_precision_around_it_changes_neither_its_weights_nor_its_precision(
 def test_an_easy_problem_is_solved_in_a_few_steps() -> None:
     """Starting vectors of the length that 0.01 is meant for: with longer ones Adam would hardly turn them."""
     torch.manual_seed(0)
-    classifier = Classifier(50, LossRecipe(), 0.01)
+    classifier = Classifier(50, DIM, LargeMarginCosineRecipe(), 0.01)
     descriptors = torch.nn.functional.normalize(torch.randn(50, 512), dim=1)
     for _ in range(30):
         classifier.optimizer.zero_grad()
@@ -63,7 +65,7 @@ def test_an_easy_problem_is_solved_in_a_few_steps() -> None:
 
 
 def test_it_moves_with_its_optimizer() -> None:
-    classifier = Classifier(5, LossRecipe(), 0.01)
+    classifier = Classifier(5, DIM, LargeMarginCosineRecipe(), 0.01)
     classifier(torch.randn(2, 512), torch.tensor([0, 1])).backward()
     classifier.optimizer.step()
     classifier.move(torch.device("meta"))
@@ -75,7 +77,7 @@ def test_it_moves_with_its_optimizer() -> None:
 def test_imprinted_classes_are_recognised_at_once() -> None:
     torch.manual_seed(0)
     means = torch.nn.functional.normalize(torch.randn(6, 512), dim=1)
-    classifier = Classifier(6, LossRecipe(), 0.01)
+    classifier = Classifier(6, DIM, LargeMarginCosineRecipe(), 0.01)
     before = classifier.weight.norm(dim=0).mean()
     unknown = classifier(means, torch.arange(6))
     classifier.imprint(means)
