@@ -32,7 +32,7 @@ from dsformer_core.place_map.format import (
     thumbnail_file,
     write_description,
 )
-from dsformer_core.place_map.index import FlatIndex
+from dsformer_core.place_map.index import DEFAULT_INDEX, index_class
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.places import spacing
 from dsformer_core.sources import NO_POSITION, GeotaggedPicture, Skipped, Source
@@ -71,7 +71,7 @@ def build_place_map(
     name: str | None = None,
     batch_size: int = 8,
     workers: int = 2,
-    storage: Literal["float16", "float32"] = "float16",
+    index: str = DEFAULT_INDEX,
     thumbnails: bool = True,
     strict: bool = False,
     overwrite: bool = False,
@@ -87,7 +87,8 @@ def build_place_map(
         name: what to call the map; the directory's name without its suffix when None.
         batch_size: pictures that enter the network at a time.
         workers: threads that decode.
-        storage: of descriptors; float16 halves the size and moves similarities by less than 1e-3.
+        index: kind of search, one of `INDEX_KINDS`: "flat" compares float32, "flat_fp16" float16 (half the size, and
+            similarities move by less than 1e-3), "binary" codes of 64 bytes, and then float16 of the best.
         thumbnails: whether small pictures are kept for people to look at.
         strict: whether one picture that cannot be used ends the build.
         overwrite: whether a map that is already at `output` is replaced.
@@ -99,10 +100,9 @@ def build_place_map(
 
     Raises:
         DsformerError: there are no usable pictures, the disk is full, or (`strict`) a picture cannot be used.
-        UsageError: `output` exists, or the positions do not make one map.
+        UsageError: `output` exists, there is no such index, or the positions do not make one map.
     """
-    if storage not in ("float16", "float32"):
-        raise UsageError(f"there is no storage {storage!r}; choose float16 or float32")
+    kind = index_class(index)
     output = Path(output)
 
     def skip(skipped: Skipped) -> None:
@@ -125,32 +125,35 @@ def build_place_map(
             raise DsformerError(f"{source.name}: none of its {len(left_out)} pictures can be used{_first(left_out)}")
         placement = _place(pictures)
         kept: list[int] = []
+        codes = bytearray()
         unread: list[Skipped] = []
         described = _describe(pictures, extractor, folder if thumbnails else None, batch_size, workers)
         with (folder / DESCRIPTORS_FILE).open("wb") as file, closing(described):
-            _write_npy_header(file, storage, len(pictures), extractor.descriptor_dim)
-            for index, found in described:
+            _write_npy_header(file, kind.storage, len(pictures), extractor.descriptor_dim)
+            for number, found in described:
                 if isinstance(found, DsformerError):
-                    image = pictures[index].image
+                    image = pictures[number].image
                     unread.append(Skipped(image, str(found).removeprefix(f"{image}: ")))
                     skip(unread[-1])
                 else:
-                    file.write(found.descriptors.astype(storage).tobytes())
-                    kept.append(index)
-                on_progress(Progress("describing", index + 1, len(pictures)))
+                    file.write(found.descriptors.astype(kind.storage).tobytes())
+                    codes += b"" if found.codes is None else found.codes.tobytes()
+                    kept.append(number)
+                on_progress(Progress("describing", number + 1, len(pictures)))
             if not kept:
                 raise DsformerError(f"{source.name}: none of its {len(pictures)} pictures can be used{_first(unread)}")
-            _write_npy_header(file, storage, len(kept), extractor.descriptor_dim)
+            _write_npy_header(file, kind.storage, len(kept), extractor.descriptor_dim)
 
         on_progress(Progress("finishing", 0, None))
         placement = placement.only(kept)
-        references = [pictures[index] for index in kept]
+        references = [pictures[number] for number in kept]
         altitude, altitude_reference = _altitudes(references)
         _write_references(folder / REFERENCES_FILE, references, placement, altitude, source.name)
         if thumbnails:
             _close_gaps(folder, kept)
         descriptors = np.load(folder / DESCRIPTORS_FILE, mmap_mode="r", allow_pickle=False)
-        description = {
+        found_codes = np.frombuffer(codes, np.uint8).reshape(len(kept), -1) if codes else None
+        description: dict[str, Any] = {
             "format": FORMAT_VERSION,
             "name": name or output.stem,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -160,17 +163,19 @@ def build_place_map(
                 "weights": extractor.weights,
                 "precision": extractor.precision,
             },
-            "descriptors": {"dimension": extractor.descriptor_dim, "dtype": storage},
+            "descriptors": {"dimension": extractor.descriptor_dim, "dtype": kind.storage},
             "count": len(kept),
             "utm_zone": str(placement.zone),
             "datum": _datum(placement, altitude),
             "altitude_reference": altitude_reference,
             "spacing": spacing(placement.utm),
-            "index": {"kind": FlatIndex.kind},
+            "index": {"kind": index} | kind.write(folder, descriptors, found_codes),
             "calibration": fit_calibration(descriptors, placement.utm, placement.yaw).to_dict(),
-            "files": {file: file_digest(folder / file) for file in (REFERENCES_FILE, DESCRIPTORS_FILE)}
-            | ({THUMBNAILS: folder_digest(folder / THUMBNAILS)} if thumbnails else {}),
         }
+        files = (REFERENCES_FILE, DESCRIPTORS_FILE, *kind.files(description["index"]))
+        description["files"] = {file: file_digest(folder / file) for file in files}
+        if thumbnails:
+            description["files"][THUMBNAILS] = folder_digest(folder / THUMBNAILS)
         write_description(folder / MAP_FILE, description)
     return PlaceMap.open(output)
 

@@ -17,6 +17,7 @@ from dsformer_core.models import CODE_BITS
 from dsformer_core.models.pooling import orthogonal_projection
 
 CODE_BYTES = CODE_BITS // 8
+CANDIDATES = 400
 
 Codes = npt.NDArray[np.uint8]
 

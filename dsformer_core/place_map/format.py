@@ -3,7 +3,8 @@
 map.yaml            what the map is, the SHA-256 of every other file, and last the SHA-256 of its own lines
 references.parquet  one row per reference, columns `COLUMNS`
 descriptors.npy     (N, D) float16 or float32, row i belongs to reference i
-index.faiss         only for index kinds that are more than the descriptors
+index.faiss         only for index kinds that are more than the descriptors: "binary"
+thresholds.npy      (512,) float32, only where codes are signs of descriptors
 thumbnails/         00000/00000042.jpg for row 42; a thousand to a folder
 """
 
@@ -22,6 +23,8 @@ FORMAT_VERSION = 1
 MAP_FILE = "map.yaml"
 REFERENCES_FILE = "references.parquet"
 DESCRIPTORS_FILE = "descriptors.npy"
+INDEX_FILE = "index.faiss"
+THRESHOLDS_FILE = "thresholds.npy"
 THUMBNAILS = "thumbnails"
 
 COLUMNS = pa.schema(

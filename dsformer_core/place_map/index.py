@@ -1,62 +1,90 @@
-"""Exact search of a map's descriptors through FAISS, by cosine similarity."""
+"""The kinds of index that a place map can have: one class each, chosen here and nowhere else."""
 
-from typing import Any, Protocol
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.errors import UsageError
+from dsformer_core.extractor import Codes, Described
+from dsformer_core.place_map.binary_index import BinaryIndex
+from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
+
+DEFAULT_INDEX = HalfFlatIndex.kind
+
 
 class Index(Protocol):
-    """One way to search the descriptors of a map."""
+    """One way to search the descriptors of a map, and what it keeps beside them on disk.
 
-    kind: str
+    Attributes:
+        kind: what `map.yaml` and `--index` call it.
+        storage: of descriptors in its maps, "float16" or "float32".
+        bytes_per_reference: what every query goes through, and should therefore be in memory.
+    """
 
-    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """(Q, D) queries -> similarities (Q, k) and rows (Q, k), in no particular order."""
+    kind: ClassVar[str]
+    storage: ClassVar[str]
+    bytes_per_reference: int
+
+    @classmethod
+    def write(cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None) -> dict[str, Any]:
+        """Writes the index of a map that is being built.
+
+        Args:
+            folder: where its files go.
+            descriptors: (N, D) of `storage`, memory-mapped.
+            codes: (N, 64) uint8 of the network's hash branch, None where it has none.
+
+        Returns:
+            What `map.yaml` has to say of it, beside its kind.
+        """
+        ...
+
+    @classmethod
+    def files(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """The files of its own, given what `map.yaml` says of it.
+
+        Raises:
+            DsformerError: that makes no sense.
+        """
+        ...
+
+    @classmethod
+    def open(cls, directory: Path, fields: Mapping[str, Any], descriptors: npt.NDArray[Any]) -> "Index":
+        """Reads the index of a map, whose files have the right checksums.
+
+        Raises:
+            MapError: its files are not what belongs to these descriptors.
+        """
+        ...
+
+    def details(self) -> dict[str, Any]:
+        """What `map.yaml` says of it, beside its kind."""
+        ...
+
+    def on(self, device: str) -> "Index":
+        """The same index, searched on "cpu", "cuda" or "cuda:1" where it can be; elsewhere as it was."""
+        ...
+
+    def search(self, queries: Described, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Q queries, k <= N -> similarities (Q, k) and rows (Q, k), in no particular order."""
         ...
 
 
-class FlatIndex:
-    """Compares a query with every descriptor; nothing is trained, nothing is approximate.
+INDEX_KINDS: dict[str, type[Index]] = {index.kind: index for index in (FlatIndex, HalfFlatIndex, BinaryIndex)}
 
-    float32 descriptors are searched where they lie, memory-mapped or not. float16 ones are copied into memory once, as
-    they are, for an index that widens them while it compares. Both go to the memory of one GPU where `device` names it
-    and FAISS can use it: faiss-gpu-cu12 installs the same module as faiss-cpu, so take that out first.
 
-    Args:
-        descriptors: (N, D) float32 or float16, unit norm, N >= 1.
-        device: as of PyTorch, "cpu", "cuda" or "cuda:1".
+def index_class(kind: str) -> type[Index]:
+    """The index of a kind that somebody asked for.
+
+    Raises:
+        UsageError: there is no such kind.
     """
-
-    kind = "flat"
-
-    def __init__(self, descriptors: npt.NDArray[Any], device: str = "cpu") -> None:
-        self._descriptors = descriptors
-        self._index: faiss.Index | None = None
-        kind, _, number = device.partition(":")
-        gpu = int(number or 0)
-        on_gpu = kind == "cuda" and getattr(faiss, "get_num_gpus", lambda: 0)() > gpu
-        if descriptors.dtype == np.float16:
-            self._index = _half_precision(descriptors)
-        elif on_gpu:
-            self._index = faiss.IndexFlatIP(descriptors.shape[1])
-            self._index.add(np.ascontiguousarray(descriptors))
-        if on_gpu and self._index is not None:
-            self._resources = faiss.StandardGpuResources()
-            self._index = faiss.index_cpu_to_gpu(self._resources, gpu, self._index)
-
-    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """(Q, D) queries -> similarities (Q, k) and rows (Q, k), in no particular order."""
-        if self._index is None:
-            return faiss.knn(queries, self._descriptors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return self._index.search(queries, k)
-
-
-def _half_precision(descriptors: npt.NDArray[np.float16]) -> faiss.Index:
-    """An index over the very bytes: FAISS's fp16 codes are IEEE half floats."""
-    count, dimension = descriptors.shape
-    index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(np.ascontiguousarray(descriptors).view(np.uint8).ravel(), index.codes)
-    index.ntotal, index.is_trained = count, True
-    return index
+    if kind not in INDEX_KINDS:
+        close = difflib.get_close_matches(kind, INDEX_KINDS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(f"there is no index {kind!r}{meant} (there are {', '.join(INDEX_KINDS)})")
+    return INDEX_KINDS[kind]

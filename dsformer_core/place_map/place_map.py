@@ -17,11 +17,15 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
 from dsformer_core.place_map.calibration import SimilarityCalibration
+from dsformer_core.place_map.codes import CODE_BYTES
+from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.format import (
     COLUMNS,
     DESCRIPTORS_FILE,
+    INDEX_FILE,
     MAP_FILE,
     REFERENCES_FILE,
+    THRESHOLDS_FILE,
     THUMBNAILS,
     MapError,
     file_digest,
@@ -30,13 +34,14 @@ from dsformer_core.place_map.format import (
     read_description,
     thumbnail_file,
 )
-from dsformer_core.place_map.index import FlatIndex, Index
+from dsformer_core.place_map.index import INDEX_KINDS, Index
 
 # Opening hashes descriptors up to this many bytes (a quarter of a second); `dsformer map verify` hashes any.
 HASHED_WHEN_OPENED = 256 * 2**20
 
 log = logging.getLogger(__name__)
 
+_FILES = (REFERENCES_FILE, DESCRIPTORS_FILE, INDEX_FILE, THRESHOLDS_FILE, THUMBNAILS)
 _AGAIN = "copy the map again, or rebuild it"
 
 
@@ -79,13 +84,13 @@ class PlaceMap:
         altitude_reference: "ellipsoid" (what ROS means), "sea level" (up to 107 m from it), or "unknown".
         spacing: metres, median distance from a location to the nearest other one.
         calibration: what similarities are worth in this map.
-        descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `FlatIndex`).
+        descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `HalfFlatIndex`).
+        index: what searches them.
     """
 
     def __init__(self, directory: Path, description: dict[str, Any]) -> None:
         """Reads an intact map; use `open`, which checks first."""
         self.directory = directory
-        self._search_device = "cpu"
         self.name: str = description["name"]
         self.created: str = description["created"]
         self.model_name: str = description["model"]["name"]
@@ -97,11 +102,11 @@ class PlaceMap:
         self.spacing: float = description["spacing"]
         self._has_thumbnails = THUMBNAILS in description["files"]
         self.altitude_reference: str = description.get("altitude_reference", "unknown")
-        self.index_kind: str = description["index"]["kind"]
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
         self._references = _read_references(directory / REFERENCES_FILE)
         self.descriptors = _map_descriptors(directory / DESCRIPTORS_FILE)
         _check_shapes(directory, description, self._references, self.descriptors)
+        self.index = _open_index(directory, description, self.descriptors)
 
     @classmethod
     def open(cls, directory: str | Path, *, verify: Literal["quick", "full"] = "quick") -> "PlaceMap":
@@ -149,6 +154,11 @@ class PlaceMap:
     def frame(self) -> MapFrame:
         """The ROS `map` frame: origin at the datum, axes along UTM grid east and north."""
         return MapFrame(self.datum, self.zone)
+
+    @property
+    def index_kind(self) -> str:
+        """How it is searched, one of `INDEX_KINDS`."""
+        return self.index.kind
 
     @cached_property
     def utm(self) -> npt.NDArray[np.float64]:
@@ -205,8 +215,7 @@ class PlaceMap:
         Args:
             device: "cpu", "cuda" or "cuda:1". A GPU that FAISS cannot use leaves them on the CPU.
         """
-        self._search_device = device
-        self.__dict__.pop("_index", None)
+        self.index = self.index.on(device)
 
     def search(self, queries: Described | npt.ArrayLike, k: int = 20) -> Matches:
         """Finds the references whose descriptors are most similar.
@@ -221,18 +230,20 @@ class PlaceMap:
         Raises:
             ValueError: descriptors have another shape, a number that is not finite, or `k` is below 1.
         """
-        given = queries.descriptors if isinstance(queries, Described) else queries
-        descriptors = np.atleast_2d(np.asarray(given, np.float32))
+        given = queries if isinstance(queries, Described) else Described(np.asarray(queries, np.float32))
+        descriptors = np.atleast_2d(np.ascontiguousarray(given.descriptors, np.float32))
         if descriptors.ndim != 2 or descriptors.shape[1] != self.descriptor_dim:
             raise ValueError(f"queries have shape {descriptors.shape}, this map needs (Q, {self.descriptor_dim})")
         if not np.isfinite(descriptors).all():
             raise ValueError("queries contain numbers that are not finite: were all pictures readable?")
         if k < 1:
             raise ValueError(f"k is {k}: it must be 1 or more")
+        if given.codes is not None and given.codes.shape != (len(descriptors), CODE_BYTES):
+            raise ValueError(f"codes have shape {given.codes.shape}, not {(len(descriptors), CODE_BYTES)}")
         k = min(k, self.count)
         if not len(descriptors):
             return Matches(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-        similarities, rows = self._index.search(np.ascontiguousarray(descriptors), k)
+        similarities, rows = self.index.search(Described(descriptors, given.codes), k)
         order = np.lexsort((rows, -similarities), axis=1)
         return Matches(
             np.take_along_axis(rows, order, 1).astype(np.int64),
@@ -256,10 +267,6 @@ class PlaceMap:
                 f"({self.weights}), these are {weights_sha256[:12]}: give the same weights, or build a map with these"
             )
 
-    @cached_property
-    def _index(self) -> Index:
-        return FlatIndex(self.descriptors, self._search_device)
-
     def _column(self, name: str) -> npt.NDArray[np.float64]:
         return self._references.column(name).to_numpy()
 
@@ -267,7 +274,7 @@ class PlaceMap:
 def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> None:
     """Compares every file with the sum that `map.yaml` has of it."""
     for name, expected in digests.items():
-        path = directory / name if name in (REFERENCES_FILE, DESCRIPTORS_FILE, THUMBNAILS) else None
+        path = directory / name if name in _FILES else None
         if path is None:
             raise MapError(f"{directory / MAP_FILE} lists {name!r}, which is no file of a place map: {_AGAIN}")
         if not path.exists():
@@ -329,8 +336,22 @@ def _check_shapes(
         raise MapError(
             f"{directory / 'map.yaml'} describes {count} references {description['spacing']} m apart: {_AGAIN}"
         )
-    if description["index"]["kind"] != FlatIndex.kind:
+
+
+def _open_index(directory: Path, description: dict[str, Any], descriptors: npt.NDArray[Any]) -> Index:
+    fields, dtype = description["index"], description["descriptors"]["dtype"]
+    kind = fields["kind"]
+    if kind == FlatIndex.kind and dtype == HalfFlatIndex.storage:
+        kind = HalfFlatIndex.kind  # as maps were written before there were several kinds
+    if kind not in INDEX_KINDS:
         raise MapError(
-            f"{directory} has an index of the kind {description['index']['kind']!r}, "
-            f"this program knows {FlatIndex.kind!r}: update dsformer, or build the map again"
+            f"{directory} has an index of the kind {kind!r}, this program knows {', '.join(INDEX_KINDS)}: "
+            "update dsformer, or build the map again"
         )
+    index = INDEX_KINDS[kind]
+    if dtype != index.storage:
+        raise DsformerError(f"index.kind is {kind!r} and descriptors.dtype is {dtype!r}")
+    for name in index.files(fields):
+        if name not in description["files"]:
+            raise DsformerError(f"files.{name} is missing")
+    return index.open(directory, fields, descriptors)

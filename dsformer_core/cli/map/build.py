@@ -10,8 +10,12 @@ EXAMPLES = """\
 examples:
   dsformer map build --images drive/ --output town.map --model dsformer_tiny
   dsformer map build --images places.csv --output town.map --model dsformer_resnet50 --weights DSFormer_ResNet50.pth
+  dsformer map build --images city/ --output city.map --model dsformer_tiny --index binary
   dsformer map build --images utm_named/ --zone 10N --output town.map --model dsformer_tiny --overwrite
 """
+
+# As in dsformer_core/place_map/index.py, which is slow to import.
+INDEX_KINDS = ("flat", "flat_fp16", "binary")
 
 _STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
 
@@ -42,10 +46,12 @@ def register(verbs: Any) -> None:
     parser.add_argument("--name", help="what to call the map (default: the directory's name)")
     parser.add_argument("--zone", help="UTM zone of coordinates that come without one, e.g. 33N")
     parser.add_argument(
-        "--storage",
-        choices=("float16", "float32"),
-        default="float16",
-        help="of descriptors; float16 halves the size and moves similarities by less than 0.001 (default: %(default)s)",
+        "--index",
+        choices=INDEX_KINDS,
+        default="flat_fp16",
+        help="how it is searched: flat (exact, 2048 bytes of memory per reference), flat_fp16 (similarities within "
+        "0.001, 1024 bytes) or binary (64 bytes, then floats of the best; for 100,000 references and more) "
+        "(default: %(default)s)",
     )
     parser.add_argument("--no-thumbnails", action="store_true", help="keep no small pictures to look at")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
@@ -86,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
             name=arguments.name,
             batch_size=arguments.batch_size,
             workers=arguments.workers,
-            storage=arguments.storage,
+            index=arguments.index,
             thumbnails=not arguments.no_thumbnails,
             strict=arguments.strict,
             overwrite=arguments.overwrite,

@@ -60,6 +60,8 @@ def describe(place_map: "PlaceMap") -> dict[str, Any]:
         "descriptor_dim": place_map.descriptor_dim,
         "descriptor_dtype": str(place_map.descriptors.dtype),
         "index": place_map.index_kind,
+        "bytes_per_reference": place_map.index.bytes_per_reference,
+        **place_map.index.details(),
         "utm_zone": str(place_map.zone),
         "datum": {
             "latitude": place_map.datum.latitude,
@@ -94,7 +96,8 @@ def print_description(place_map: "PlaceMap") -> None:
         "map frame": f"origin at {datum.latitude:.7f}, {datum.longitude:.7f}, {datum.altitude:.1f} m "
         f"(above: {place_map.altitude_reference})",
         "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
-        "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, index {place_map.index_kind}",
+        "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}",
+        "index": _index(place_map),
         "wrong places score": impostors if place_map.calibrated else "unknown: the map is too small to tell",
         "on disk": f"{values['bytes'] / 1e6:.1f} MB in {place_map.directory}",
     }
@@ -103,6 +106,12 @@ def print_description(place_map: "PlaceMap") -> None:
         # As Text: a name may hold what looks like rich's markup.
         table.add_row(Text(name, style="bold"), Text(value))
     print_table(table)
+
+
+def _index(place_map: "PlaceMap") -> str:
+    details = place_map.index.details()
+    stages = f", codes from {details['codes']}, {details['candidates']} candidates" if details else ""
+    return f"{place_map.index_kind}{stages}, {place_map.index.bytes_per_reference} bytes of memory per reference"
 
 
 def _more_than_one_spot(place_map: "PlaceMap") -> bool:

@@ -79,7 +79,7 @@ def test_large_pictures_are_decoded_as_small_as_the_network_allows(tmp_path: Pat
     exif = Image.open(path).getexif()
     noise = np.random.default_rng(0).integers(0, 256, (2400, 3200, 3), np.uint8)
     Image.fromarray(noise).save(path, exif=exif)
-    built = build_place_map(open_source(path.parent), extractor, tmp_path / "a.map", storage="float32")
+    built = build_place_map(open_source(path.parent), extractor, tmp_path / "a.map", index="flat")
     np.testing.assert_allclose(built.descriptors, extractor.extract_files([path]), atol=1e-6)
     assert np.abs(built.descriptors - extractor.extract([noise])).max() > 1e-5
     with Image.open(built.thumbnail_path(0)) as thumbnail:

@@ -29,32 +29,32 @@ def place_map(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(count=st.integers(1, 40), seed=st.integers(0, 1000), storage=st.sampled_from(["float16", "float32"]))
-def test_what_goes_in_comes_out(tmp_path: Path, count: int, seed: int, storage: str) -> None:
+@given(count=st.integers(1, 40), seed=st.integers(0, 1000), index=st.sampled_from(["flat_fp16", "flat"]))
+def test_what_goes_in_comes_out(tmp_path: Path, count: int, seed: int, index: str) -> None:
     random = np.random.default_rng(seed)
     descriptors = unit(random.normal(size=(count, 512)))
     utm = ORIGIN + random.uniform(-1e4, 1e4, (count, 2))
     yaw = random.uniform(-np.pi, np.pi, count)
     yaw[random.random(count) < 0.3] = np.nan
 
-    written = write_map(tmp_path / "a.map", descriptors, utm, yaw, storage=storage, overwrite=True)
+    written = write_map(tmp_path / "a.map", descriptors, utm, yaw, index=index, overwrite=True)
     opened = PlaceMap.open(written.directory, verify="full")
 
     assert opened.count == len(opened) == count
     assert opened.ids == [f"{row:06d}.jpg" for row in range(count)]
     np.testing.assert_allclose(opened.utm, utm, atol=1e-3)
     np.testing.assert_allclose(opened.yaw, yaw, atol=1e-9)
-    np.testing.assert_allclose(opened.descriptors, descriptors, atol=1e-3 if storage == "float16" else 0)
+    np.testing.assert_allclose(opened.descriptors, descriptors, atol=1e-3 if index == "flat_fp16" else 0)
     np.testing.assert_allclose(opened.frame.to_utm(opened.frame.to_local(utm)), utm)
     assert opened.calibration == written.calibration
     assert opened.spacing == written.spacing > 0
 
 
-@pytest.mark.parametrize("storage", ["float16", "float32"])
-def test_search_is_exact(tmp_path: Path, storage: str) -> None:
+@pytest.mark.parametrize("index", ["flat_fp16", "flat"])
+def test_search_is_exact(tmp_path: Path, index: str) -> None:
     random = np.random.default_rng(1)
     descriptors = unit(random.normal(size=(500, 512)))
-    place_map = write_map(tmp_path / "a.map", descriptors, ORIGIN + random.uniform(0, 500, (500, 2)), storage=storage)
+    place_map = write_map(tmp_path / "a.map", descriptors, ORIGIN + random.uniform(0, 500, (500, 2)), index=index)
     queries = unit(random.normal(size=(7, 512)))
 
     matches = place_map.search(queries, k=20)
@@ -127,12 +127,12 @@ print(opened - before, own_kilobytes() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell what memory a process owns")
-@pytest.mark.parametrize(("storage", "while_searching"), [("float32", 12), ("float16", 16 + 12)])
-def test_descriptors_stay_on_disk(tmp_path: Path, storage: str, while_searching: int) -> None:
+@pytest.mark.parametrize(("index", "while_searching"), [("flat", 12), ("flat_fp16", 16 + 12)])
+def test_descriptors_stay_on_disk(tmp_path: Path, index: str, while_searching: int) -> None:
     count = 16_384
     descriptors = unit(np.random.default_rng(0).standard_normal((count, 512), np.float32))
     utm = ORIGIN + np.column_stack([np.arange(count) * 3.0, np.zeros(count)])
-    write_map(tmp_path / "a.map", descriptors, utm, storage=storage)
+    write_map(tmp_path / "a.map", descriptors, utm, index=index)
 
     done = subprocess.run([sys.executable, "-c", _MEMORY, tmp_path / "a.map"], capture_output=True, text=True)
 
@@ -166,10 +166,10 @@ def test_a_damaged_file_is_named(place_map: PlaceMap, tmp_path: Path, name: str,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("storage", ["float16", "float32"])
+@pytest.mark.parametrize("index", ["flat_fp16", "flat"])
 @pytest.mark.parametrize(("device", "expected"), [("cpu", []), ("cuda", [0]), ("cuda:1", [1]), ("cuda:7", [])])
 def test_only_the_gpu_that_was_asked_for_gets_the_map(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, device: str, expected: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str, device: str, expected: list[int]
 ) -> None:
     """FAISS as it is on a machine with two GPUs, as far as who gets what; the search itself stays on the CPU."""
     used: list[int] = []
@@ -183,7 +183,7 @@ def test_only_the_gpu_that_was_asked_for_gets_the_map(
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", to_gpu, raising=False)
     random = np.random.default_rng(1)
     place_map = write_map(
-        tmp_path / "a.map", unit(random.normal(size=(9, 512))), ORIGIN + np.arange(18).reshape(9, 2), storage=storage
+        tmp_path / "a.map", unit(random.normal(size=(9, 512))), ORIGIN + np.arange(18).reshape(9, 2), index=index
     )
     place_map.search(place_map.descriptors, k=1)
     assert used == []

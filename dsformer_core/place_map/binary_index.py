@@ -1,0 +1,169 @@
+"""Search in two stages: codes of 64 bytes find candidates, their descriptors on disk put them in order."""
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.extractor import Codes, Described
+from dsformer_core.models import CODE_BITS
+from dsformer_core.place_map.codes import CANDIDATES, CODE_BYTES, SignCodes, nearest_codes, rerank
+from dsformer_core.place_map.format import INDEX_FILE, THRESHOLDS_FILE, MapError
+
+HASH_BRANCH = "hash branch"
+SIGNS = "signs"
+
+# Descriptors that are in memory at a time while codes are made of them, or all are compared: 32 MiB of 512 float32.
+_AT_ONCE = 16_384
+_AGAIN = "copy the map again, or rebuild it"
+
+log = logging.getLogger(__name__)
+
+
+class BinaryIndex:
+    """Codes in memory, descriptors on disk; the similarities that it finds are those of the descriptors.
+
+    Args:
+        index: the codes of N references, an `IndexBinaryFlat` of FAISS.
+        descriptors: (N, D) float16 or float32, memory-mapped.
+        candidates: how many references the codes find for a query.
+        signs: makes the codes of queries; None where they come from the network's hash branch.
+        name: of the map, for messages.
+    """
+
+    kind: ClassVar[str] = "binary"
+    storage: ClassVar[str] = "float16"
+    bytes_per_reference = CODE_BYTES
+
+    def __init__(
+        self,
+        index: Any,
+        descriptors: npt.NDArray[Any],
+        candidates: int,
+        signs: SignCodes | None,
+        name: str,
+    ) -> None:
+        self._index, self._descriptors, self._name = index, descriptors, name
+        self.candidates, self.signs = candidates, signs
+        self._warned = False
+
+    @classmethod
+    def write(cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None) -> dict[str, Any]:
+        """Writes codes: those of the hash branch, or the signs of descriptors where there is none."""
+        index = faiss.IndexBinaryFlat(CODE_BITS)
+        if codes is not None:
+            index.add(codes)
+        else:
+            signs = SignCodes.fit(descriptors)
+            np.save(folder / THRESHOLDS_FILE, signs.thresholds)
+            for start in range(0, len(descriptors), _AT_ONCE):
+                index.add(signs.encode(descriptors[start : start + _AT_ONCE]))
+        faiss.write_index_binary(index, str(folder / INDEX_FILE))
+        return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": CANDIDATES}
+
+    @classmethod
+    def files(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """The codes, and what makes those of queries.
+
+        Raises:
+            DsformerError: `map.yaml` says something else.
+        """
+        made_by, candidates = fields.get("codes"), fields.get("candidates")
+        if made_by not in (HASH_BRANCH, SIGNS):
+            raise DsformerError(f"index.codes is {made_by!r}, this program knows {HASH_BRANCH!r} and {SIGNS!r}")
+        if not isinstance(candidates, int) or isinstance(candidates, bool) or candidates < 1:
+            raise DsformerError(f"index.candidates is {candidates!r}, not a number of references")
+        return (INDEX_FILE, THRESHOLDS_FILE) if made_by == SIGNS else (INDEX_FILE,)
+
+    @classmethod
+    def open(cls, directory: Path, fields: Mapping[str, Any], descriptors: npt.NDArray[Any]) -> "BinaryIndex":
+        """Reads the codes into memory."""
+        index = _read_codes(directory / INDEX_FILE, len(descriptors))
+        signs = None
+        if fields["codes"] == SIGNS:
+            signs = SignCodes(_read_thresholds(directory / THRESHOLDS_FILE), descriptors.shape[1])
+        return cls(index, descriptors, fields["candidates"], signs, directory.name)
+
+    @cached_property
+    def codes(self) -> Codes:
+        """(N, 64) uint8 of the references, where FAISS keeps them."""
+        found: Codes = faiss.rev_swig_ptr(self._index.xb.data(), self._index.ntotal * CODE_BYTES)
+        return found.reshape(-1, CODE_BYTES)
+
+    def details(self) -> dict[str, Any]:
+        """Where codes come from, and how many candidates they find."""
+        return {"codes": HASH_BRANCH if self.signs is None else SIGNS, "candidates": self.candidates}
+
+    def on(self, device: str) -> "BinaryIndex":
+        """Itself: a processor is through a million codes before a GPU is asked."""
+        return self
+
+    def search(self, queries: Described, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Q queries -> similarities (Q, k) and rows (Q, k), in no particular order.
+
+        Queries without codes that need them are compared with every descriptor instead: slowly, and exactly.
+        """
+        codes = queries.codes if self.signs is None else self.signs.encode(queries.descriptors)
+        if codes is None:
+            return self._search_descriptors(queries.descriptors, k)
+        _, rows = nearest_codes(codes, self.codes, max(k, self.candidates))
+        return _best(rerank(queries.descriptors, self._descriptors, rows), rows, k)
+
+    def _search_descriptors(
+        self, queries: npt.NDArray[np.float32], k: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        if not self._warned:
+            log.warning(
+                "WARNING: %s has codes of a hash branch and is asked without: every descriptor is compared, slowly",
+                self._name,
+            )
+            self._warned = True
+        best: npt.NDArray[np.float32] = np.empty((len(queries), 0), np.float32)
+        rows: npt.NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
+        for start in range(0, len(self._descriptors), _AT_ONCE):
+            chunk = np.asarray(self._descriptors[start : start + _AT_ONCE], np.float32)
+            found, places = faiss.knn(queries, chunk, min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
+            best, rows = _best(np.hstack([best, found]), np.hstack([rows, places + start]), k)
+        return best, rows
+
+
+def _best(
+    similarities: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The k largest of each query; of equal ones those with the smaller rows."""
+    order = np.lexsort((rows, -similarities), axis=1)[:, :k]
+    return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def _read_codes(path: Path, count: int) -> Any:
+    try:
+        index: Any = faiss.read_index_binary(str(path))
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines()
+        raise MapError(f"{path} cannot be read ({reason[-1] if reason else 'out of memory'}): {_AGAIN}") from error
+    if type(index).__name__ != "IndexBinaryFlat":
+        raise MapError(f"{path} holds a {type(index).__name__} instead of an IndexBinaryFlat: {_AGAIN}")
+    if (index.ntotal, index.d) != (count, CODE_BITS):
+        raise MapError(
+            f"{path} holds {index.ntotal} codes of {index.d} bits instead of {count} of {CODE_BITS}: {_AGAIN}"
+        )
+    if index.xb.size() != count * CODE_BYTES:
+        raise MapError(f"{path} holds {index.xb.size()} bytes of codes instead of {count * CODE_BYTES}: {_AGAIN}")
+    return index
+
+
+def _read_thresholds(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        with path.open("rb") as file:
+            thresholds = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MapError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+    if thresholds.shape != (CODE_BITS,) or thresholds.dtype != np.float32 or not np.isfinite(thresholds).all():
+        raise MapError(f"{path} holds {thresholds.dtype} {thresholds.shape} instead of 512 finite float32: {_AGAIN}")
+    return thresholds
