@@ -57,7 +57,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--index",
-        choices=("flat", "binary"),
+        metavar="flat|binary",
         help="search by descriptors alone (flat), or also by codes as a binary map does (binary: from the model's hash "
         "branch, or signs of its descriptors) (default: binary for models with a hash branch)",
     )
@@ -103,6 +103,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--radius {arguments.radius} is no distance")
     if arguments.submission_keys < 1:
         raise UsageError(f"--submission-keys {arguments.submission_keys}: it must be 1 or more")
+    if arguments.index not in (None, "flat", "binary"):
+        raise UsageError(f"--index {arguments.index}: it must be flat (descriptors alone) or binary (codes as well)")
     if arguments.candidates is not None and arguments.candidates < 1:
         raise UsageError(f"--candidates {arguments.candidates}: it must be 1 or more")
     if arguments.candidates is not None and arguments.index == "flat":
@@ -197,7 +199,9 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
             and models == [model]
             and not extractor.code_bytes
         ):
-            raise UsageError(f"--candidates are found by codes, and this {model} has none: --index binary makes some")
+            raise UsageError(
+                f"{model} gives no codes to find candidates by: --index binary makes some of its descriptors"
+            )
         with steps() as show:
             found = evaluate(
                 benchmark,

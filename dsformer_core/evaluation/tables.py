@@ -70,7 +70,14 @@ def costs_in_words(evaluations: Sequence[Evaluation]) -> list[str]:
         "Memory is what a search keeps per reference; time is that of the search alone, of one query at a time, "
         "on one thread, in the median"
     ]
+    count = len(evaluations[0].benchmark.database)
     for candidates in sorted({each.candidates for each in evaluations if each.candidates is not None}):
+        if candidates >= count:
+            lines.append(
+                f"re-ranked: all {count:,} references are among the {candidates:,} candidates, so it finds what float "
+                "finds; it shows its worth in more references, or with fewer --candidates"
+            )
+            continue
         read = {each.cost.bytes_read_per_query for each in evaluations if each.candidates == candidates}
         sizes = " or ".join(f"{size / 1000:,.0f} kB" for size in sorted(read))
         lines.append(

@@ -5,15 +5,47 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from dsformer_core.evaluation import Benchmark, Evaluation, Pictures
 from dsformer_core.evaluation.search_cost import Cost
 from dsformer_core.extractor import Extractor
+from dsformer_core.models import DescriptorModel, create_model
+from dsformer_core.models.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="session")
 def extractor() -> Extractor:
     return Extractor("gem_mobilenet_v2", "untrained", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def hashing_model() -> DescriptorModel:
+    """A network with a hash branch that was not trained, but set so that codes differ where pictures do."""
+    torch.manual_seed(0)
+    model = create_model("dsformer_tiny", "rendered-towns", variant="rerank", to_train=True).eval()
+    assert model.hash_branch is not None
+    last, seen = model.hash_branch.fc, []
+    looking = last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        model.hash_floats(F.interpolate(torch.randn(16, 3, 6, 8), model.preprocessing.size, mode="bicubic"))
+        looking.remove()
+        last.bias.copy_(-last.weight @ seen[0].mean(dim=0))
+    return model
+
+
+@pytest.fixture(scope="session")
+def hashing_weights(hashing_model: DescriptorModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "hashing.safetensors"
+    save_checkpoint(hashing_model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def hashing_extractor(hashing_weights: Path) -> Extractor:
+    """Gives codes beside descriptors."""
+    return Extractor("dsformer_tiny", hashing_weights, device="cpu")
 
 
 def made_up(

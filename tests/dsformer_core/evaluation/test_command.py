@@ -74,6 +74,44 @@ def test_several_models_side_by_side(town: Path, capsys: pytest.CaptureFixture[s
     assert "2 --model and 1 --weights" in capsys.readouterr().err
 
 
+def test_a_model_with_a_hash_branch_is_searched_in_three_ways(
+    town: Path, hashing_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", str(town), "--model", "dsformer_tiny", "--weights", str(hashing_weights)]
+    output = tmp_path / "report"
+    assert main([*arguments, "--candidates", "5", "--json", "--output", str(output)]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert [each["search"] for each in described] == ["float", "binary", "re-ranked"]
+    assert [each["bytes_per_reference"] for each in described] == [4 * 512, 64, 64]
+    assert [each["bytes_read_per_query"] for each in described] == [0, 0, 5 * 4 * 512]
+    assert [each["candidates"] for each in described] == [None, None, 5]
+    assert all(each["seconds_per_query"] > 0 for each in described)
+    assert [each["recall"]["1"]["hits"] for each in described] == [4, 4, 4], "its own pictures"
+    assert [each["queries"]["unreadable"] for each in described] == [1, 1, 1]
+    with (output / "matches.csv").open() as file:
+        pairs = list(csv.DictReader(file))
+    assert {pair["search"] for pair in pairs} == {"float", "binary", "re-ranked"}
+    assert len(pairs) == 5 * (8 + 8 + 5)
+    page = (output / "report.html").read_text()
+    assert "dsformer_tiny, binary: most confident wrong matches" in page and "<td>re-ranked</td>" in page
+    assert main(arguments) == 0
+    words = capsys.readouterr().out
+    assert "3 dsformer_tiny, re-ranked: weights hashing.safetensors" in words
+    assert "64 B" in words and "2,048 B" in words
+    assert "re-ranked: all 8 references are among the 400 candidates" in words
+    assert main([*arguments, "--index", "flat", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["search"] == "float"
+
+
+def test_what_a_binary_map_would_cost_is_seen_before_it_is_built(
+    town: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(town), *MODEL, "--index", "binary", "--json"]) == 0
+    exact, binary, reranked = json.loads(capsys.readouterr().out)
+    assert (binary["search"], reranked["search"]) == ("binary", "re-ranked")
+    assert reranked["recall"] == exact["recall"], "8 references are all candidates"
+
+
 def without_time(described: dict[str, object]) -> dict[str, object]:
     """Every number but the one that no two runs share."""
     return described | {"seconds_per_query": None}
@@ -174,6 +212,10 @@ def test_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["TOWN", *MODEL, "--submission", "a.zip"], "a submission is of one --model on msls-challenge"),
         (["TOWN", "--model", "resnet"], "no model is called 'resnet'"),
         (["TOWN", *MODEL, "--batch-size", "0"], "batch_size is 0"),
+        (["TOWN", *MODEL, "--candidates", "0"], "--candidates 0: it must be 1 or more"),
+        (["TOWN", *MODEL, "--candidates", "9"], "gem_mobilenet_v2 gives no codes to find candidates by"),
+        (["TOWN", *MODEL, "--candidates", "9", "--index", "flat"], "--index flat searches without"),
+        (["TOWN", *MODEL, "--index", "hnsw"], "--index hnsw: it must be flat"),
     ],
 )
 def test_wrong_calls_are_one_line(

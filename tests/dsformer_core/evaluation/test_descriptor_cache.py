@@ -16,8 +16,12 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation import Pictures
 from dsformer_core.evaluation.descriptor_cache import KeptDescriptors, describe
 from dsformer_core.extractor import Extractor
+from dsformer_core.pictures import read_picture
 from tests.synthetic import write_picture, write_pictures
 from tests.uncovered import uncovered_environment
+
+# Bits that may flip with the size of the batch: what is rounded differently is now and then next to zero.
+ROUNDED_BITS = 3
 
 
 def pictures_in(folder: Path) -> Pictures:
@@ -43,6 +47,16 @@ class Counting:
 @pytest.fixture
 def counting(extractor: Extractor) -> Counting:
     return Counting(extractor)
+
+
+@pytest.fixture
+def hashing(hashing_extractor: Extractor) -> Counting:
+    return Counting(hashing_extractor)
+
+
+def bits_apart(codes: np.ndarray, others: np.ndarray) -> int:
+    """The most bits by which the two codes of one picture differ."""
+    return int(np.unpackbits(codes ^ others, axis=1).sum(axis=1).max())
 
 
 def test_the_second_time_nothing_is_computed(tmp_path: Path, counting: Counting) -> None:
@@ -79,6 +93,71 @@ def test_a_changed_file_makes_them_stale(tmp_path: Path, counting: Counting, cha
     same = np.isclose(after[:4], before, atol=1e-5).all(axis=1)
     assert same.tolist() == [True, True, change in ("time", "more"), True]
     assert len(list((tmp_path / "cache").iterdir())) == (2 if change == "more" else 1), "stale ones do not pile up"
+
+
+def test_codes_are_kept_beside_descriptors(tmp_path: Path, hashing: Counting) -> None:
+    drive = write_pictures(tmp_path / "drive", 5)
+    pictures = pictures_in(drive)
+    expected = hashing.describe([read_picture(path) for path in pictures.paths])
+    in_memory = describe(pictures, hashing, None)
+    first = describe(pictures, hashing, tmp_path / "cache")
+    assert hashing.seen == 10
+    again = describe(pictures, hashing, tmp_path / "cache")
+    assert np.unpackbits(first.codes[0] ^ first.codes[1]).sum() > 50, "codes of this network tell pictures apart"
+    assert hashing.seen == 10 and isinstance(again.codes, np.memmap) and not again.codes.flags.writeable
+    for described in (in_memory, first, again):
+        assert described.codes.shape == (5, 64) and described.codes.dtype == np.uint8
+        assert bits_apart(described.codes, expected.codes) <= ROUNDED_BITS
+    np.testing.assert_array_equal(first.codes, again.codes)
+    write_picture(drive / "002.jpg", latitude=50, seed=99)
+    changed = describe(pictures, hashing, tmp_path / "cache")
+    assert hashing.seen == 15
+    apart = np.unpackbits(changed.codes ^ in_memory.codes, axis=1).sum(axis=1)
+    assert (apart <= ROUNDED_BITS).tolist() == [True, True, False, True, True]
+
+
+def test_without_a_hash_branch_there_is_no_file_of_codes(tmp_path: Path, extractor: Extractor) -> None:
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 2))
+    assert describe(pictures, extractor, tmp_path / "cache").codes is None
+    assert {path.name for path in (tmp_path / "cache").glob("*/*.npy")} == {"descriptors.npy"}
+
+
+@pytest.mark.parametrize("left", ["fewer codes", "fewer descriptors", "one renamed", "codes lost"])
+def test_of_two_files_the_rows_that_both_have_are_gone_on_from(tmp_path: Path, hashing: Counting, left: str) -> None:
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 6))
+    before = describe(pictures, hashing, tmp_path / "cache")
+    descriptors, codes = np.array(before.descriptors), np.array(before.codes)
+    (folder,) = (tmp_path / "cache").iterdir()
+    (folder / "descriptors.npy").rename(folder / "descriptors.part.npy")
+    if left in ("fewer codes", "fewer descriptors"):
+        (folder / "codes.npy").rename(folder / "codes.part.npy")
+        shorter, row = ("codes", 64) if left == "fewer codes" else ("descriptors", 2048)
+        os.truncate(folder / f"{shorter}.part.npy", 128 + 2 * row + 7)
+    elif left == "codes lost":
+        (folder / "codes.npy").unlink()
+    hashing.seen = 0
+    after = describe(pictures, hashing, tmp_path / "cache")
+    assert hashing.seen == {"one renamed": 0, "codes lost": 6}.get(left, 4)
+    np.testing.assert_allclose(after.descriptors, descriptors, atol=1e-5)
+    assert bits_apart(after.codes, codes) <= ROUNDED_BITS
+    assert {path.name for path in folder.glob("*.npy")} == {"descriptors.npy", "codes.npy"}
+
+
+def test_what_could_not_be_read_gets_its_code_once_it_can(tmp_path: Path, hashing: Counting) -> None:
+    drive = write_pictures(tmp_path / "drive", 3)
+    pictures, picture = pictures_in(drive), (drive / "001.jpg").read_bytes()
+    whole = np.array(describe(pictures, hashing, None).codes)
+    status = (drive / "001.jpg").stat()
+    (drive / "001.jpg").write_bytes(b"x" * len(picture))
+    os.utime(drive / "001.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    torn = describe(pictures, hashing, tmp_path / "cache")
+    assert np.isnan(torn.descriptors[:, 0]).tolist() == [False, True, False] and not torn.codes[1].any()
+    (drive / "001.jpg").write_bytes(picture)
+    os.utime(drive / "001.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    hashing.seen = 0
+    mended = describe(pictures, hashing, tmp_path / "cache")
+    assert hashing.seen == 1 and np.isfinite(mended.descriptors).all()
+    assert bits_apart(mended.codes, whole) == 0
 
 
 def test_other_weights_have_descriptors_of_their_own(tmp_path: Path, extractor: Extractor) -> None:
@@ -141,7 +220,12 @@ def test_what_could_not_be_read_is_tried_again_until_it_can(
     assert counting.seen == len(told) == 1, "named whenever it counts as not found"
 
 
-def describing(drive: Path, cache: Path, before: str = "") -> subprocess.Popen[str]:
+UNTRAINED = ("gem_mobilenet_v2", "untrained")
+
+
+def describing(
+    drive: Path, cache: Path, before: str = "", model: tuple[str, str] = UNTRAINED
+) -> "subprocess.Popen[str]":
     """A process that describes a folder."""
     script = textwrap.dedent(before) + textwrap.dedent(f"""
         from pathlib import Path
@@ -152,7 +236,7 @@ def describing(drive: Path, cache: Path, before: str = "") -> subprocess.Popen[s
         descriptor_cache._CHUNK = 8
         drive = Path({str(drive)!r})
         pictures = Pictures(drive, sorted(path.name for path in drive.iterdir()))
-        extractor = Extractor("gem_mobilenet_v2", "untrained", device="cpu", threads=1)
+        extractor = Extractor(*{model!r}, device="cpu", threads=1)
         try:
             descriptor_cache.describe(pictures, extractor, Path({str(cache)!r}), batch_size=1)
         except DsformerError as error:
@@ -172,9 +256,12 @@ def wait_for_rows(cache: Path, process: "subprocess.Popen[str]") -> None:
     pytest.fail(f"no rows were written: {process.communicate()[1]}")
 
 
-def test_a_killed_run_is_gone_on_with(tmp_path: Path, counting: Counting) -> None:
+@pytest.mark.parametrize("has_codes", [False, True])
+def test_a_killed_run_is_gone_on_with(
+    tmp_path: Path, counting: Counting, hashing: Counting, hashing_weights: Path, has_codes: bool
+) -> None:
     drive, cache = write_pictures(tmp_path / "drive", 60), tmp_path / "cache"
-    process = describing(drive, cache)
+    process = describing(drive, cache, model=("dsformer_tiny", str(hashing_weights)) if has_codes else UNTRAINED)
     wait_for_rows(cache, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
@@ -184,10 +271,13 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, counting: Counting) -> Non
     # A write that was cut in the middle of a row.
     with part.open("ab") as file:
         file.write(b"x" * 100)
-    described = describe(pictures_in(drive), counting, cache).descriptors
-    assert counting.seen == 60 - rows
-    np.testing.assert_allclose(described, counting.extract_files(pictures_in(drive).paths), atol=1e-5)
-    assert not list(cache.glob("*/descriptors.part.npy"))
+    going_on = hashing if has_codes else counting
+    described = describe(pictures_in(drive), going_on, cache)
+    assert going_on.seen == 60 - rows
+    assert not list(cache.glob("*/*.part.npy"))
+    expected = describe(pictures_in(drive), going_on, None)
+    np.testing.assert_allclose(described.descriptors, expected.descriptors, atol=1e-5)
+    assert not has_codes or bits_apart(described.codes, expected.codes) <= ROUNDED_BITS
 
 
 def test_an_interruption_keeps_every_finished_row(tmp_path: Path, counting: Counting) -> None:
