@@ -142,6 +142,8 @@ def _are_maps(arguments: argparse.Namespace) -> bool:
         raise UsageError(f"{maps[0]} is a map and the other is not: give two maps, or two folders of pictures")
     if maps and (arguments.model or arguments.weights):
         raise UsageError("maps hold their descriptors: no --model and no --weights are needed with them")
+    if maps and arguments.index:
+        raise UsageError("maps say themselves how they are searched: no --index is needed with them")
     if maps and (arguments.check or arguments.submission):
         raise UsageError("--check and --submission are for data sets; maps are checked with dsformer map verify")
     return bool(maps)
@@ -168,15 +170,21 @@ def _evaluate_maps(arguments: argparse.Namespace) -> "list[Evaluation]":
 
     references, queries = PlaceMap.open(arguments.database), PlaceMap.open(arguments.queries)
     with steps() as show:
-        found = evaluate_maps(references, queries, radius=arguments.radius or RIGHT_WITHIN_M, on_progress=show)
+        found = evaluate_maps(
+            references,
+            queries,
+            candidates=arguments.candidates,
+            radius=arguments.radius or RIGHT_WITHIN_M,
+            on_progress=show,
+        )
     return list(found.values())
 
 
 def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "list[Evaluation]":
     from dsformer_core.evaluation import default_cache, evaluate
     from dsformer_core.evaluation.evaluation import RETRIEVED
-    from dsformer_core.evaluation.searches import CANDIDATES
     from dsformer_core.extractor import Extractor
+    from dsformer_core.place_map.codes import CANDIDATES
 
     models = arguments.model or []
     if arguments.submission is not None and (len(models) != 1 or not benchmark.name.startswith("msls")):

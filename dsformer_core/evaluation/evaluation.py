@@ -16,8 +16,9 @@ from dsformer_core.evaluation.benchmark import Benchmark, Pictures
 from dsformer_core.evaluation.descriptor_cache import describe
 from dsformer_core.evaluation.recall import RECALL_AT, Recall, first_right, recall_by_distance, recalls_at
 from dsformer_core.evaluation.search_cost import Cost, search_costs
-from dsformer_core.evaluation.searches import CANDIDATES, Search, search_all, with_sign_codes
+from dsformer_core.evaluation.searches import Search, search_all, with_sign_codes
 from dsformer_core.extractor import Described, Extractor
+from dsformer_core.place_map.codes import CANDIDATES
 
 DISTANCES_M = (1.0, 2.0, 5.0, 10.0, 15.0, 25.0, 50.0, 100.0)
 DISTANCES_FRAMES = (0.0, 1.0, 2.0, 5.0, 10.0)

@@ -16,8 +16,6 @@ from dsformer_core.place_map.codes import SignCodes, nearest_codes, rerank
 
 Search = Literal["float", "binary", "re-ranked"]
 
-CANDIDATES = 400
-
 # References that show sign codes what is usual; as many as they look at themselves.
 _FITTED_ROWS = 16_384
 
@@ -76,18 +74,19 @@ def with_sign_codes(queries: Described, references: Described) -> tuple[Describe
     """Gives both sides the codes that a binary map of the references would make of their descriptors."""
     readable = readable_rows(references.descriptors)
     signs = SignCodes.fit(references.descriptors[readable[:: max(1, len(readable) // _FITTED_ROWS)]])
-    return _signed(queries, signs), _signed(references, signs), signs
+    return signed(queries, signs), signed(references, signs), signs
+
+
+def signed(described: Described, signs: SignCodes) -> Described:
+    """Gives pictures the codes that are made of their descriptors, unreadable ones included."""
+    codes = [signs.encode(np.nan_to_num(chunk)) for _, chunk in chunks(described.descriptors)]
+    return replace(described, codes=np.concatenate([np.zeros((0, CODE_BITS // 8), np.uint8), *codes]))
 
 
 def readable_rows(descriptors: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     """The rows of pictures that could be read."""
     rows = [start + np.flatnonzero(np.isfinite(chunk[:, 0])) for start, chunk in chunks(descriptors)]
     return np.concatenate([np.zeros(0, np.int64), *rows])
-
-
-def _signed(described: Described, signs: SignCodes) -> Described:
-    codes = [signs.encode(np.nan_to_num(chunk)) for _, chunk in chunks(described.descriptors)]
-    return replace(described, codes=np.concatenate([np.zeros((0, CODE_BITS // 8), np.uint8), *codes]))
 
 
 def _nothing(queries: int, k: int, *, unreadable: int) -> Found:

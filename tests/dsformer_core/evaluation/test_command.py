@@ -134,6 +134,30 @@ def test_a_map_asked_about_another(town: Path, tmp_path: Path, capsys: pytest.Ca
     assert "is a map and the other is not" in capsys.readouterr().err
 
 
+def test_maps_with_codes_of_a_hash_branch(
+    town: Path, hashing_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", "dsformer_tiny", "--weights", str(hashing_weights)]
+    maps = {name: str(tmp_path / f"{name}.map") for name in ("references", "queries", "flat")}
+    for name, path in maps.items():
+        kind = ["--index", "flat_fp16" if name == "flat" else "binary"]
+        side = town / ("database" if name == "references" else "queries")
+        assert main(["map", "build", "--images", str(side), "--output", path, *kind, *model]) == 0
+    capsys.readouterr()
+    asked = ["evaluate", "--database", maps["references"], "--candidates", "3", "--queries"]
+    assert main([*asked, maps["queries"], "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert [each["search"] for each in described] == ["float", "binary", "re-ranked"]
+    assert [each["recall_over_answerable"]["1"]["value"] for each in described] == [1, 1, 1], "its own pictures"
+    assert [each["notes"] for each in described] == [[], [], []]
+    assert main([*asked, maps["flat"]]) == 0
+    words = capsys.readouterr().out
+    assert "note: by floats alone" in words and "flat keeps none; build it with --index binary" in words
+    assert "binary," not in words
+    assert main([*asked, maps["flat"], "--index", "binary"]) == 2
+    assert "no --index is needed" in capsys.readouterr().err
+
+
 def test_two_folders_that_are_not_side_by_side(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", "--database", str(town / "database"), "--queries", str(town / "queries"), *MODEL]
     assert main([*arguments, "--json"]) == 0

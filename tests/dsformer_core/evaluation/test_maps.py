@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dsformer_core.errors import UsageError
 from dsformer_core.evaluation.maps import evaluate_maps
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.place_map import MapError
+from dsformer_core.place_map.binary_index import BinaryIndex
 from tests.synthetic import ORIGIN, unit, write_map
 
 
@@ -36,6 +38,41 @@ def test_descriptors_find_their_places_and_strangers_get_low_probability(tmp_pat
     assert probability.recall_at_precision(1.0)[0] == pytest.approx(0.8), "declining the strangers costs no answer"
     expected = references.search(np.asarray(queries.descriptors, np.float32), k=20)
     np.testing.assert_array_equal(evaluation.rows, expected.indices)
+
+
+def test_a_binary_map_is_asked_in_three_ways(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    descriptors, utm = town(random, 60)
+    again = unit(descriptors[:30] + 0.06 * random.standard_normal((30, 512)))
+    references = write_map(tmp_path / "a.map", descriptors, utm, index="binary")
+    queries = write_map(tmp_path / "b.map", again, utm[:30])
+    found = evaluate_maps(references, queries, candidates=10)
+    assert [evaluation.search for evaluation in found.values()] == list(found) == ["float", "binary", "re-ranked"]
+    exact, binary, reranked = found.values()
+    asked = np.asarray(queries.descriptors, np.float32)
+    assert isinstance(references.index, BinaryIndex) and references.index.signs is not None
+    bits = np.unpackbits(references.index.signs.encode(asked)[:, None] ^ references.index.codes, axis=2).sum(axis=2)
+    nearest = np.argsort(bits, axis=1, kind="stable")
+    np.testing.assert_array_equal(binary.rows, nearest)
+    np.testing.assert_array_equal(np.sort(reranked.rows), np.sort(nearest[:, :10]))
+    similarities = asked @ np.asarray(references.descriptors, np.float32).T
+    np.testing.assert_allclose(exact.similarities[:, 0], similarities.max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(reranked.similarities, np.take_along_axis(similarities, reranked.rows, 1), atol=1e-5)
+    assert [len(evaluation.abstentions) for evaluation in found.values()] == [2, 1, 2]
+    assert [evaluation.cost.bytes_per_reference for evaluation in found.values()] == [2048, 64, 64]
+    assert reranked.cost.bytes_read_per_query == 10 * 1024, "maps keep float16"
+    default = evaluate_maps(references, queries)["re-ranked"]
+    assert default.candidates == references.index.candidates
+    np.testing.assert_array_equal(default.rows[:, :20], references.search(asked, k=20).indices)
+
+
+def test_candidates_are_of_binary_maps(tmp_path: Path) -> None:
+    descriptors, utm = town(np.random.default_rng(5), 5)
+    references = write_map(tmp_path / "a.map", descriptors, utm)
+    with pytest.raises(UsageError, match="--candidates are for binary maps"):
+        evaluate_maps(references, references, candidates=3)
+    (flat,) = evaluate_maps(references, references).values()
+    assert flat.cost.bytes_per_reference == 1024 and flat.cost.seconds_per_query > 0
 
 
 def test_a_radius_of_ones_own(tmp_path: Path) -> None:
