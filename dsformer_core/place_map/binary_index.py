@@ -15,6 +15,7 @@ from dsformer_core.extractor import Codes, Described
 from dsformer_core.models import CODE_BITS
 from dsformer_core.place_map.codes import CANDIDATES, CODE_BYTES, SignCodes, nearest_codes, rerank
 from dsformer_core.place_map.format import INDEX_FILE, THRESHOLDS_FILE, MapError
+from dsformer_core.place_map.stored_rows import StoredRows
 
 HASH_BRANCH = "hash branch"
 SIGNS = "signs"
@@ -50,6 +51,7 @@ class BinaryIndex:
         name: str,
     ) -> None:
         self._index, self._descriptors, self._name = index, descriptors, name
+        self._stored = StoredRows(descriptors)
         self.candidates, self.signs = candidates, signs
         self._warned = False
 
@@ -113,7 +115,7 @@ class BinaryIndex:
         if codes is None:
             return self._search_descriptors(queries.descriptors, k)
         _, rows = nearest_codes(codes, self.codes, max(k, self.candidates))
-        return _best(rerank(queries.descriptors, self._descriptors, rows), rows, k)
+        return _best(rerank(queries.descriptors, self._stored, rows), rows, k)
 
     def _search_descriptors(
         self, queries: npt.NDArray[np.float32], k: int

@@ -4,7 +4,6 @@ The codes find candidates, and the descriptors themselves, read for the candidat
 in two stages of SelaVPR++. Codes come from a network's hash branch, or from the signs of its descriptors (`SignCodes`).
 """
 
-import mmap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,17 +11,17 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dsformer_core.models import CODE_BITS
 from dsformer_core.models.pooling import orthogonal_projection
+from dsformer_core.place_map.stored_rows import StoredRows, is_mapped
 
 CODE_BYTES = CODE_BITS // 8
 CANDIDATES = 400
 
 Codes = npt.NDArray[np.uint8]
 
-# Candidates whose descriptors are in memory at a time: each brings the sixteen pages around it along.
-_CANDIDATES_AT_ONCE = 64
 # References that show where a number's middle is, to a hundredth of its spread.
 _FITTED_ROWS = 16_384
 
@@ -49,32 +48,28 @@ def nearest_codes(queries: Codes, references: Codes, k: int) -> tuple[npt.NDArra
 
 
 def rerank(
-    queries: npt.NDArray[np.float32], descriptors: npt.NDArray[Any], rows: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.float32], descriptors: npt.NDArray[Any] | StoredRows, rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     """How similar the candidates of each query are.
 
-    Of descriptors that lie in a file opened with mode "r" the candidates' pages are read and given back: they do not
-    count as the process's memory afterwards, however many queries there were.
-
     Args:
         queries: (Q, D) float32.
-        descriptors: (N, D) float16 or float32, memory-mapped or not.
+        descriptors: (N, D) float16 or float32; of those that are memory-mapped, or in a file, the candidates are read
+            and nothing else, and nothing of them stays in memory.
         rows: (Q, n) candidates of each query, in any order.
 
     Returns:
         (Q, n) float32 inner products, in the order of `rows`.
+
+    Raises:
+        DsformerError: the file of the descriptors was cut off, or cannot be read any more.
     """
-    mapping = getattr(descriptors, "_mmap", None) if getattr(descriptors, "mode", None) == "r" else None
-    if mapping is not None:
-        mapping.madvise(mmap.MADV_RANDOM)
+    if not isinstance(descriptors, StoredRows) and is_mapped(descriptors):
+        descriptors = StoredRows(descriptors)
     similarities = np.empty(rows.shape, np.float32)
     for query, candidates, found in zip(queries, rows, similarities, strict=True):
-        along = np.argsort(candidates, kind="stable")  # neighbours in the file share pages
-        for start in range(0, len(along), _CANDIDATES_AT_ONCE):
-            part = along[start : start + _CANDIDATES_AT_ONCE]
-            found[part] = descriptors[candidates[part]].astype(np.float32) @ query
-            if mapping is not None:
-                mapping.madvise(mmap.MADV_DONTNEED)
+        # PyTorch widens float16 ten times as fast as NumPy.
+        found[:] = torch.from_numpy(descriptors[candidates]).float().numpy() @ query
     return similarities
 
 

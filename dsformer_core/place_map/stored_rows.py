@@ -1,0 +1,60 @@
+"""Rows of an array that stays on disk."""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.errors import DsformerError
+
+
+def is_mapped(array: npt.NDArray[Any]) -> bool:
+    """Whether it is the whole of a memory-mapped file's array, row after row."""
+    base: Any = array.base
+    return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.c_contiguous
+
+
+class StoredRows:
+    """Reads rows of a memory-mapped array from its file, not through the mapping.
+
+    Through the mapping every row would bring the sixteen pages around it along, which take four times as long as the
+    row itself and count as the process's memory until they are given back; and a file that was cut off would end the
+    process.
+
+    Args:
+        array: (N, D), the whole of a mapping. Its file must still be the one that was mapped.
+    """
+
+    def __init__(self, array: Any) -> None:
+        assert is_mapped(array)
+        self.shape: tuple[int, int] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype
+        self.path = Path(str(array.filename))
+        self._start: int = array.offset
+        self._row_bytes: int = array.strides[0]
+        # Closed with its last user. Rows are far apart: reading ahead would fetch thirty times as much.
+        self._file = self.path.open("rb", buffering=0)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """(n,) row numbers -> (n, D).
+
+        Raises:
+            DsformerError: the file was cut off, or cannot be read any more.
+        """
+        file, length = self._file.fileno(), self._row_bytes
+        offsets = (self._start + np.asarray(rows) * length).tolist()
+        try:
+            content = bytearray().join([os.pread(file, length, offset) for offset in offsets])
+        except OSError as error:
+            raise DsformerError(f"{self.path} cannot be read any more ({error.strerror})") from error
+        if len(content) != len(offsets) * length:
+            raise DsformerError(f"{self.path} was cut off while it was in use: copy the map again, or rebuild it")
+        return np.frombuffer(content, self.dtype).reshape(len(offsets), self.shape[1])
