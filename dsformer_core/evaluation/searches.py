@@ -18,6 +18,8 @@ Search = Literal["float", "binary", "re-ranked"]
 
 # References that show sign codes what is usual; as many as they look at themselves.
 _FITTED_ROWS = 16_384
+# Descriptors in memory while codes are made of them: a few times 32 MiB of 512 float32.
+_ENCODED_ROWS = 16_384
 
 
 def search_all(queries: Described, references: Described, k: int, candidates: int) -> dict[Search, Found]:
@@ -73,13 +75,19 @@ def best_of_candidates(queries: Described, references: Described, candidates: Fo
 def with_sign_codes(queries: Described, references: Described) -> tuple[Described, Described, SignCodes]:
     """Gives both sides the codes that a binary map of the references would make of their descriptors."""
     readable = readable_rows(references.descriptors)
-    signs = SignCodes.fit(references.descriptors[readable[:: max(1, len(readable) // _FITTED_ROWS)]])
+    sample = readable[:: max(1, len(readable) // _FITTED_ROWS)]
+    rows = [
+        chunk[sample[(start <= sample) & (sample < start + len(chunk))] - start]
+        for start, chunk in chunks(references.descriptors)
+    ]
+    width = references.descriptors.shape[1]
+    signs = SignCodes.fit(np.concatenate(rows)) if len(sample) else SignCodes(np.zeros(CODE_BITS, np.float32), width)
     return signed(queries, signs), signed(references, signs), signs
 
 
 def signed(described: Described, signs: SignCodes) -> Described:
     """Gives pictures the codes that are made of their descriptors, unreadable ones included."""
-    codes = [signs.encode(np.nan_to_num(chunk)) for _, chunk in chunks(described.descriptors)]
+    codes = [signs.encode(np.nan_to_num(chunk)) for _, chunk in chunks(described.descriptors, _ENCODED_ROWS)]
     return replace(described, codes=np.concatenate([np.zeros((0, CODE_BITS // 8), np.uint8), *codes]))
 
 

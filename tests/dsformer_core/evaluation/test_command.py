@@ -217,6 +217,11 @@ def test_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with zipfile.ZipFile(output) as archive:
         lines = archive.read("prediction.csv").decode().splitlines()
     assert [len(line.split(" ")) for line in lines] == [6] * 6
+    two_stages = [*arguments, "--submission-keys", "5", "--index", "binary", "--candidates"]
+    assert main([*two_stages, "5"]) == 0
+    assert "prediction.zip, of the re-ranked search" in capsys.readouterr().err
+    assert main([*two_stages, "4"]) == 2
+    assert "4 references per query were retrieved, a submission has 5" in capsys.readouterr().err
     assert main(arguments) == 2
     assert "12 references per query were retrieved, a submission has 20" in capsys.readouterr().err
 
