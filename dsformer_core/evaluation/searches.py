@@ -35,9 +35,9 @@ def search_all(queries: Described, references: Described, k: int, candidates: in
     """
     found: dict[Search, Found] = {"float": best_matches(queries.descriptors, references.descriptors, k)}
     if queries.codes is not None and references.codes is not None:
-        nearest = best_by_codes(queries, references, max(k, candidates))
+        nearest = best_by_codes(queries, references, max(k, min(candidates, len(references))))
         found["binary"] = _first(nearest, k)
-        found["re-ranked"] = _first(best_of_candidates(queries, references, _first(nearest, candidates)), k)
+        found["re-ranked"] = best_of_candidates(queries, references, _first(nearest, candidates), k)
     return found
 
 
@@ -58,18 +58,18 @@ def best_by_codes(queries: Described, references: Described, k: int) -> Found:
     return found
 
 
-def best_of_candidates(queries: Described, references: Described, candidates: Found) -> Found:
-    """Puts what was found for each query in order by the cosine of descriptors; of equal ones the smaller row first."""
-    ordered = _nothing(*candidates.rows.shape, unreadable=candidates.unreadable)
+def best_of_candidates(queries: Described, references: Described, candidates: Found, k: int) -> Found:
+    """The k of each query's candidates, or all, with the largest cosine of descriptors; of equal ones by row."""
+    best = _nothing(len(queries), min(k, candidates.rows.shape[1]), unreadable=candidates.unreadable)
     for query, rows in enumerate(candidates.rows):
         found = rows[rows >= 0]
         if len(found):
             asked = np.asarray(queries.descriptors[query : query + 1], np.float32)
             similarities = rerank(asked, references.descriptors, found[None])[0]
-            order = np.lexsort((found, -similarities))
-            ordered.rows[query, : len(found)] = found[order]
-            ordered.similarities[query, : len(found)] = similarities[order]
-    return ordered
+            order = np.lexsort((found, -similarities))[:k]
+            best.rows[query, : len(order)] = found[order]
+            best.similarities[query, : len(order)] = similarities[order]
+    return best
 
 
 def with_sign_codes(queries: Described, references: Described) -> tuple[Described, Described, SignCodes]:
