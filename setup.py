@@ -37,7 +37,7 @@ setup(
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[
-        "faiss-cpu>=1.7.4",
+        "faiss-cpu>=1.8",
         "numpy>=1.23",
         "opencv-python-headless>=4.5",
         "pillow>=9.0",
