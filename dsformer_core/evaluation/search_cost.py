@@ -13,6 +13,7 @@ from dsformer_core.evaluation.matching import chunks
 from dsformer_core.evaluation.searches import Search, readable_rows
 from dsformer_core.extractor import Codes, Described, Descriptors
 from dsformer_core.place_map.codes import CODE_BYTES, nearest_codes, rerank
+from dsformer_core.place_map.stored_rows import StoredRows, is_mapped
 
 TIMED_QUERIES = 32
 ASKED_MATCHES = 20
@@ -57,17 +58,18 @@ def search_costs(
     costs: dict[Search, Cost] = {"float": Cost(4 * width, _float_seconds(asked, references.descriptors))}
     if queries.codes is None or references.codes is None:
         return costs
-    own, kept = queries.codes[picked], np.array(references.codes)
+    own, kept, descriptors = queries.codes[picked], np.array(references.codes), references.descriptors
+    stored = StoredRows(descriptors) if is_mapped(descriptors) else descriptors
 
     def nearest(query: int, wanted: int) -> npt.NDArray[np.int64]:
         code = own[query : query + 1] if encode is None else encode(asked[query : query + 1])
         return nearest_codes(code, kept, wanted)[1]
 
     def reranked(query: int) -> None:
-        rerank(asked[query : query + 1], references.descriptors, nearest(query, candidates))
+        rerank(asked[query : query + 1], stored, nearest(query, candidates))
 
     numbers = range(len(asked) if len(kept) else 0)
-    read = min(candidates, len(kept)) * width * references.descriptors.dtype.itemsize
+    read = min(candidates, len(kept)) * width * descriptors.dtype.itemsize
     costs["binary"] = Cost(CODE_BYTES, median_seconds(lambda query: nearest(query, ASKED_MATCHES), numbers))
     costs["re-ranked"] = Cost(CODE_BYTES, median_seconds(reranked, numbers), read)
     return costs

@@ -61,14 +61,13 @@ def best_by_codes(queries: Described, references: Described, k: int) -> Found:
 def best_of_candidates(queries: Described, references: Described, candidates: Found, k: int) -> Found:
     """The k of each query's candidates, or all, with the largest cosine of descriptors; of equal ones by row."""
     best = _nothing(len(queries), min(k, candidates.rows.shape[1]), unreadable=candidates.unreadable)
-    for query, rows in enumerate(candidates.rows):
-        found = rows[rows >= 0]
-        if len(found):
-            asked = np.asarray(queries.descriptors[query : query + 1], np.float32)
-            similarities = rerank(asked, references.descriptors, found[None])[0]
-            order = np.lexsort((found, -similarities))[:k]
-            best.rows[query, : len(order)] = found[order]
-            best.similarities[query, : len(order)] = similarities[order]
+    known = np.flatnonzero((candidates.rows >= 0).any(axis=1))
+    if len(known):
+        rows = candidates.rows[known][:, candidates.rows[known[0]] >= 0]  # every query has as many
+        similarities = rerank(np.asarray(queries.descriptors[known], np.float32), references.descriptors, rows)
+        order = np.lexsort((rows, -similarities), axis=1)[:, :k]
+        best.rows[known, : order.shape[1]] = np.take_along_axis(rows, order, 1)
+        best.similarities[known, : order.shape[1]] = np.take_along_axis(similarities, order, 1)
     return best
 
 
