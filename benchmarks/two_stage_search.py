@@ -7,9 +7,10 @@ Examples:
   python benchmarks/two_stage_search.py --towns towns            the descriptors of real networks, and nothing else
 
 References are made up: views of places, each view as far from the middle of its place as the places are from nothing.
-Queries are further views. Both searches use one thread and take turns query by query, so that a busy machine slows both
-alike; memory is what a process of its own holds after its queries, without what the libraries need for an index of a
-few references. Missed is where the best of the two-stage search is not the best of all float32.
+Queries are further views. Searches use one thread and take turns query by query, so that a busy machine slows all
+alike. Memory is what a process of its own holds once it has opened the index, and at most after any query, beyond what
+it held after asking an index of a few references. Recall@1 is how often the best of the two-stage search is the best of
+all float32.
 """
 
 import argparse
@@ -30,8 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dsformer_core.extractor import Described, Extractor
-from dsformer_core.models import CODE_BITS, DESCRIPTOR_DIM
+from dsformer_core.models import DESCRIPTOR_DIM
 from dsformer_core.place_map.binary_index import BinaryIndex
+from dsformer_core.place_map.flat_index import HalfFlatIndex
 
 NEIGHBOURS = 20
 CANDIDATES = (20, 100, 200, 400, 800)
@@ -40,7 +42,9 @@ MODELS = ("dsformer_tiny", "gem_mobilenet_v2")
 # Of the drives of a town, so many ask and the others answer.
 ASKING = 1 / 3
 _WRITTEN_AT_ONCE = 20_000
-_PARTS = ("exact", "two-stage", "together")
+
+EXACT = "float32"
+TWO_STAGES = "two stages"
 
 console = Console()
 
@@ -79,17 +83,26 @@ def exact_index(folder: Path) -> faiss.IndexFlatIP:
     return index
 
 
+def half_index(folder: Path) -> HalfFlatIndex:
+    return HalfFlatIndex(np.load(folder / "descriptors.npy", mmap_mode="r"))
+
+
 def two_stage_index(folder: Path) -> BinaryIndex:
     fields = json.loads((folder / "index.json").read_text())
     return BinaryIndex.open(folder, fields, np.load(folder / "descriptors.npy", mmap_mode="r"))
 
 
-def ask_exactly(index: faiss.IndexFlatIP) -> Callable[[np.ndarray], Any]:
-    return lambda query: index.search(query, NEIGHBOURS)
-
-
-def ask_in_two_stages(index: BinaryIndex) -> Callable[[np.ndarray], Any]:
+def asking(index: faiss.IndexFlatIP | HalfFlatIndex | BinaryIndex) -> Callable[[np.ndarray], Any]:
+    if isinstance(index, faiss.IndexFlatIP):
+        return lambda query: index.search(query, NEIGHBOURS)
     return lambda query: index.search(Described(query), NEIGHBOURS)
+
+
+SEARCHES: dict[str, Callable[[Path], Any]] = {
+    EXACT: exact_index,
+    "float16": half_index,
+    TWO_STAGES: two_stage_index,
+}
 
 
 def one_by_one(queries: np.ndarray) -> list[np.ndarray]:
@@ -101,53 +114,56 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def measure_memory(part: str, folder: Path) -> dict[str, float]:
+def measure_memory(search: str, folder: Path) -> dict[str, float]:
     """Megabytes that the index and its queries, the most after any, add to a process that has asked a small one."""
     queries = one_by_one(np.load(folder / "queries.npy"))
     with tempfile.TemporaryDirectory() as small:
         write_references(Path(small), 1_000, 10, 1)
-        _asking(part, Path(small))(queries[0])
+        asking(SEARCHES[search](Path(small)))(queries[0])
     before = resident_mb()
-    ask = _asking(part, folder)
+    ask = asking(SEARCHES[search](folder))
     opened = resident_mb()
     highest = 0.0
     for query in queries:
         ask(query)
         highest = max(highest, resident_mb())
-    return {"process_mb": highest, "opened_mb": opened - before, "asked_mb": highest - before}
-
-
-def _asking(part: str, folder: Path) -> Callable[[np.ndarray], Any]:
-    return ask_exactly(exact_index(folder)) if part == "exact" else ask_in_two_stages(two_stage_index(folder))
+    return {"opened_mb": opened - before, "asked_mb": highest - before, "process_mb": highest}
 
 
 def measure_together(folder: Path, repeats: int) -> dict[str, Any]:
-    """Milliseconds per query of both, and the share of queries whose best reference is found, by candidates."""
+    """Milliseconds per query of all, and the share of queries whose best reference is found, by candidates."""
     queries = np.load(folder / "queries.npy")
-    exact, two_stage = exact_index(folder), two_stage_index(folder)
+    indices = {search: load(folder) for search, load in SEARCHES.items()}
+    exact, two_stages = indices[EXACT], indices[TWO_STAGES]
+    default = two_stages.candidates
+    searches = take_turns({search: asking(index) for search, index in indices.items()}, queries[:repeats])
     _, best = exact.search(queries, 1)
-    rows = []
+    by_candidates = []
     for candidates in CANDIDATES:
-        chosen = candidates == two_stage.candidates
-        rows.append(_time(exact, two_stage, candidates, queries[:repeats]) | {"default": chosen})
-        rows[-1]["recall_at_1"] = recall_at_1(two_stage, candidates, queries, best[:, 0])
-    return {"searches": rows}
+        two_stages.candidates = candidates
+        both = {EXACT: asking(exact), TWO_STAGES: asking(two_stages)}
+        row = {"candidates": candidates, "default": candidates == default}
+        row |= take_turns(both, queries[:repeats])[TWO_STAGES]
+        by_candidates.append(row | {"recall_at_1": recall_at_1(two_stages, candidates, queries, best[:, 0])})
+    return {"searches": searches, "candidates": by_candidates}
 
 
-def _time(
-    exact: faiss.IndexFlatIP, two_stage: BinaryIndex, candidates: int, queries: np.ndarray
-) -> dict[str, float | int]:
-    two_stage.candidates = candidates
-    asks = ask_exactly(exact), ask_in_two_stages(two_stage)
-    times: tuple[list[float], list[float]] = ([], [])
+def take_turns(searches: dict[str, Callable[[np.ndarray], Any]], queries: np.ndarray) -> dict[str, dict[str, float]]:
+    """Medians of each search's milliseconds, and of how many times faster than the first it was."""
+    times: dict[str, list[float]] = {search: [] for search in searches}
     for query in one_by_one(queries):
-        for ask, its_times in zip(asks, times, strict=True):
+        for search, ask in searches.items():
             start = time.perf_counter()
             ask(query)
-            its_times.append(1e3 * (time.perf_counter() - start))
-    exact_ms, ours_ms = (statistics.median(its_times) for its_times in times)
-    ratio = statistics.median(slow / fast for slow, fast in zip(*times, strict=True))
-    return {"candidates": candidates, "exact_ms": exact_ms, "two_stage_ms": ours_ms, "times_faster": ratio}
+            times[search].append(1e3 * (time.perf_counter() - start))
+    first = next(iter(times.values()))
+    return {
+        search: {
+            "ms": statistics.median(its_times),
+            "times_faster": statistics.median(slow / fast for slow, fast in zip(first, its_times, strict=True)),
+        }
+        for search, its_times in times.items()
+    }
 
 
 def recall_at_1(index: BinaryIndex, candidates: int, queries: np.ndarray, best: np.ndarray) -> float:
@@ -191,34 +207,27 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         write_references(folder, arguments.references, arguments.places, arguments.queries)
-        parts = {part: in_process_of_its_own(part, folder, arguments.repeats) for part in _PARTS}
-    memory = {part: parts[part] for part in ("exact", "two-stage")}
-    return {
-        "references": arguments.references,
-        "places": arguments.places,
-        "memory": memory,
-        "memory_share": memory["two-stage"]["asked_mb"] / memory["exact"]["asked_mb"],
-        **parts["together"],
-    }
+        result = in_process_of_its_own("together", folder, arguments.repeats)
+        for search, row in result["searches"].items():
+            row |= in_process_of_its_own(search, folder, arguments.repeats)
+    return {"references": arguments.references, "places": arguments.places} | result
 
 
 def show(result: dict[str, Any]) -> None:
-    title = f"{result['references']:,} references of {result['places']:,} places, one thread, one query"
-    table = Table("candidates", "exact float32, ms", "two stages, ms", "times faster", "recall@1", title=title)
-    for row in result["searches"]:
-        table.add_row(
-            f"{row['candidates']}{' (default)' if row['default'] else ''}",
-            f"{row['exact_ms']:.1f}",
-            f"{row['two_stage_ms']:.2f}",
-            f"{row['times_faster']:.1f}",
-            f"{row['recall_at_1']:.3f}",
-        )
+    title = f"{result['references']:,} references of {result['places']:,} places, one thread, one query at a time"
+    table = Table("search", "ms", "faster", "opened MB", "asked MB", "less", "process MB", title=title)
+    whole = result["searches"][EXACT]["asked_mb"]
+    for search, row in result["searches"].items():
+        megabytes = (f"{row[key]:.0f}" for key in ("opened_mb", "asked_mb"))
+        less = f"{whole / row['asked_mb']:.1f}"
+        time_taken = f"{row['ms']:.2f}", f"{row['times_faster']:.1f}"
+        table.add_row(search, *time_taken, *megabytes, less, f"{row['process_mb']:.0f}")
     console.print(table)
-    table = Table("search", "opened, MB", "after its queries, MB", "whole process, MB", title="resident memory")
-    for part, memory in result["memory"].items():
-        table.add_row(part, *(f"{memory[key]:.0f}" for key in ("opened_mb", "asked_mb", "process_mb")))
+    table = Table("candidates", "ms", "faster", "recall@1", title=f"{TWO_STAGES}, by candidates")
+    for row in result["candidates"]:
+        name = f"{row['candidates']}{' (default)' if row['default'] else ''}"
+        table.add_row(name, f"{row['ms']:.2f}", f"{row['times_faster']:.1f}", f"{row['recall_at_1']:.3f}")
     console.print(table)
-    console.print(f"two stages need 1/{1 / result['memory_share']:.1f} of the memory")
 
 
 def show_towns(rows: list[dict[str, Any]]) -> None:
@@ -240,7 +249,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="MODEL", help="which describe the towns")
     parser.add_argument("--folder", type=Path, help="where the references' files are put for the time being")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
-    parser.add_argument("--part", choices=_PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
         faiss.omp_set_num_threads(1)
@@ -253,7 +262,7 @@ def main() -> None:
         result: dict[str, Any] = {"towns": [measure_towns(arguments.towns, model) for model in arguments.models]}
         show_towns(result["towns"])
     else:
-        result = measure(arguments) | {"code_bits": CODE_BITS}
+        result = measure(arguments)
         show(result)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

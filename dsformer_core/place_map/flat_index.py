@@ -1,5 +1,6 @@
 """Exact search of a map's descriptors through FAISS, by cosine similarity: every query is compared with every one."""
 
+import mmap
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,9 @@ class HalfFlatIndex(FlatIndex):
         index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
         faiss.copy_array_to_vector(np.ascontiguousarray(self._descriptors).view(np.uint8).ravel(), index.codes)
         index.ntotal, index.is_trained = count, True
+        mapping: Any = self._descriptors.base
+        if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)  # pages that were read would count as the process's memory, too
         return index
 
 
