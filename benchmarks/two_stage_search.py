@@ -36,8 +36,8 @@ from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.flat_index import HalfFlatIndex
 
 NEIGHBOURS = 20
-CANDIDATES = (20, 100, 200, 400, 800)
-CANDIDATES_IN_TOWNS = (20, 100, 400, 500)
+CANDIDATES = (20, 100, 200, 300, 400, 800)
+CANDIDATES_IN_TOWNS = (20, 100, 300, 500)
 MODELS = ("dsformer_tiny", "gem_mobilenet_v2")
 # Of the drives of a town, so many ask and the others answer.
 ASKING = 1 / 3
@@ -231,7 +231,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def show_towns(rows: list[dict[str, Any]]) -> None:
-    table = Table("model", "references", "queries", *(f"{n} candidates" for n in CANDIDATES_IN_TOWNS))
+    table = Table("model", "references", "queries", *(f"best {n}" for n in CANDIDATES_IN_TOWNS))
     for row in rows:
         recalls = (f"{row['recall_at_1'][str(n)]:.3f}" for n in CANDIDATES_IN_TOWNS)
         table.add_row(row["model"], f"{row['references']:,}", f"{row['queries']:,}", *recalls)

@@ -18,7 +18,12 @@ from dsformer_core.models.pooling import orthogonal_projection
 from dsformer_core.place_map.stored_rows import StoredRows, is_mapped
 
 CODE_BYTES = CODE_BITS // 8
-CANDIDATES = 400
+CANDIDATES = 300
+"""References that codes find for a query, where nobody says otherwise.
+
+The best of a million made-up views of 4,000 places is among 100 candidates for 92 % of queries, among 200 for 99 %,
+among 300 for all, and each hundred takes a twentieth of the search's time (`benchmarks/two_stage_search.py`).
+"""
 
 Codes = npt.NDArray[np.uint8]
 
@@ -78,6 +83,23 @@ def rerank(
 @dataclass(frozen=True, eq=False)
 class SignCodes:
     """Codes for networks without a hash branch: which numbers of a rotated descriptor are larger than usual.
+
+    Of 880 pictures asked among 1,760 of other drives through two rendered towns, so many have their most similar
+    reference among the 20 nearest codes:
+
+    ===================== ============= ================
+    codes                 dsformer_tiny gem_mobilenet_v2
+    ===================== ============= ================
+    signs                 91 %          71 %
+    above the mean        92 %          89 %
+    above the median      92 %          87 %
+    rotated               96 %          72 %
+    rotated, above mean   97 %          89 %
+    rotated, above median 95 %          87 %
+    ===================== ============= ================
+
+    The network that was not trained for places needs the mean taken away, which all its descriptors share; the one
+    that was has numbers of unequal weight, which a rotation evens out.
 
     Attributes:
         thresholds: (512,) float32, what is usual of each rotated number.

@@ -98,7 +98,7 @@ def test_a_model_with_a_hash_branch_is_searched_in_three_ways(
     words = capsys.readouterr().out
     assert "3 dsformer_tiny, re-ranked: weights hashing.safetensors" in words
     assert "64 B" in words and "2,048 B" in words
-    assert "re-ranked: all 8 references are among the 400 candidates" in words
+    assert "re-ranked: all 8 references are among the 300 candidates" in words
     assert main([*arguments, "--index", "flat", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["search"] == "float"
 
