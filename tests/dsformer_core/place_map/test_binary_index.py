@@ -96,13 +96,14 @@ def test_with_every_reference_a_candidate_it_is_exact(
 
 
 def test_it_finds_what_an_exact_search_finds(by_signs: PlaceMap) -> None:
-    """Views of mapped places, as a robot sees them; four in five references are no candidates."""
+    """Views of mapped places, as a robot sees them; six in seven references are no candidates."""
     known = np.asarray(by_signs.descriptors, np.float32)
     queries = unit(known[::20] + 0.3 * unit(np.random.default_rng(2).normal(size=(100, 512))))
     exact = np.argsort(-queries @ known.T, axis=1)[:, :20]
     matches = by_signs.search(queries, k=20)
     assert (matches.indices[:, 0] == exact[:, 0]).mean() >= 0.99
-    assert np.mean([np.isin(a, b).mean() for a, b in zip(exact, matches.indices, strict=True)]) > 0.9
+    shared = [np.isin(first[:5], found).mean() for first, found in zip(exact, matches.indices, strict=True)]
+    assert np.mean(shared) > 0.95
     similar = np.einsum("qd,qkd->qk", queries, known[matches.indices])
     np.testing.assert_allclose(matches.similarities, similar, atol=1e-5)
     assert (np.diff(matches.similarities) <= 0).all()
