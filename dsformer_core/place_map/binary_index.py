@@ -65,7 +65,8 @@ class BinaryIndex:
             np.save(folder / THRESHOLDS_FILE, signs.thresholds)
             for start in range(0, len(descriptors), _AT_ONCE):
                 index.add(signs.encode(descriptors[start : start + _AT_ONCE]))
-        faiss.write_index_binary(index, str(folder / INDEX_FILE))
+        # Written here, because FAISS would call a full disk a RuntimeError.
+        (folder / INDEX_FILE).write_bytes(faiss.serialize_index_binary(index).data)
         return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": CANDIDATES}
 
     @classmethod

@@ -228,6 +228,24 @@ def test_the_commands(
     assert "asked without" not in caplog.text
 
 
+@pytest.mark.parametrize("full", ["index.faiss", "thresholds.npy"])
+def test_a_disk_that_is_full_when_codes_are_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """The file is a link to a device on which there is never room."""
+    real = BinaryIndex.write.__func__
+
+    def write(cls: type[BinaryIndex], folder: Path, *given: Any) -> dict[str, Any]:
+        (folder / full).symlink_to("/dev/full")
+        return real(cls, folder, *given)
+
+    monkeypatch.setattr(BinaryIndex, "write", classmethod(write))
+    with pytest.raises(DsformerError, match="No space left on device") as caught:
+        write_map(tmp_path / "a.map", places(50), spots(50), index="binary")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_kind_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no index 'binari'; did you mean binary\?"):
         write_map(tmp_path / "a.map", places(5), spots(5), index="binari")
