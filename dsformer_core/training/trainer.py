@@ -312,7 +312,8 @@ class Trainer:
             if self.validate and due:
                 self.model.eval()
                 numbers = self.validate(self.model)
-                self.report(f"epoch {self.closed_epochs}: " + ", ".join(f"{k} {v:.1%}" for k, v in numbers.items()))
+                shown = [f"{k} {v:.1%}" for k, v in numbers.items() if k.endswith(("@1", "@5"))]
+                self.report(f"epoch {self.closed_epochs}: {', '.join(shown)}")
                 self.run.log("validation", {"iteration": self.iteration, "epoch": self.closed_epochs, **numbers})
                 if self.best.improves(numbers):
                     save_checkpoint(self.model, self.run.best)

@@ -51,3 +51,17 @@ def write_places(
         headings_deg=np.zeros(len(names)),
     )
     return folder / "partition"
+
+
+def write_gsv_cities(root: Path, places: int = 4) -> Path:
+    """GSV-Cities' layout: two cities, each with so many places of `PICTURES_PER_CLASS` pictures."""
+    (root / "Dataframes").mkdir(parents=True)
+    for city_number, city in enumerate(("Lisbon", "OSL")):
+        rows = ["place_id,year,month,northdeg,city_id,lat,lon,panoid"]
+        for place in range(places):
+            for seed in range(PICTURES_PER_CLASS):
+                rows.append(f"{place},{2010 + seed},5,90,{city},48.5,2.25,pano{seed}")
+                name = f"{city}_{place:07d}_{2010 + seed}_05_090_48.5_2.25_pano{seed}.JPG"
+                write_blur(root / "Images" / city / name, 100 * city_number + place, seed)
+        (root / "Dataframes" / f"{city}.csv").write_text("\n".join(rows) + "\n")
+    return root

@@ -40,6 +40,7 @@ def test_places_of_all_cities_are_classes_of_one_view(tmp_path: Path) -> None:
     files = [view.path(record).relative_to(tmp_path / "Images").as_posix() for record in range(view.picture_count)]
     assert files == sorted(f"London/{name}" for _, name in LONDON[:2]) + sorted(f"PRS/{name}" for _, name in PARIS)
     assert view.starts.tolist() == [0, 2, 5], "place 130 of London is not place 130 of Paris"
+    assert view.cities.tolist() == [0, 1] and view.counts.tolist() == [2, 3]
     picture, label = view[Draw(1, 0)]
     assert (tuple(picture.shape), label) == ((3, *SIZE), 1)
 
