@@ -49,12 +49,25 @@ class StoredRows:
         Raises:
             DsformerError: the file was cut off, or cannot be read any more.
         """
-        file, length = self._file.fileno(), self._row_bytes
-        offsets = (self._start + np.asarray(rows) * length).tolist()
+        offsets = (self._start + np.asarray(rows) * self._row_bytes).tolist()
+        return self._read(offsets, self._row_bytes)
+
+    def span(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows from `start` up to `stop` or the last, (n, D).
+
+        Raises:
+            DsformerError: as above.
+        """
+        rows = max(0, min(stop, len(self)) - start)
+        return self._read([self._start + start * self._row_bytes], rows * self._row_bytes)
+
+    def _read(self, offsets: list[int], length: int) -> npt.NDArray[Any]:
+        """The rows that lie in `length` bytes from each offset on."""
+        file = self._file.fileno()
         try:
             content = bytearray().join([os.pread(file, length, offset) for offset in offsets])
         except OSError as error:
             raise DsformerError(f"{self.path} cannot be read any more ({error.strerror})") from error
         if len(content) != len(offsets) * length:
             raise DsformerError(f"{self.path} was cut off while it was in use: copy the map again, or rebuild it")
-        return np.frombuffer(content, self.dtype).reshape(len(offsets), self.shape[1])
+        return np.frombuffer(content, self.dtype).reshape(-1, self.shape[1])

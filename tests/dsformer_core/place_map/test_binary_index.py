@@ -162,6 +162,7 @@ def test_stored_rows_are_those_of_the_array(tmp_path: Path) -> None:
     rows = np.array([3, 89, 0, 3])
     np.testing.assert_array_equal(StoredRows(mapped)[rows], mapped[rows])
     assert StoredRows(mapped)[rows[:0]].shape == (0, 512)
+    np.testing.assert_array_equal(StoredRows(mapped).span(80, 95), mapped[80:])
 
 
 # Codes of a hash branch
