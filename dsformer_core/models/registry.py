@@ -195,8 +195,15 @@ class DescriptorModel(nn.Module):
         return self.hash_branch
 
     def add_hash_branch(self) -> None:
-        """Puts an untrained hash branch beside the descriptor."""
+        """Puts an untrained hash branch beside the descriptor.
+
+        Its projections begin as the identity: features that were trained need no first mixing, and codes learn faster.
+        """
         self.hash_branch = HashBranch(self.map_channels)
+        for projection in self.hash_branch.projections:
+            assert isinstance(projection, nn.Linear)
+            nn.init.eye_(projection.weight)
+            nn.init.zeros_(projection.bias)
 
     def begin_hash_branch(self) -> None:
         """Called once the rest has its weights and the hash branch has none: here it may take over some of them."""
