@@ -4,6 +4,7 @@ from torch import Tensor
 
 from dsformer_core.models.backbones import DinoV2, ResNet50
 from dsformer_core.models.dual_scale_former import DualScaleFormer, DualScaleHead
+from dsformer_core.models.pooling import GeM
 from dsformer_core.models.registry import (
     DescriptorModel,
     Features,
@@ -112,6 +113,12 @@ class DSFormer(DescriptorModel):
     def aggregate(self, features: Features) -> Tensor:
         """Features -> (B, 512), unit L2 norm."""
         return self.head(features.maps, features.class_token)
+
+    def begin_hash_branch(self) -> None:
+        """Under GeM, codes begin as the signs of descriptors."""
+        assert self.hash_branch is not None
+        if all(isinstance(pool, GeM) for pool in self.head.pools):
+            self.hash_branch.begin_as(self.head.pools, (self.head.fc.weight, self.head.fc.bias))
 
 
 @register_model(

@@ -86,6 +86,13 @@ class DSFormerTiny(DescriptorModel):
         pooled = self.projection(self.pool(F.normalize(coarse, dim=1)))
         return F.normalize(F.normalize(pooled, dim=-1) + self.gate * self.head(scales), dim=-1)
 
+    def begin_hash_branch(self) -> None:
+        """Codes begin as the signs of nearly the descriptors: the two it adds are then not normalised before."""
+        assert self.hash_branch is not None
+        parts = [self.gate * self.head.fc.weight, self.projection.weight]
+        fc = torch.cat(parts, dim=1), self.gate * self.head.fc.bias + self.projection.bias
+        self.hash_branch.begin_as([*self.head.pools, self.pool], fc)
+
     def scales(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) normalised float -> (B, 96, H/16, W/16) and (B, 1280, H/32, W/32)."""
         fine = self.features[:FINE](images)

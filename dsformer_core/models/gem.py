@@ -65,6 +65,11 @@ class GemResNet50(DescriptorModel):
         """Features -> (B, 512), unit L2 norm."""
         return self.head(features.maps[0])
 
+    def begin_hash_branch(self) -> None:
+        """Codes begin as the signs of descriptors."""
+        assert self.hash_branch is not None
+        self.hash_branch.begin_as([self.head.pool], (self.head.fc.weight, self.head.fc.bias))
+
 
 @register_model(
     "gem_dinov2_vitb14",
@@ -90,3 +95,8 @@ class GemDinoV2(DescriptorModel):
     def aggregate(self, features: Features) -> Tensor:
         """Features -> (B, 512), unit L2 norm."""
         return self.head(features.maps[0])
+
+    def begin_hash_branch(self) -> None:
+        """Codes begin as the signs of descriptors."""
+        assert self.hash_branch is not None
+        self.hash_branch.begin_as([self.head.pool], (self.head.fc.weight, self.head.fc.bias))

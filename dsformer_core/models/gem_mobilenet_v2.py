@@ -47,3 +47,8 @@ class GemMobileNetV2(DescriptorModel):
         """Features -> (B, 512), unit L2 norm."""
         pooled = self.pool(F.normalize(features.maps[0], dim=1))
         return F.normalize(F.linear(pooled, self.projection), dim=-1)
+
+    def begin_hash_branch(self) -> None:
+        """Codes begin as the signs of descriptors."""
+        assert self.hash_branch is not None
+        self.hash_branch.begin_as([self.pool], (self.projection, self.projection.new_zeros(DESCRIPTOR_DIM)))

@@ -1,9 +1,10 @@
 """The hash branch of SelaVPR++: features -> 512 numbers whose signs are a code of 64 bytes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsformer_core.models.pooling import ProjectedGeM
 
@@ -19,6 +20,23 @@ class HashBranch(ProjectedGeM):
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__(channels, CODE_BITS)
+
+    def begin_as(self, pools: Iterable[nn.Module], fc: tuple[Tensor, Tensor]) -> None:
+        """Begins as a trained head that pools the same maps: codes are then the signs of what that gives.
+
+        Args:
+            pools: GeM of each map.
+            fc: weight (512, sum of channels) and bias (512,) of its linear layer.
+        """
+        weight, bias = fc
+        with torch.no_grad():
+            for projection, own, pool in zip(self.projections, self.pools, pools, strict=True):
+                assert isinstance(projection, nn.Linear)
+                nn.init.eye_(projection.weight)
+                nn.init.zeros_(projection.bias)
+                own.load_state_dict(pool.state_dict())
+            self.fc.weight.copy_(weight)
+            self.fc.bias.copy_(bias)
 
 
 class _StraightThroughSign(torch.autograd.Function):

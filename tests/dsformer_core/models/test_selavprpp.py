@@ -157,7 +157,9 @@ def test_a_hash_branch_is_added_to_a_trained_model(name, tmp_path, caplog):
     assert "holds no hash branch" in caplog.text
     with torch.inference_mode():
         assert torch.equal(both(PICTURES), standard(PICTURES))
-    if name == "selavprpp_base":
+    if name == "gem_mobilenet_v2":
+        torch.testing.assert_close(both.hash_floats(PICTURES), standard(PICTURES))
+    else:
         for copied, own in zip(both.hash_adapters.parameters(), both.adapters.parameters(), strict=True):
             assert torch.equal(copied, own)
             assert copied is not own
