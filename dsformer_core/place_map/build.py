@@ -26,6 +26,7 @@ from dsformer_core.place_map.format import (
     FORMAT_VERSION,
     MAP_FILE,
     REFERENCES_FILE,
+    ROWS_PER_GROUP,
     THUMBNAILS,
     file_digest,
     folder_digest,
@@ -303,4 +304,5 @@ def _write_references(
         "image": [picture.image for picture in pictures],
         "source": [source] * len(pictures),
     }
-    pq.write_table(pa.table(columns, schema=COLUMNS), path, compression="zstd")
+    table = pa.table(columns, schema=COLUMNS)
+    pq.write_table(table, path, ROWS_PER_GROUP, compression="zstd", use_dictionary=["source"], write_statistics=False)

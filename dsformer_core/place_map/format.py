@@ -43,6 +43,9 @@ COLUMNS = pa.schema(
     ]
 )
 
+# Rows that are read at once for one name: a third of a millisecond.
+ROWS_PER_GROUP = 4_096
+
 _CHECKSUM_LINE = "checksum: "
 
 # What `map.yaml` must hold, and of which kind. `model.precision` and keys that later versions add are not needed here.

@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Described
@@ -20,7 +18,6 @@ from dsformer_core.place_map.calibration import SimilarityCalibration
 from dsformer_core.place_map.codes import CODE_BYTES
 from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.format import (
-    COLUMNS,
     DESCRIPTORS_FILE,
     INDEX_FILE,
     MAP_FILE,
@@ -35,6 +32,7 @@ from dsformer_core.place_map.format import (
     thumbnail_file,
 )
 from dsformer_core.place_map.index import INDEX_KINDS, Index
+from dsformer_core.place_map.references import Names, References
 
 # Opening hashes descriptors up to this many bytes (a quarter of a second); `dsformer map verify` hashes any.
 HASHED_WHEN_OPENED = 256 * 2**20
@@ -103,7 +101,7 @@ class PlaceMap:
         self._has_thumbnails = THUMBNAILS in description["files"]
         self.altitude_reference: str = description.get("altitude_reference", "unknown")
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
-        self._references = _read_references(directory / REFERENCES_FILE)
+        self._references = References(directory / REFERENCES_FILE)
         self.descriptors = _map_descriptors(directory / DESCRIPTORS_FILE)
         _check_shapes(directory, description, self._references, self.descriptors)
         self.index = _open_index(directory, description, self.descriptors)
@@ -163,7 +161,7 @@ class PlaceMap:
     @cached_property
     def utm(self) -> npt.NDArray[np.float64]:
         """(N, 2) easting and northing, metres."""
-        return np.column_stack([self._column("easting"), self._column("northing")])
+        return self._references.numbers("easting", "northing")
 
     @cached_property
     def yaw(self) -> npt.NDArray[np.float64]:
@@ -195,15 +193,15 @@ class PlaceMap:
         """(N,) seconds since 1970, UTC, NaN where unknown."""
         return self._column("timestamp")
 
-    @cached_property
-    def ids(self) -> list[str]:
-        """(N) names of the references, unique."""
-        return self._references.column("id").to_pylist()
+    @property
+    def ids(self) -> Names:
+        """(N) names of the references, unique; read when asked for."""
+        return self._references.names("id")
 
-    @cached_property
-    def images(self) -> list[str]:
-        """(N) where the pictures were: paths or bag references."""
-        return self._references.column("image").to_pylist()
+    @property
+    def images(self) -> Names:
+        """(N) where the pictures were: paths or bag references; read when asked for."""
+        return self._references.names("image")
 
     def thumbnail_path(self, row: int) -> Path | None:
         """The small picture of a reference, None where the map was built without."""
@@ -268,7 +266,7 @@ class PlaceMap:
             )
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:
-        return self._references.column(name).to_numpy()
+        return self._references.numbers(name)[:, 0]
 
 
 def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> None:
@@ -298,16 +296,6 @@ def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> Non
             raise MapError(f"{path} was altered or cut off since the map was built: {_AGAIN}")
 
 
-def _read_references(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise MapError(f"{path} cannot be read ({error}): {_AGAIN}") from error
-    if not table.schema.equals(COLUMNS):
-        raise MapError(f"{path} does not have the columns {', '.join(COLUMNS.names)}: {_AGAIN}")
-    return table
-
-
 def _map_descriptors(path: Path) -> npt.NDArray[Any]:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -316,7 +304,7 @@ def _map_descriptors(path: Path) -> npt.NDArray[Any]:
 
 
 def _check_shapes(
-    directory: Path, description: dict[str, Any], references: pa.Table, descriptors: npt.NDArray[Any]
+    directory: Path, description: dict[str, Any], references: References, descriptors: npt.NDArray[Any]
 ) -> None:
     """What checksums cannot tell: that the files belong together."""
     count, dimension = description["count"], description["descriptors"]["dimension"]
@@ -330,8 +318,8 @@ def _check_shapes(
             f"{directory / DESCRIPTORS_FILE} holds {descriptors.dtype} {descriptors.shape}, "
             f"map.yaml says {dtype} {(count, dimension)}: {_AGAIN}"
         )
-    if references.num_rows != count:
-        raise MapError(f"{directory / REFERENCES_FILE} has {references.num_rows} rows, map.yaml says {count}: {_AGAIN}")
+    if len(references) != count:
+        raise MapError(f"{directory / REFERENCES_FILE} has {len(references)} rows, map.yaml says {count}: {_AGAIN}")
     if count < 1 or not math.isfinite(description["spacing"]) or description["spacing"] <= 0:
         raise MapError(
             f"{directory / 'map.yaml'} describes {count} references {description['spacing']} m apart: {_AGAIN}"

@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def describe(place_map: "PlaceMap") -> dict[str, Any]:
     """A map in plain values; angles in degrees, lengths in metres."""
+    from dsformer_core.place_map.references import POSITION_BYTES
+
     low, high = place_map.utm.min(axis=0), place_map.utm.max(axis=0)
     size = sum(path.stat().st_size for path in place_map.directory.rglob("*") if path.is_file())
     return {
@@ -61,6 +63,7 @@ def describe(place_map: "PlaceMap") -> dict[str, Any]:
         "descriptor_dtype": str(place_map.descriptors.dtype),
         "index": place_map.index_kind,
         "bytes_per_reference": place_map.index.bytes_per_reference,
+        "position_bytes_per_reference": POSITION_BYTES,
         **place_map.index.details(),
         "utm_zone": str(place_map.zone),
         "datum": {
@@ -109,9 +112,12 @@ def print_description(place_map: "PlaceMap") -> None:
 
 
 def _index(place_map: "PlaceMap") -> str:
+    from dsformer_core.place_map.references import POSITION_BYTES
+
     details = place_map.index.details()
     stages = f", codes from {details['codes']}, {details['candidates']} candidates" if details else ""
-    return f"{place_map.index_kind}{stages}, {place_map.index.bytes_per_reference} bytes of memory per reference"
+    memory = f"{place_map.index.bytes_per_reference} + {POSITION_BYTES} (position) bytes of memory per reference"
+    return f"{place_map.index_kind}{stages}, {memory}"
 
 
 def _more_than_one_spot(place_map: "PlaceMap") -> bool:
