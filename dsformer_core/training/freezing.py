@@ -19,13 +19,13 @@ def freeze(model: DescriptorModel, recipe: Recipe) -> None:
             to train.
     """
     check_branches(model, recipe)
-    if recipe.loss.of == "codes":
-        model.freeze_descriptors()
     if recipe.model.freeze_early:
         for part in (model, getattr(model, "backbone", None)):
             freeze_early = getattr(part, "freeze_early", None)
             if freeze_early is not None:
                 freeze_early()
+    if recipe.loss.of == "codes":  # after the early stages: what freezes those may mark later ones as trained
+        model.freeze_descriptors()
     names = [name for name, _ in model.named_parameters()]
     for prefix in recipe.model.freeze:
         if not any(under(name, prefix) for name in names):
