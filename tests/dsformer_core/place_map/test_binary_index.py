@@ -165,6 +165,31 @@ def test_stored_rows_are_those_of_the_array(tmp_path: Path) -> None:
     np.testing.assert_array_equal(StoredRows(mapped).span(80, 95), mapped[80:])
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs a system that can be told what is read next")
+def test_the_disk_hears_of_all_rows_before_the_first_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", places(90).astype(np.float16))
+    rows = StoredRows(np.load(tmp_path / "a.npy", mmap_mode="r"))
+    advise, read = os.posix_fadvise, os.pread
+    steps: list[tuple[str, int]] = []
+
+    def advised(file: int, offset: int, length: int, advice: int) -> None:
+        assert (length, advice) == (1024, os.POSIX_FADV_WILLNEED)
+        steps.append(("announced", offset))
+        advise(file, offset, length, advice)
+
+    def was_read(file: int, length: int, offset: int) -> bytes:
+        steps.append(("read", offset))
+        return read(file, length, offset)
+
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "pread", was_read)
+    rows[np.array([3, 89, 0])]
+    offsets = [128 + 1024 * row for row in (3, 89, 0)]
+    assert steps == [(step, offset) for step in ("announced", "read") for offset in offsets]
+
+
 # Codes of a hash branch
 
 
