@@ -202,6 +202,7 @@ def load_state_dict(
     with torch.no_grad():
         for name, our_name in places.items():
             ours[our_name].copy_(state[name])
+    model.descriptors_trained = not layout.leaves_untrained
     level = logging.INFO if to_train else logging.WARNING
     if layout.leaves_untrained:
         log.log(level, "%s: only the backbone of %s comes from it; the rest is UNTRAINED", source, model.name)

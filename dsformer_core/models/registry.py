@@ -116,6 +116,7 @@ class DescriptorModel(nn.Module):
         descriptor_dim: D.
         map_channels: channels of its feature maps.
         hash_branch: makes the codes; None where the variant has none.
+        descriptors_trained: False while weights are random, or of a backbone alone where more of it needs training.
     """
 
     name: str
@@ -127,6 +128,7 @@ class DescriptorModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.hash_branch: HashBranch | None = None
+        self.descriptors_trained = False
         self.descriptors_frozen = False
 
     @classmethod

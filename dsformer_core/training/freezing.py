@@ -48,10 +48,11 @@ def check_branches(model: DescriptorModel, recipe: Recipe) -> None:
         raise UsageError(
             f"loss.of: codes: this {model.name} has no hash branch: --set model.options.variant={RERANK} adds one"
         )
-    if recipe.loss.of == "codes" and model.options.get("variant") == RERANK and recipe.model.weights is None:
+    if recipe.loss.of == "codes" and model.options.get("variant") == RERANK and not model.descriptors_trained:
+        given = f", and {recipe.model.weights} is a backbone alone" if recipe.model.weights else ""
         raise UsageError(
-            f"model.weights: codes are trained beside the descriptors of a {model.name} that was trained: say which by "
-            "--set model.weights=RUN/best.safetensors, or the name of released ones"
+            f"model.weights: codes are trained beside the descriptors of a {model.name} that was trained{given}: say "
+            "which by --set model.weights=RUN/best.safetensors, or the name of released ones that are of all of it"
         )
     if recipe.loss.of == "descriptors" and model.has_codes:
         raise UsageError(

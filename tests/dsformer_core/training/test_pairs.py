@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torchvision.models import mobilenet_v2
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import create_model, save_checkpoint
@@ -168,6 +169,9 @@ def test_what_does_not_fit_is_said_before_training(begin: Begin, floats: Path, t
         begin(f"model.weights={floats}", "model.options.variant=rerank")
     with pytest.raises(UsageError, match="codes are trained beside the descriptors of a gem_mobilenet_v2 that was"):
         begin("loss.of=codes", "model.options.variant=rerank")
+    torch.save(mobilenet_v2(weights=None).state_dict(), tmp_path / "backbone.pth")
+    with pytest.raises(UsageError, match=r"a dsformer_tiny that was trained, and .*backbone.pth is a backbone alone"):
+        begin(*TINY, *of_codes(tmp_path / "backbone.pth"))
     with pytest.raises(
         UsageError, match=r"7 places with 2 pictures each make a batch, but group 0, angle 0 of .* has 6"
     ):
