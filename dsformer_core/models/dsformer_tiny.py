@@ -49,11 +49,12 @@ class DSFormerTiny(DescriptorModel):
     Args:
         layers: of the dual-scale former, 0 to 4.
         drop_ratio: of DropKey, in training only.
+        aggregation: of the former's tokens, "gem" or "boq".
     """
 
     map_channels = (DIM, DIM, MOBILENET_V2_CHANNELS)
 
-    def __init__(self, layers: int = 1, drop_ratio: float = 0.0) -> None:
+    def __init__(self, layers: int = 1, drop_ratio: float = 0.0, aggregation: str = "gem") -> None:
         super().__init__()
         self.features = mobilenet_v2(weights=None).features
         self.pool = GeM()
@@ -68,7 +69,7 @@ class DSFormerTiny(DescriptorModel):
             drop_ratio=drop_ratio,
             dim=DIM,
         )
-        self.head = DualScaleHead(DIM)
+        self.head = DualScaleHead(DIM, aggregation)
         self.gate = nn.Parameter(torch.full((1,), GATE))
         with torch.no_grad():
             self.projection.weight.copy_(orthogonal_projection(MOBILENET_V2_CHANNELS, DESCRIPTOR_DIM))
@@ -87,8 +88,10 @@ class DSFormerTiny(DescriptorModel):
         return F.normalize(F.normalize(pooled, dim=-1) + self.gate * self.head(scales), dim=-1)
 
     def begin_hash_branch(self) -> None:
-        """Codes begin as the signs of nearly the descriptors: the two it adds are then not normalised before."""
+        """Under GeM, codes begin as signs of nearly the descriptors: of their two parts, not yet normalised."""
         assert self.hash_branch is not None
+        if not all(isinstance(pool, GeM) for pool in self.head.pools):
+            return
         parts = [self.gate * self.head.fc.weight, self.projection.weight]
         fc = torch.cat(parts, dim=1), self.gate * self.head.fc.bias + self.projection.bias
         self.hash_branch.begin_as([*self.head.pools, self.pool], fc)

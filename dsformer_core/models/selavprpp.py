@@ -23,7 +23,7 @@ from dsformer_core.errors import UsageError
 from dsformer_core.models.aggregation import make_aggregation
 from dsformer_core.models.backbones import DinoV2, Grid, patch_map
 from dsformer_core.models.hashing import CODE_BITS, HashBranch
-from dsformer_core.models.pooling import ProjectedGeM
+from dsformer_core.models.pooling import Aggregation, ProjectedGeM
 from dsformer_core.models.registry import (
     RERANK,
     STANDARD,
@@ -112,7 +112,7 @@ class SelaVPRpp(DescriptorModel):
         first_adapted: index of the first block that has an adapter.
         all_blocks: how many blocks the backbone was pre-trained with.
         gem_outputs: numbers of the descriptor under GeM.
-        aggregation: "gem", "boq" or "salad".
+        aggregation: of the float branch, "gem", "boq" or "salad".
         variant: "standard" (floats), "hashing" (bits) or "rerank" (both).
         blocks: of the backbone that are there; fewer than all for experiments that need no pre-trained weights.
     """
@@ -140,16 +140,21 @@ class SelaVPRpp(DescriptorModel):
         def adapters() -> nn.ModuleList:
             return nn.ModuleList(MultiConvAdapter(width) for _ in range(blocks - first_adapted))
 
-        head = make_aggregation(aggregation, width, has_class_token=True)
-        if variant != HASHING:
-            self.adapters = adapters()
-            self.head = ProjectedGeM(self.map_channels, gem_outputs) if aggregation == "gem" else head
         if variant != STANDARD:
             self.hash_adapters = adapters()
             self.hash_branch = HashBranch(self.map_channels)
-        self.descriptor_dim = {"gem": gem_outputs, HASHING: CODE_BITS}.get(
-            HASHING if variant == HASHING else aggregation, head.outputs(width)
-        )
+        if variant == HASHING:
+            if aggregation != "gem":
+                raise UsageError(f"the variant {HASHING!r} has no float branch to aggregate: leave the aggregation out")
+            self.descriptor_dim = CODE_BITS
+            return
+        self.adapters = adapters()
+        if aggregation == "gem":
+            self.head: ProjectedGeM | Aggregation = ProjectedGeM(self.map_channels, gem_outputs)
+            self.descriptor_dim = gem_outputs
+        else:
+            self.head = head = make_aggregation(aggregation, width, has_class_token=True)
+            self.descriptor_dim = head.outputs(width)
 
     def represent(self, images: Tensor) -> Features:
         """(B, 3, H, W) normalised float -> (B, C, H/14, W/14) and the class token, of the float branch."""

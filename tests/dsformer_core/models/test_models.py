@@ -26,7 +26,7 @@ SMALLER = {
 }
 EVERY_VARIANT = [
     *((name, {}) for name in list_models()),
-    ("dsformer_tiny", {"variant": "rerank"}),
+    ("dsformer_tiny", {"variant": "rerank", "aggregation": "boq"}),
     ("dsformer_resnet50", {"aggregation": "boq", "variant": "rerank", "layers": 0}),
     ("dsformer_dinov2_vitb14", {"aggregation": "salad", "layers": 0}),
     ("selavprpp_base", {"variant": "hashing"}),

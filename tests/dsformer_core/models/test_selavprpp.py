@@ -129,6 +129,7 @@ def test_zero_is_plus_one_and_the_gradient_passes_unchanged():
 def test_wrong_options_are_one_line():
     for options, message in (
         ({"variant": "both"}, "there is no variant 'both'; choose one of: standard, hashing, rerank"),
+        ({"variant": "hashing", "aggregation": "boq"}, "has no float branch to aggregate: leave the aggregation out"),
         ({"aggregation": "mean"}, "there is no aggregation 'mean'; choose one of: gem, boq, salad"),
         ({"blocks": 13}, "blocks must be 1 to 12, not 13"),
     ):
