@@ -12,12 +12,11 @@ import numpy.typing as npt
 from dsformer_core.evaluation.matching import Found, best_matches, chunks
 from dsformer_core.extractor import Described
 from dsformer_core.models import CODE_BITS
-from dsformer_core.place_map.codes import SignCodes, nearest_codes, rerank
+from dsformer_core.place_map.binary_index import BinaryIndex
+from dsformer_core.place_map.codes import SignCodes, fitted_rows, nearest_codes, rerank
 
 Search = Literal["float", "binary", "re-ranked"]
 
-# References that show sign codes what is usual; as many as they look at themselves.
-_FITTED_ROWS = 16_384
 # Descriptors in memory while codes are made of them: a few times 32 MiB of 512 float32.
 _ENCODED_ROWS = 16_384
 
@@ -72,21 +71,31 @@ def best_of_candidates(queries: Described, references: Described, candidates: Fo
 
 
 def with_sign_codes(queries: Described, references: Described) -> tuple[Described, Described, SignCodes]:
-    """Gives both sides the codes that a binary map of the references would make of their descriptors."""
+    """Gives both sides the codes that a binary map of the references would make of their descriptors.
+
+    Of those of references as it stores them, that is; of those of queries as they come.
+    """
     readable = readable_rows(references.descriptors)
-    sample = readable[:: max(1, len(readable) // _FITTED_ROWS)]
+    sample = readable[fitted_rows(len(readable))]
     rows = [
-        chunk[sample[(start <= sample) & (sample < start + len(chunk))] - start]
+        chunk[sample[(start <= sample) & (sample < start + len(chunk))] - start].astype(BinaryIndex.storage)
         for start, chunk in chunks(references.descriptors)
     ]
     width = references.descriptors.shape[1]
     signs = SignCodes.fit(np.concatenate(rows)) if len(sample) else SignCodes(np.zeros(CODE_BITS, np.float32), width)
-    return signed(queries, signs), signed(references, signs), signs
+    return signed(queries, signs), signed(references, signs, BinaryIndex.storage), signs
 
 
-def signed(described: Described, signs: SignCodes) -> Described:
-    """Gives pictures the codes that are made of their descriptors, unreadable ones included."""
-    codes = [signs.encode(np.nan_to_num(chunk)) for _, chunk in chunks(described.descriptors, _ENCODED_ROWS)]
+def signed(described: Described, signs: SignCodes, storage: str = "float32") -> Described:
+    """Gives pictures the codes that are made of their descriptors, unreadable ones included.
+
+    Args:
+        described: the pictures.
+        signs: makes codes.
+        storage: what descriptors are rounded to before.
+    """
+    known = (chunk.astype(storage, copy=False) for _, chunk in chunks(described.descriptors, _ENCODED_ROWS))
+    codes = [signs.encode(np.nan_to_num(chunk)) for chunk in known]
     return replace(described, codes=np.concatenate([np.zeros((0, CODE_BITS // 8), np.uint8), *codes]))
 
 

@@ -80,6 +80,11 @@ def rerank(
     return similarities
 
 
+def fitted_rows(count: int) -> slice:
+    """Of so many references those that show sign codes what is usual; of as many as these all."""
+    return slice(None, None, max(1, -(-count // _FITTED_ROWS)))
+
+
 @dataclass(frozen=True, eq=False)
 class SignCodes:
     """Codes for networks without a hash branch: which numbers of a rotated descriptor are larger than usual.
@@ -116,9 +121,8 @@ class SignCodes:
         Args:
             descriptors: (N, D) float, finite, memory-mapped or not; of many, some thousands spread over all are read.
         """
-        step = max(1, -(-len(descriptors) // _FITTED_ROWS))
         codes = cls(np.zeros(CODE_BITS, np.float32), descriptors.shape[1])
-        mean = codes._rotate(descriptors[::step]).mean(axis=0, dtype=np.float64)
+        mean = codes._rotate(descriptors[fitted_rows(len(descriptors))]).mean(axis=0, dtype=np.float64)
         return cls(mean.astype(np.float32), descriptors.shape[1])
 
     def encode(self, descriptors: npt.NDArray[Any]) -> Codes:

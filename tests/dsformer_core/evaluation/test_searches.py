@@ -12,7 +12,7 @@ from dsformer_core.evaluation.search_cost import search_costs
 from dsformer_core.evaluation.searches import search_all, with_sign_codes
 from dsformer_core.extractor import Described, Extractor
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.codes import SignCodes
+from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.sample_world import Camera, make_town, parse_condition, render
 from tests.synthetic import unit
 
@@ -82,7 +82,12 @@ def test_without_codes_there_is_one_search() -> None:
     assert cost.bytes_per_reference == 64 and cost.bytes_read_per_query == 0 and cost.seconds_per_query > 0
 
 
-def test_sign_codes_are_those_of_a_binary_map_and_unreadable_pictures_have_no_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fitted", [64, 150, 199, 16_384])
+def test_sign_codes_are_those_of_a_binary_map_and_unreadable_pictures_have_no_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: int
+) -> None:
+    """However many of its references a map looks at to see what is usual."""
+    monkeypatch.setattr("dsformer_core.place_map.codes._FITTED_ROWS", fitted)
     random = np.random.default_rng(0)
     descriptors = unit(random.standard_normal((300, 512)) + 0.5)
     torn = np.insert(descriptors, [0, 17, 300], np.nan, axis=0)
@@ -90,10 +95,13 @@ def test_sign_codes_are_those_of_a_binary_map_and_unreadable_pictures_have_no_sa
     kept = Described(np.load(tmp_path / "descriptors.npy", mmap_mode="r"))
     asked = Described(np.vstack([descriptors[::10], np.full((1, 512), np.nan, np.float32)]))
     queries, references, signs = with_sign_codes(asked, kept)
-    of_map = SignCodes.fit(descriptors)
-    np.testing.assert_array_equal(signs.thresholds, of_map.thresholds)
+    np.save(tmp_path / "stored.npy", descriptors.astype(np.float16))
+    stored = np.load(tmp_path / "stored.npy", mmap_mode="r")
+    of_map = BinaryIndex.open(tmp_path, BinaryIndex.write(tmp_path, stored, None), stored)
+    assert of_map.signs is not None
+    np.testing.assert_array_equal(signs.thresholds, of_map.signs.thresholds)
     readable = np.isfinite(torn[:, 0])
-    np.testing.assert_array_equal(references.codes[readable], of_map.encode(descriptors))
+    np.testing.assert_array_equal(references.codes[readable], of_map.codes)
     found = search_all(queries, references, 5, 20)
     for matches in found.values():
         assert matches.rows[:-1, 0].tolist() == np.flatnonzero(readable)[::10].tolist()
