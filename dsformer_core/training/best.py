@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dsformer_core.errors import DsformerError
-
 
 class Best:
     """The best of the validations of a training.
@@ -24,16 +22,7 @@ class Best:
         self.since = 0
 
     def improves(self, numbers: Mapping[str, float]) -> bool:
-        """Takes a validation's numbers; says whether it is the best.
-
-        Raises:
-            DsformerError: one of `measure` is not among them.
-        """
-        if missing := [name for name in self.measure if name not in numbers]:
-            raise DsformerError(
-                f"validation.measure: this validation gives no {missing[0]}, only {', '.join(numbers)}: for larger "
-                "numbers the set needs more references, and for those of codes the model a hash branch"
-            )
+        """Takes a validation's numbers, those of `measure` among them; says whether it is the best."""
         recalls = {name: numbers[name] for name in self.measure}
         better = not self.recalls or sum(recalls.values()) > sum(self.recalls.values())
         if better:
@@ -54,5 +43,6 @@ class Best:
         return {"recalls": self.recalls, "since": self.since}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to where it was."""
-        self.recalls, self.since = state["recalls"], state["since"]
+        """Goes back to where it was; it stays at the beginning where that was by other numbers than `measure`."""
+        if tuple(state["recalls"]) == self.measure:
+            self.recalls, self.since = state["recalls"], state["since"]

@@ -39,7 +39,7 @@ def freeze(model: DescriptorModel, recipe: Recipe) -> None:
 
 
 def check_branches(model: DescriptorModel, recipe: Recipe) -> None:
-    """Makes sure that the model has the branch that the loss is of, and no other that would stay untrained.
+    """Makes sure that the model has the branch that loss and measure are of, and none that would stay untrained.
 
     Raises:
         UsageError: it is not so.
@@ -53,6 +53,10 @@ def check_branches(model: DescriptorModel, recipe: Recipe) -> None:
         raise UsageError(
             f"model.weights: codes are trained beside the descriptors of a {model.name} that was trained{given}: say "
             "which by --set model.weights=RUN/best.safetensors, or the name of released ones that are of all of it"
+        )
+    if of_codes := [name for name in recipe.measure if not name.startswith("recall") and not model.has_codes]:
+        raise UsageError(
+            f"validation.measure: {of_codes[0]} is of codes, but this {model.name} has no hash branch: take recall@1"
         )
     if recipe.loss.of == "descriptors" and model.has_codes:
         raise UsageError(

@@ -240,6 +240,7 @@ FREE_KEYS = {
     "schedule.log_every",
     "schedule.save_every",
     "schedule.max_skipped",
+    "validation.measure",
     "validation.patience",
 }
 

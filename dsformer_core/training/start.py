@@ -23,7 +23,7 @@ from dsformer_core.training.loading import check_batch_size, check_places
 from dsformer_core.training.recipe import Recipe
 from dsformer_core.training.run_directory import RunDirectory
 from dsformer_core.training.trainer import Trainer
-from dsformer_core.training.validation import validation
+from dsformer_core.training.validation import Validation
 
 # Other processes wait while the first one validates or writes; what the default allows is too short for large cities.
 PATIENCE = timedelta(hours=4)
@@ -63,7 +63,7 @@ def start(
     elif run:
         run.check_free()
     kind_of(data_path)
-    validate_model = validation(validate, recipe.model.name, recipe.validation) if validate else None
+    validation = Validation(validate, recipe) if validate else None
     fabric, scaler = devices(recipe, kind)
     check_batch_size(recipe, fabric.world_size)
     model = make_model(recipe)
@@ -96,7 +96,7 @@ def start(
         run,
         fabric,
         scaler,
-        validate=validate_model,
+        validate=validation,
         report=report if fabric.is_global_zero else lambda line: None,
     )
     if class_means is not None:

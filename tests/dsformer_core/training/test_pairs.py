@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import mobilenet_v2
 
-from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.errors import UsageError
 from dsformer_core.models import create_model, save_checkpoint
 from dsformer_core.training.recipe import load_recipe
 from dsformer_core.training.resume_state import read_state
 from dsformer_core.training.start import start
 from dsformer_core.training.trainer import Trainer
-from tests.dsformer_core.training.places import write_places
+from tests.dsformer_core.training.places import write_blur, write_places
 from tests.dsformer_core.training.test_resume import close, same_tensors, train
 
 PAIRS = ("loss.kind=multi_similarity", "data.pictures_per_place=2")
@@ -216,11 +216,27 @@ def test_it_ends_when_validations_do_not_get_better_also_after_a_resume(begin: B
     close(patient)
 
 
-def test_a_validation_without_what_decides_is_one_line(begin: Begin) -> None:
-    trainer = begin(
-        "schedule.epochs=1", "schedule.iterations_per_epoch=1", "validation.measure=[recall@100]", output="x"
-    )
-    trainer.validate = Validations(0.3)
-    with pytest.raises(DsformerError, match="gives no recall@100, only recall@1, recall@5") as caught:
-        trainer.fit()
+def test_a_measure_that_no_validation_gives_is_said_before_training(begin: Begin, tmp_path: Path) -> None:
+    for place in range(6):
+        name = f"@{380_000 + 100 * place:010.2f}@{6_170_000:010.2f}@33@U@@@@@@@@@@.jpg"
+        write_blur(tmp_path / "set/database" / name, place, 0)
+        write_blur(tmp_path / "set/queries" / name, place, 1)
+    with pytest.raises(UsageError, match=r"validation.measure: recall@10 of .*set, which has 6 references") as caught:
+        begin("validation.measure=[recall@5, recall@10]", validate=tmp_path / "set")
     assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="reranked_recall@1 is of codes, but this gem_mobilenet_v2 has no hash branch"):
+        begin("validation.measure=[recall@1, reranked_recall@1]")
+
+
+def test_another_measure_may_decide_from_a_resume_on(begin: Begin) -> None:
+    """What was best by the first one is not compared with."""
+    short = ("schedule.epochs=2", "schedule.iterations_per_epoch=1", "validation.patience=1")
+    trainer = begin(*short, output="run")
+    trainer.validate = Validations(0.9)
+    assert not trainer.fit(interrupt_at(1))
+    close(trainer)
+    resumed = begin(*short, "validation.measure=[recall@5]", output="run", resume=True)
+    resumed.validate = Validations(0.1, 0.1)
+    assert resumed.fit() and resumed.iteration == 2
+    assert resumed.best.recalls == {"recall@5": 0.5}
+    close(resumed)

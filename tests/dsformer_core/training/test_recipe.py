@@ -239,6 +239,7 @@ def test_what_decides_the_weights_may_not_change_between_runs(file: Path) -> Non
 
     assert changed("schedule.batch_size=8", "model.options.layers=2") == ["model.options.layers", "schedule.batch_size"]
     assert changed("data.workers=1", "schedule.log_every=7", "schedule.epochs=50", "validation.patience=3") == []
+    assert changed("validation.measure=[recall@5]") == []
     assert changed(*PAIRS) == [
         "data.pictures_per_place", "loss.alpha", "loss.base", "loss.beta", "loss.kind", "loss.margin",
         "loss.miner_epsilon", "loss.scale",
