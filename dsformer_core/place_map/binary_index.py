@@ -39,6 +39,7 @@ class BinaryIndex:
 
     kind: ClassVar[str] = "binary"
     storage: ClassVar[str] = "float16"
+    has_candidates: ClassVar[bool] = True
     bytes_per_reference = CODE_BYTES
 
     def __init__(
@@ -54,7 +55,9 @@ class BinaryIndex:
         self._warned = False
 
     @classmethod
-    def write(cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None) -> dict[str, Any]:
+    def write(
+        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, candidates: int | None = None
+    ) -> dict[str, Any]:
         """Writes codes: those of the hash branch, or the signs of descriptors where there is none."""
         index = faiss.IndexBinaryFlat(CODE_BITS)
         if codes is not None:
@@ -66,7 +69,7 @@ class BinaryIndex:
                 index.add(signs.encode(descriptors[start : start + _AT_ONCE]))
         # Written here, because FAISS would call a full disk a RuntimeError.
         (folder / INDEX_FILE).write_bytes(faiss.serialize_index_binary(index).data)
-        return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": CANDIDATES}
+        return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": candidates or CANDIDATES}
 
     @classmethod
     def files(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from dsformer_core.place_map.format import (
     thumbnail_file,
     write_description,
 )
-from dsformer_core.place_map.index import DEFAULT_INDEX, index_class
+from dsformer_core.place_map.index import DEFAULT_INDEX, check_candidates, index_class
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.places import spacing
 from dsformer_core.sources import NO_POSITION, GeotaggedPicture, Skipped, Source
@@ -73,6 +73,7 @@ def build_place_map(
     batch_size: int = 8,
     workers: int = 2,
     index: str = DEFAULT_INDEX,
+    candidates: int | None = None,
     thumbnails: bool = True,
     strict: bool = False,
     overwrite: bool = False,
@@ -90,6 +91,8 @@ def build_place_map(
         workers: threads that decode.
         index: kind of search, one of `INDEX_KINDS`: "flat" compares float32, "flat_fp16" float16 (half the size, and
             similarities move by less than 1e-3), "binary" codes of 64 bytes, and then float16 of the best.
+        candidates: of a "binary" index, how many references that codes found are put in order by floats; more than
+            there are views that look alike. None for `codes.CANDIDATES`.
         thumbnails: whether small pictures are kept for people to look at.
         strict: whether one picture that cannot be used ends the build.
         overwrite: whether a map that is already at `output` is replaced.
@@ -101,9 +104,11 @@ def build_place_map(
 
     Raises:
         DsformerError: there are no usable pictures, the disk is full, or (`strict`) a picture cannot be used.
-        UsageError: `output` exists, there is no such index, or the positions do not make one map.
+        UsageError: `output` exists, there is no such index, it cannot have so many `candidates`, or the positions do
+            not make one map.
     """
     kind = index_class(index)
+    check_candidates(index, candidates)
     output = Path(output)
 
     def skip(skipped: Skipped) -> None:
@@ -170,7 +175,7 @@ def build_place_map(
             "datum": _datum(placement, altitude),
             "altitude_reference": altitude_reference,
             "spacing": spacing(placement.utm),
-            "index": {"kind": index} | kind.write(folder, descriptors, found_codes),
+            "index": {"kind": index} | kind.write(folder, descriptors, found_codes, candidates),
             "calibration": fit_calibration(descriptors, placement.utm, placement.yaw).to_dict(),
         }
         files = (REFERENCES_FILE, DESCRIPTORS_FILE, *kind.files(description["index"]))

@@ -26,6 +26,7 @@ class FlatIndex:
 
     kind: ClassVar[str] = "flat"
     storage: ClassVar[str] = "float32"
+    has_candidates: ClassVar[bool] = False
 
     def __init__(self, descriptors: npt.NDArray[Any], device: str = "cpu") -> None:
         self._descriptors = descriptors
@@ -33,7 +34,9 @@ class FlatIndex:
         self.bytes_per_reference = descriptors.shape[1] * descriptors.itemsize
 
     @classmethod
-    def write(cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None) -> dict[str, Any]:
+    def write(
+        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, candidates: int | None = None
+    ) -> dict[str, Any]:
         """There is nothing to keep beside the descriptors."""
         return {}
 

@@ -22,21 +22,26 @@ class Index(Protocol):
     Attributes:
         kind: what `map.yaml` and `--index` call it.
         storage: of descriptors in its maps, "float16" or "float32".
+        has_candidates: whether it compares the descriptors of some references only.
         bytes_per_reference: what every query goes through, and should therefore be in memory.
     """
 
     kind: ClassVar[str]
     storage: ClassVar[str]
+    has_candidates: ClassVar[bool]
     bytes_per_reference: int
 
     @classmethod
-    def write(cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None) -> dict[str, Any]:
+    def write(
+        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, candidates: int | None = None
+    ) -> dict[str, Any]:
         """Writes the index of a map that is being built.
 
         Args:
             folder: where its files go.
             descriptors: (N, D) of `storage`, memory-mapped.
             codes: (N, 64) uint8 of the network's hash branch, None where it has none.
+            candidates: whose descriptors a query is compared with, >= 1; None for as many as it takes by itself.
 
         Returns:
             What `map.yaml` has to say of it, beside its kind.
@@ -88,3 +93,18 @@ def index_class(kind: str) -> type[Index]:
         meant = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"there is no index {kind!r}{meant} (there are {', '.join(INDEX_KINDS)})")
     return INDEX_KINDS[kind]
+
+
+def check_candidates(kind: str, candidates: int | None) -> None:
+    """Refuses a number of candidates that a kind of index cannot have.
+
+    Raises:
+        UsageError: there are none in such an index, or the number is below 1.
+    """
+    if candidates is None:
+        return
+    if not INDEX_KINDS[kind].has_candidates:
+        having = ", ".join(name for name, index in INDEX_KINDS.items() if index.has_candidates)
+        raise UsageError(f"an index {kind!r} compares every reference and has no candidates (they are for: {having})")
+    if candidates < 1:
+        raise UsageError(f"candidates = {candidates}: there must be 1 or more")

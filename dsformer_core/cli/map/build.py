@@ -53,6 +53,13 @@ def register(verbs: Any) -> None:
         "0.001, 1024 bytes) or binary (64 bytes, then floats of the best; for 100,000 references and more) "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        metavar="N",
+        help="of a binary index, how many references that codes found are put in order by floats: more than there are "
+        "views that look alike (default: 300)",
+    )
     parser.add_argument("--no-thumbnails", action="store_true", help="keep no small pictures to look at")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument(
@@ -93,6 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
             batch_size=arguments.batch_size,
             workers=arguments.workers,
             index=arguments.index,
+            candidates=arguments.candidates,
             thumbnails=not arguments.no_thumbnails,
             strict=arguments.strict,
             overwrite=arguments.overwrite,

@@ -61,9 +61,12 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Extractor:
     return Extractor("gem_mobilenet_v2", path, device="cpu", threads=1)
 
 
-def test_the_command_line_offers_every_kind() -> None:
+def test_the_command_line_offers_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert tuple(INDEX_KINDS) == OFFERED
     assert DEFAULT_INDEX in OFFERED
+    with pytest.raises(SystemExit):
+        main(["map", "build", "--help"])
+    assert f"(default: {CANDIDATES})" in " ".join(capsys.readouterr().out.split())
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -238,12 +241,12 @@ def test_the_commands(
     if codes == "hash branch":
         torch.manual_seed(0)
         save_checkpoint(create_model("gem_mobilenet_v2", variant="rerank"), Path(weights))
-    build = ["--model", "gem_mobilenet_v2", "--weights", weights, "--index", "binary"]
+    build = ["--model", "gem_mobilenet_v2", "--weights", weights, "--index", "binary", "--candidates", "70"]
     assert main(["map", "build", "--images", str(drive), "--output", str(directory), *build]) == 0
-    assert f"binary, codes from {codes}, {CANDIDATES} candidates" in capsys.readouterr().out
+    assert f"binary, codes from {codes}, 70 candidates" in capsys.readouterr().out
     assert main(["map", "info", str(directory), "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
-    expected = {"index": "binary", "codes": codes, "candidates": CANDIDATES, "bytes_per_reference": CODE_BYTES}
+    expected = {"index": "binary", "codes": codes, "candidates": 70, "bytes_per_reference": CODE_BYTES}
     assert {key: info[key] for key in expected} == expected
     assert main(["map", "verify", str(directory)]) == 0
     capsys.readouterr()
@@ -275,6 +278,32 @@ def test_a_disk_that_is_full_when_codes_are_written_leaves_nothing(
 def test_an_unknown_kind_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no index 'binari'; did you mean binary\?"):
         write_map(tmp_path / "a.map", places(5), spots(5), index="binari")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_map_keeps_as_many_candidates_as_its_builder_chose(tmp_path: Path) -> None:
+    """With one candidate the nearest code's reference is all that can be found."""
+    known = places(400)
+    queries = unit(known[::10] + 0.9 * unit(np.random.default_rng(2).normal(size=(40, 512))))
+    exact = np.argmax(queries @ known.astype(np.float16).astype(np.float32).T, axis=1)
+    right = {}
+    for candidates in (1, 400):
+        directory = tmp_path / f"{candidates}.map"
+        write_map(directory, known, spots(400), index="binary", candidates=candidates)
+        assert read_description(directory)["index"] == {"kind": "binary", "codes": "signs", "candidates": candidates}
+        right[candidates] = float((PlaceMap.open(directory).search(queries, k=1).indices[:, 0] == exact).mean())
+    assert right[1] < right[400] == 1
+
+
+@pytest.mark.parametrize(
+    ("index", "candidates", "message"),
+    [("binary", 0, r"candidates = 0: there must be 1 or more"), ("flat", 10, r"'flat' .* has no candidates .*binary")],
+)
+def test_candidates_that_there_cannot_be_are_refused_before_anything_is_read(
+    tmp_path: Path, index: str, candidates: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        write_map(tmp_path / "a.map", places(5), spots(5), index=index, candidates=candidates)
     assert not list(tmp_path.iterdir())
 
 
