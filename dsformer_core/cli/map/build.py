@@ -11,6 +11,7 @@ examples:
   dsformer map build --images drive/ --output town.map --model dsformer_tiny
   dsformer map build --images places.csv --output town.map --model dsformer_resnet50 --weights DSFormer_ResNet50.pth
   dsformer map build --images city/ --output city.map --model dsformer_tiny --index binary
+  dsformer map build --images city/ --output city.map --model selavprpp_base --weights official-rerank --index binary
   dsformer map build --images utm_named/ --zone 10N --output town.map --model dsformer_tiny --overwrite
 """
 
@@ -91,6 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     source = open_source(arguments.images, zone=UtmZone.parse(arguments.zone) if arguments.zone else None)
     extractor = Extractor(arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision)
+    if arguments.index == "binary" and not extractor.code_bytes and (advice := _hash_branch_advice(arguments.model)):
+        errors.print(advice, style="yellow", markup=False, highlight=False)
     with steps() as show:
         place_map = build_place_map(
             source,
@@ -113,3 +116,14 @@ def run(arguments: argparse.Namespace) -> None:
     print_description(place_map)
     left_out = f", {len(skipped)} pictures skipped" if skipped else ""
     answers.print(f"{arguments.output}: {place_map.count} references{left_out}", markup=False, highlight=False)
+
+
+def _hash_branch_advice(model: str) -> str:
+    """Which released weights of a model make codes of their own; nothing where none do."""
+    from dsformer_core.models.registry import STANDARD, model_entry
+
+    released = model_entry(model).weights
+    hashing = [weights.name for weights in released if weights.options.get("variant", STANDARD) != STANDARD]
+    if not hashing:
+        return ""
+    return f"codes: signs of descriptors; {model} has weights with a hash branch: --weights {' or '.join(hashing)}"

@@ -257,6 +257,21 @@ def test_the_commands(
     assert "asked without" not in caplog.text
 
 
+@pytest.mark.parametrize("variant", ["standard", "rerank"])
+def test_building_tells_of_weights_that_would_make_better_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], variant: str
+) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(create_model("selavprpp_base", variant=variant, blocks=1), tmp_path / "weights.safetensors")
+    given = ["--images", str(write_pictures(tmp_path / "drive", 2)), "--output", str(tmp_path / "town.map")]
+    given += ["--model", "selavprpp_base", "--weights", str(tmp_path / "weights.safetensors"), "--index"]
+    line = "codes: signs of descriptors; selavprpp_base has weights with a hash branch: --weights official-rerank\n"
+    assert main(["map", "build", *given, "binary"]) == 0
+    assert (line in capsys.readouterr().err) == (variant == "standard")
+    assert main(["map", "build", *given, "flat", "--overwrite"]) == 0
+    assert line not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("full", ["index.faiss", "thresholds.npy"])
 def test_a_disk_that_is_full_when_codes_are_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
