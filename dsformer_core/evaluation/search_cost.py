@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dsformer_core.evaluation.matching import chunks
 from dsformer_core.evaluation.searches import Search, readable_rows
 from dsformer_core.extractor import Codes, Described, Descriptors
+from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.codes import CODE_BYTES, nearest_codes, rerank
 from dsformer_core.place_map.stored_rows import StoredRows, is_mapped
 
@@ -28,7 +29,7 @@ class Cost:
         bytes_per_reference: of memory, beyond which nothing is needed to search.
         seconds_per_query: the search alone, of one query at a time on one thread of FAISS, in the median; NaN where
             there is nothing to search for or in.
-        bytes_read_per_query: from the disk, or its cache in memory: the descriptors of candidates.
+        bytes_read_per_query: from the disk, or its cache in memory: the candidates' descriptors, as a map stores them.
     """
 
     bytes_per_reference: int
@@ -47,7 +48,8 @@ def search_costs(
 
     Args:
         queries: of which some dozens are asked.
-        references: descriptors that are memory-mapped are read a chunk at a time, and timed once they are in memory.
+        references: descriptors that are memory-mapped are read a chunk at a time, and timed once they are in memory;
+            those of candidates as they are given, although a map's are half as long where these are float32.
         candidates: how many that codes found are put in order by floats.
         encode: makes codes of descriptors, in the time of the search; None where the network makes them.
     """
@@ -69,7 +71,7 @@ def search_costs(
         rerank(asked[query : query + 1], stored, nearest(query, candidates))
 
     numbers = range(len(asked) if len(kept) else 0)
-    read = min(candidates, len(kept)) * width * descriptors.dtype.itemsize
+    read = min(candidates, len(kept)) * width * np.dtype(BinaryIndex.storage).itemsize
     costs["binary"] = Cost(CODE_BYTES, median_seconds(lambda query: nearest(query, ASKED_MATCHES), numbers))
     costs["re-ranked"] = Cost(CODE_BYTES, median_seconds(reranked, numbers), read)
     return costs

@@ -83,7 +83,7 @@ def test_a_model_with_a_hash_branch_is_searched_in_three_ways(
     described = json.loads(capsys.readouterr().out)
     assert [each["search"] for each in described] == ["float", "binary", "re-ranked"]
     assert [each["bytes_per_reference"] for each in described] == [4 * 512, 64, 64]
-    assert [each["bytes_read_per_query"] for each in described] == [0, 0, 5 * 4 * 512]
+    assert [each["bytes_read_per_query"] for each in described] == [0, 0, 5 * 2 * 512]
     assert [each["candidates"] for each in described] == [None, None, 5]
     assert all(each["seconds_per_query"] > 0 for each in described)
     assert [each["recall"]["1"]["hits"] for each in described] == [4, 4, 4], "its own pictures"
