@@ -99,7 +99,7 @@ class BinaryIndex:
         return {"codes": HASH_BRANCH if self.signs is None else SIGNS, "candidates": self.candidates}
 
     def on(self, device: str) -> "BinaryIndex":
-        """Itself: a processor is through a million codes before a GPU is asked."""
+        """Itself: codes are searched on the CPU."""
         return self
 
     def search(self, queries: Described, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
