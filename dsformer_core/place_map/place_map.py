@@ -19,10 +19,8 @@ from dsformer_core.place_map.codes import CODE_BYTES
 from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.format import (
     DESCRIPTORS_FILE,
-    INDEX_FILE,
     MAP_FILE,
     REFERENCES_FILE,
-    THRESHOLDS_FILE,
     THUMBNAILS,
     MapError,
     file_digest,
@@ -39,7 +37,8 @@ HASHED_WHEN_OPENED = 256 * 2**20
 
 log = logging.getLogger(__name__)
 
-_FILES = (REFERENCES_FILE, DESCRIPTORS_FILE, INDEX_FILE, THRESHOLDS_FILE, THUMBNAILS)
+# Of maps with any index; kinds of index add their own.
+_FILES = (REFERENCES_FILE, DESCRIPTORS_FILE, THUMBNAILS)
 _AGAIN = "copy the map again, or rebuild it"
 
 
@@ -122,7 +121,9 @@ class PlaceMap:
         directory = Path(directory)
         description = read_description(directory)
         try:
-            _check_files(directory, description["files"], full=verify == "full")
+            # Its kind first: later versions of this program may add some, with files that are not known here.
+            known = (*_FILES, *_index_class(directory, description).files(description["index"]))
+            _check_files(directory, description["files"], known, full=verify == "full")
             place_map = cls(directory, description)
         except MapError:
             raise
@@ -269,10 +270,10 @@ class PlaceMap:
         return self._references.numbers(name)[:, 0]
 
 
-def _check_files(directory: Path, digests: dict[str, str], *, full: bool) -> None:
-    """Compares every file with the sum that `map.yaml` has of it."""
+def _check_files(directory: Path, digests: dict[str, str], known: tuple[str, ...], *, full: bool) -> None:
+    """Compares every file with the sum that `map.yaml` has of it; there must be none but the `known` ones."""
     for name, expected in digests.items():
-        path = directory / name if name in _FILES else None
+        path = directory / name if name in known else None
         if path is None:
             raise MapError(f"{directory / MAP_FILE} lists {name!r}, which is no file of a place map: {_AGAIN}")
         if not path.exists():
@@ -326,19 +327,22 @@ def _check_shapes(
         )
 
 
-def _open_index(directory: Path, description: dict[str, Any], descriptors: npt.NDArray[Any]) -> Index:
-    fields, dtype = description["index"], description["descriptors"]["dtype"]
-    kind = fields["kind"]
-    if kind == FlatIndex.kind and dtype == HalfFlatIndex.storage:
+def _index_class(directory: Path, description: dict[str, Any]) -> type[Index]:
+    kind = description["index"]["kind"]
+    if kind == FlatIndex.kind and description["descriptors"]["dtype"] == HalfFlatIndex.storage:
         kind = HalfFlatIndex.kind  # as maps were written before there were several kinds
     if kind not in INDEX_KINDS:
         raise MapError(
             f"{directory} has an index of the kind {kind!r}, this program knows {', '.join(INDEX_KINDS)}: "
             "update dsformer, or build the map again"
         )
-    index = INDEX_KINDS[kind]
-    if dtype != index.storage:
-        raise DsformerError(f"index.kind is {kind!r} and descriptors.dtype is {dtype!r}")
+    return INDEX_KINDS[kind]
+
+
+def _open_index(directory: Path, description: dict[str, Any], descriptors: npt.NDArray[Any]) -> Index:
+    index, fields = _index_class(directory, description), description["index"]
+    if (dtype := description["descriptors"]["dtype"]) != index.storage:
+        raise DsformerError(f"index.kind is {fields['kind']!r} and descriptors.dtype is {dtype!r}")
     for name in index.files(fields):
         if name not in description["files"]:
             raise DsformerError(f"files.{name} is missing")
