@@ -1,4 +1,4 @@
-"""The three procedures of SelaVPR++ by their recipes and `dsformer train`, with two blocks and small pictures."""
+"""The three procedures of SelaVPR++ by their recipes and `dsformer train`, with one block and small pictures."""
 
 import csv
 import json
@@ -16,8 +16,8 @@ from tests.dsformer_core.training.places import write_blur, write_gsv_cities
 
 RECIPES = Path(__file__).resolve().parents[3] / "training/recipes"
 SMALL = (
-    "model.options.blocks=2", "data.size=[70, 70]", "data.train_size=[56, 56]", "data.workers=0",
-    "schedule.batch_size=16", "schedule.iterations_per_epoch=1", "schedule.log_every=1",
+    "model.options.blocks=1", "data.size=[70, 70]", "data.train_size=[56, 56]", "data.workers=0",
+    "schedule.batch_size=8", "schedule.iterations_per_epoch=1", "schedule.log_every=1",
 )  # fmt: skip
 
 
