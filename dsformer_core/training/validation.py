@@ -37,9 +37,10 @@ class Validation:
         references = len(self.benchmark.database)
         given = {f"{prefix}recall@{k}" for prefix in _PREFIXES.values() for k in RECALL_AT if k <= references}
         if missing := [name for name in recipe.measure if name not in given]:
+            smallest = f"{missing[0].partition('@')[0]}@{RECALL_AT[0]}"
             raise UsageError(
                 f"validation.measure: {missing[0]} of {folder}, which has {references} references: --set "
-                "validation.measure=[recall@1], or another set"
+                f"validation.measure=[{smallest}], or another set"
             )
 
     def __call__(self, network: DescriptorModel) -> dict[str, float]:

@@ -241,6 +241,9 @@ def test_a_measure_that_no_validation_gives_is_said_before_training(begin: Begin
     with pytest.raises(UsageError, match=r"validation.measure: recall@10 of .*set, which has 6 references") as caught:
         begin("validation.measure=[recall@5, recall@10]", validate=tmp_path / "set")
     assert "\n" not in str(caught.value)
+    codes = (*of_codes("rendered-towns"), "validation.measure=[binary_recall@20]")
+    with pytest.raises(UsageError, match=r"6 references: --set validation.measure=\[binary_recall@1\]"):
+        begin(*TINY, *codes, validate=tmp_path / "set")
     with pytest.raises(UsageError, match="reranked_recall@1 is of codes, but this gem_mobilenet_v2 has no hash branch"):
         begin("validation.measure=[recall@1, reranked_recall@1]")
 
