@@ -1,4 +1,7 @@
-"""Augmentation on the device where the network is: every picture is changed with random numbers of its own."""
+"""Augmentation on the device where the network is: every picture is changed with random numbers of its own.
+
+RandAugment comes before it, where pictures are loaded: see `dsformer_core.training.data.rand_augmented`.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,12 +30,6 @@ class Augmentation:
     def __init__(self, recipe: AugmentationRecipe, preprocessing: Preprocessing) -> None:
         self.recipe = recipe
         self.normalise = Normalisation(preprocessing)
-        # On bytes, as its tables of strengths are made for.
-        self.rand_augment: Change = (
-            v2.RandAugment(recipe.rand_augment, interpolation=v2.InterpolationMode.BILINEAR)
-            if recipe.rand_augment
-            else lambda picture: picture
-        )
         height, _ = preprocessing.size
         # Geometry first: what it leaves black then gets the light and the noise of the rest.
         self.changes: list[Change] = [
@@ -61,7 +58,7 @@ class Augmentation:
         """(B, 3, H, W) uint8 -> (B, 3, H, W) float32."""
         changed = []
         for picture in pictures:
-            picture = self.rand_augment(picture).float() / 255
+            picture = picture.float() / 255
             for change in self.changes:
                 picture = change(picture)
             changed.append(picture)

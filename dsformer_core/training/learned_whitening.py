@@ -60,6 +60,7 @@ def learn_projection(
     seed: int,
     device: torch.device,
     workers: int,
+    rand_augment: int,
 ) -> list[list[Tensor]]:
     """Sets the projection of a model to the learned whitening of its pooled features.
 
@@ -73,6 +74,7 @@ def learn_projection(
         seed: decides which pictures, and what augmentation makes of them.
         device: where to compute.
         workers: processes that load pictures; 0 for this one.
+        rand_augment: how many random operations pictures go through before `augment`, as in training.
 
     Returns:
         per group and view (classes, 512) float32: the mean of each class's projected pictures, of unit length.
@@ -89,7 +91,8 @@ def learn_projection(
     views = [view for group in data.groups for view in group]
     linear = pooled_model.projection
     features = np.empty((sum(map(len, views)), pictures_per_class, linear.in_features), np.float32)
-    for of_class, pictures in zip(features, _classes(data, pictures_per_class, seed, workers), strict=True):
+    batches = _classes(data, pictures_per_class, seed, workers, rand_augment)
+    for of_class, pictures in zip(features, batches, strict=True):
         with torch.inference_mode():
             of_class[:] = pooled_model.pooled(augment(pictures.to(device))).float().cpu().numpy()
 
@@ -103,14 +106,16 @@ def learn_projection(
     return [[F.normalize(next(of_views), dim=-1) for _ in group] for group in data.groups]
 
 
-def _classes(data: TrainingData, pictures_per_class: int, seed: int, workers: int) -> Iterator[Tensor]:
+def _classes(
+    data: TrainingData, pictures_per_class: int, seed: int, workers: int, rand_augment: int
+) -> Iterator[Tensor]:
     """The pictures of one class at a time, (pictures_per_class, 3, H, W) uint8."""
     random = np.random.default_rng(seed)
     for group in data.groups:
         for view in group:
             numbers = random.integers(0, 1 << 62, (len(view), pictures_per_class))
             draws = [Draw(index, int(number)) for index, row in enumerate(numbers) for number in row]
-            for pictures, _ in load(view, draws, pictures_per_class, workers, pinned=False):
+            for pictures, _ in load(view, draws, pictures_per_class, workers, pinned=False, rand_augment=rand_augment):
                 yield pictures
 
 

@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.training.data import ClassPictures, ClassSampler, Draw, PlaceSampler, TrainingData
+from dsformer_core.training.data import (
+    ClassPictures,
+    ClassSampler,
+    Draw,
+    PlaceSampler,
+    RandAugmented,
+    TrainingData,
+)
 from dsformer_core.training.interruption import leave_signals_to_the_parent
 from dsformer_core.training.recipe import Recipe
 
@@ -30,7 +37,7 @@ def endless_batches(
         first: iteration of the epoch to begin at.
 
     Returns:
-        As `load` gives them; under `schedule.overfit` the same pictures again and again, in every epoch.
+        As `load` gives them; under `schedule.overfit` the same pictures again and again, in every epoch, as they are.
     """
     schedule, pictures_per_place = recipe.schedule, recipe.data.pictures_per_place
     stream = {
@@ -60,11 +67,18 @@ def endless_batches(
         share // schedule.accumulate,
         recipe.data.workers,
         pinned=fabric.device.type == "cuda",
+        rand_augment=0 if schedule.overfit else recipe.augmentation.rand_augment,
     )
 
 
 def load(
-    pictures: ClassPictures, draws: Iterable[Draw], batch_size: int, workers: int, *, pinned: bool
+    pictures: ClassPictures,
+    draws: Iterable[Draw],
+    batch_size: int,
+    workers: int,
+    *,
+    pinned: bool,
+    rand_augment: int,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Pictures in the order in which they are drawn.
 
@@ -74,6 +88,7 @@ def load(
         batch_size: how many at a time.
         workers: processes that load; 0 for this one.
         pinned: whether they come in memory that a CUDA device can read.
+        rand_augment: how many random operations each goes through; 0 for none.
 
     Yields:
         (B, 3, H, W) uint8 pictures and their (B,) int64 classes.
@@ -82,7 +97,7 @@ def load(
         DsformerError: no picture of a class can be read, or a loading process died.
     """
     loader = DataLoader(
-        pictures,
+        RandAugmented(pictures, rand_augment) if rand_augment else pictures,
         batch_size=batch_size,
         sampler=draws,
         num_workers=workers,

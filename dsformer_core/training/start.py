@@ -86,6 +86,7 @@ def start(
                 seed=recipe.schedule.seed,
                 device=fabric.device,
                 workers=recipe.data.workers,
+                rand_augment=recipe.augmentation.rand_augment,
             )
         # The projection goes to the other processes with the rest of the model.
         class_means = fabric.broadcast(class_means)

@@ -65,18 +65,6 @@ def test_the_paper_s_augmentation_differs_per_picture_and_repeats_with_the_seed(
     assert not torch.equal(result, augmented(pictures, AugmentationRecipe(), seed=6))
 
 
-def test_random_operations_differ_per_picture_and_are_one_after_another(pictures: Tensor) -> None:
-    """RandAugment; the more of them, the less is left of the picture."""
-    many = pictures.repeat(10, 1, 1, 1)
-    results = [augmented(many, NOTHING.model_copy(update={"rand_augment": count}), seed=2) for count in (1, 3)]
-    for result in results:
-        assert result.shape == many.shape and result.min() >= 0 and result.max() <= 1
-        assert len({picture.sum().item() for picture in result}) > 10
-    once, thrice = ((result - many / 255).abs().mean() for result in results)
-    assert 0 < once < thrice
-    assert torch.equal(results[1], augmented(many, NOTHING.model_copy(update={"rand_augment": 3}), seed=2))
-
-
 def test_the_whole_picture_is_kept_whatever_its_proportions(pictures: Tensor) -> None:
     square = NOTHING.model_copy(update={"crop_ratio": (1.0, 1.0)})
     assert torch.allclose(augmented(pictures, square), Normalisation(PREPROCESSING)(pictures), atol=1e-5)
