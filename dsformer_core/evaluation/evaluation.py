@@ -19,6 +19,7 @@ from dsformer_core.evaluation.search_cost import Cost, search_costs
 from dsformer_core.evaluation.searches import Search, search_all, with_sign_codes
 from dsformer_core.extractor import Described, Extractor
 from dsformer_core.place_map.codes import CANDIDATES
+from dsformer_core.place_map.stored_rows import where_stored
 
 DISTANCES_M = (1.0, 2.0, 5.0, 10.0, 15.0, 25.0, 50.0, 100.0)
 DISTANCES_FRAMES = (0.0, 1.0, 2.0, 5.0, 10.0)
@@ -240,8 +241,9 @@ def evaluate(
     elif index == "binary" and references.codes is None:
         queries, references, signs = with_sign_codes(queries, references)
         encode = signs.encode
-    found = search_all(queries, references, min(retrieve, len(references)), candidates)
-    costs = search_costs(queries, references, candidates, encode=encode)
+    stored = where_stored(references.descriptors)
+    found = search_all(queries, references, min(retrieve, len(references)), candidates, stored=stored)
+    costs = search_costs(queries, references, candidates, encode=encode, stored=stored)
     return {
         search: Evaluation(
             benchmark=benchmark,

@@ -155,8 +155,10 @@ def _ask_binary(references: PlaceMap, index: BinaryIndex, queries: PlaceMap, k: 
             f"by floats alone: {references.name} has codes of a hash branch and {queries.name} keeps none; "
             "build it with --index binary",
         )
-    costs = search_costs(asking, kept, candidates, encode=None if index.signs is None else index.signs.encode)
-    return _Asking(asking, partial(search_all, references=kept, k=k, candidates=candidates), costs, notes)
+    encode = None if index.signs is None else index.signs.encode
+    costs = search_costs(asking, kept, candidates, encode=encode, stored=index.descriptors)
+    search = partial(search_all, references=kept, k=k, candidates=candidates, stored=index.descriptors)
+    return _Asking(asking, search, costs, notes)
 
 
 def _probabilities(references: PlaceMap, found: Found) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from dsformer_core.evaluation.searches import Search, readable_rows
 from dsformer_core.extractor import Codes, Described, Descriptors
 from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.codes import CODE_BYTES, nearest_codes, rerank
-from dsformer_core.place_map.stored_rows import StoredRows, is_mapped
+from dsformer_core.place_map.stored_rows import Stored
 
 TIMED_QUERIES = 32
 ASKED_MATCHES = 20
@@ -43,6 +43,7 @@ def search_costs(
     candidates: int,
     *,
     encode: Callable[[Descriptors], Codes] | None = None,
+    stored: Stored | None = None,
 ) -> dict[Search, Cost]:
     """Times every kind of search that there is, as a robot asks: one query at a time, for twenty matches.
 
@@ -52,6 +53,7 @@ def search_costs(
             those of candidates as they are given, although a map's are half as long where these are float32.
         candidates: how many that codes found are put in order by floats.
         encode: makes codes of descriptors, in the time of the search; None where the network makes them.
+        stored: what the descriptors of candidates are read from; None for the references' own, memory-mapped or not.
     """
     known = readable_rows(queries.descriptors)
     picked = known[picked_rows(len(known))]
@@ -61,7 +63,7 @@ def search_costs(
     if queries.codes is None or references.codes is None:
         return costs
     own, kept, descriptors = queries.codes[picked], np.array(references.codes), references.descriptors
-    stored = StoredRows(descriptors) if is_mapped(descriptors) else descriptors
+    stored = descriptors if stored is None else stored
 
     def nearest(query: int, wanted: int) -> npt.NDArray[np.int64]:
         code = own[query : query + 1] if encode is None else encode(asked[query : query + 1])

@@ -14,6 +14,7 @@ from dsformer_core.extractor import Described
 from dsformer_core.models import CODE_BITS
 from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.codes import SignCodes, fitted_rows, nearest_codes, rerank
+from dsformer_core.place_map.stored_rows import Stored
 
 Search = Literal["float", "binary", "re-ranked"]
 
@@ -21,7 +22,9 @@ Search = Literal["float", "binary", "re-ranked"]
 _ENCODED_ROWS = 16_384
 
 
-def search_all(queries: Described, references: Described, k: int, candidates: int) -> dict[Search, Found]:
+def search_all(
+    queries: Described, references: Described, k: int, candidates: int, *, stored: Stored | None = None
+) -> dict[Search, Found]:
     """Searches in every way that there is: by floats, and where there are codes in the other two as well.
 
     Args:
@@ -31,12 +34,14 @@ def search_all(queries: Described, references: Described, k: int, candidates: in
         k: references per query, >= 1.
         candidates: how many that codes found are put in order by floats, >= 1; where they are fewer than `k`, so many
             are found.
+        stored: what the descriptors of candidates are read from; None for the references' own, memory-mapped or not.
     """
     found: dict[Search, Found] = {"float": best_matches(queries.descriptors, references.descriptors, k)}
     if queries.codes is not None and references.codes is not None:
         nearest = best_by_codes(queries, references, max(k, min(candidates, len(references))))
         found["binary"] = _first(nearest, k)
-        found["re-ranked"] = best_of_candidates(queries, references, _first(nearest, candidates), k)
+        stored = references.descriptors if stored is None else stored
+        found["re-ranked"] = best_of_candidates(queries, stored, _first(nearest, candidates), k)
     return found
 
 
@@ -57,13 +62,13 @@ def best_by_codes(queries: Described, references: Described, k: int) -> Found:
     return found
 
 
-def best_of_candidates(queries: Described, references: Described, candidates: Found, k: int) -> Found:
+def best_of_candidates(queries: Described, references: Stored, candidates: Found, k: int) -> Found:
     """The k of each query's candidates, or all, with the largest cosine of descriptors; of equal ones by row."""
     best = _nothing(len(queries), min(k, candidates.rows.shape[1]), unreadable=candidates.unreadable)
     known = np.flatnonzero((candidates.rows >= 0).any(axis=1))
     if len(known):
         rows = candidates.rows[known][:, candidates.rows[known[0]] >= 0]  # every query has as many
-        similarities = rerank(np.asarray(queries.descriptors[known], np.float32), references.descriptors, rows)
+        similarities = rerank(np.asarray(queries.descriptors[known], np.float32), references, rows)
         order = np.lexsort((rows, -similarities), axis=1)[:, :k]
         best.rows[known, : order.shape[1]] = np.take_along_axis(rows, order, 1)
         best.similarities[known, : order.shape[1]] = np.take_along_axis(similarities, order, 1)

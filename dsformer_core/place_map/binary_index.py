@@ -50,7 +50,7 @@ class BinaryIndex:
         signs: SignCodes | None,
         name: str,
     ) -> None:
-        self.codes, self._descriptors, self._name = codes, StoredRows(descriptors), name
+        self.codes, self.descriptors, self._name = codes, StoredRows(descriptors), name
         self.candidates, self.signs = candidates, signs
         self._warned = False
 
@@ -111,7 +111,7 @@ class BinaryIndex:
         if asked is None:
             return self._search_descriptors(queries.descriptors, k)
         _, rows = nearest_codes(asked, self.codes, max(k, self.candidates))
-        return _best(rerank(queries.descriptors, self._descriptors, rows), rows, k)
+        return _best(rerank(queries.descriptors, self.descriptors, rows), rows, k)
 
     def _search_descriptors(
         self, queries: npt.NDArray[np.float32], k: int
@@ -124,8 +124,8 @@ class BinaryIndex:
             self._warned = True
         best: npt.NDArray[np.float32] = np.empty((len(queries), 0), np.float32)
         rows: npt.NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
-        for start in range(0, len(self._descriptors), _AT_ONCE):
-            chunk = self._descriptors.span(start, start + _AT_ONCE).astype(np.float32)
+        for start in range(0, len(self.descriptors), _AT_ONCE):
+            chunk = self.descriptors.span(start, start + _AT_ONCE).astype(np.float32)
             found, places = faiss.knn(queries, chunk, min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
             best, rows = _best(np.hstack([best, found]), np.hstack([rows, places + start]), k)
         return best, rows

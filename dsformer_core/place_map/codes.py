@@ -15,7 +15,7 @@ import torch
 
 from dsformer_core.models import CODE_BITS
 from dsformer_core.models.pooling import orthogonal_projection
-from dsformer_core.place_map.stored_rows import StoredRows, is_mapped
+from dsformer_core.place_map.stored_rows import StoredRows
 
 CODE_BYTES = CODE_BITS // 8
 CANDIDATES = 300
@@ -59,8 +59,8 @@ def rerank(
 
     Args:
         queries: (Q, D) float32.
-        descriptors: (N, D) float16 or float32; of those that are memory-mapped, or in a file, the candidates are read
-            and nothing else, and nothing of them stays in memory.
+        descriptors: (N, D) float16 or float32; of `StoredRows` the candidates are read and nothing else, and nothing
+            of them stays in memory.
         rows: (Q, n) candidates of each query, in any order.
 
     Returns:
@@ -69,8 +69,6 @@ def rerank(
     Raises:
         DsformerError: the file of the descriptors was cut off, or cannot be read any more.
     """
-    if not isinstance(descriptors, StoredRows) and is_mapped(descriptors):
-        descriptors = StoredRows(descriptors)
     similarities = np.empty(rows.shape, np.float32)
     for query, candidates, found in zip(queries, rows, similarities, strict=True):
         # PyTorch widens float16 ten times as fast as NumPy.

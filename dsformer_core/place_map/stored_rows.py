@@ -11,12 +11,6 @@ import numpy.typing as npt
 from dsformer_core.errors import DsformerError
 
 
-def is_mapped(array: npt.NDArray[Any]) -> bool:
-    """Whether it is the whole of a memory-mapped file's array, row after row."""
-    base: Any = array.base
-    return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.c_contiguous
-
-
 class StoredRows:
     """Reads rows of a memory-mapped array from its file, not through the mapping.
 
@@ -29,7 +23,7 @@ class StoredRows:
     """
 
     def __init__(self, array: Any) -> None:
-        assert is_mapped(array)
+        assert _is_mapped(array)
         self.shape: tuple[int, int] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
         self.path = Path(str(array.filename))
@@ -75,3 +69,17 @@ class StoredRows:
         if len(content) != len(offsets) * length:
             raise DsformerError(f"{self.path} was cut off while it was in use: copy the map again, or rebuild it")
         return np.frombuffer(content, self.dtype).reshape(-1, self.shape[1])
+
+
+Stored = npt.NDArray[Any] | StoredRows
+
+
+def where_stored(array: npt.NDArray[Any]) -> Stored:
+    """Rows of a memory-mapped array from its file, those of any other from memory."""
+    return StoredRows(array) if _is_mapped(array) else array
+
+
+def _is_mapped(array: npt.NDArray[Any]) -> bool:
+    """Whether it is the whole of a memory-mapped file's array, row after row."""
+    base: Any = array.base
+    return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.c_contiguous

@@ -66,6 +66,16 @@ def test_a_binary_map_is_asked_in_three_ways(tmp_path: Path) -> None:
     np.testing.assert_array_equal(default.rows[:, :20], references.search(asked, k=20).indices)
 
 
+def test_a_map_that_is_replaced_while_it_is_evaluated_stays_as_it_was(tmp_path: Path) -> None:
+    descriptors, utm = town(np.random.default_rng(6), 40)
+    references = write_map(tmp_path / "a.map", descriptors, utm, index="binary")
+    before = evaluate_maps(references, references)["re-ranked"]
+    write_map(tmp_path / "a.map", descriptors[::-1], utm, index="binary", overwrite=True)
+    after = evaluate_maps(references, references)["re-ranked"]
+    np.testing.assert_array_equal(after.rows, before.rows)
+    np.testing.assert_array_equal(after.similarities, before.similarities)
+
+
 def test_candidates_are_of_binary_maps(tmp_path: Path) -> None:
     descriptors, utm = town(np.random.default_rng(5), 5)
     references = write_map(tmp_path / "a.map", descriptors, utm)

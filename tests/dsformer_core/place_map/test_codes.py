@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsformer_core.place_map.codes import CODE_BYTES, SignCodes, nearest_codes, rerank
+from dsformer_core.place_map.stored_rows import StoredRows
 from tests.synthetic import unit
 
 
@@ -61,7 +62,7 @@ def test_reranking_computes_what_the_descriptors_say(tmp_path: Path, dtype: type
     rows = random.integers(0, 500, (3, 150))
     np.save(tmp_path / "descriptors.npy", descriptors)
     expected = np.einsum("qnd,qd->qn", descriptors[rows].astype(np.float64), queries)
-    for source in (descriptors, np.load(tmp_path / "descriptors.npy", mmap_mode="r")):
+    for source in (descriptors, StoredRows(np.load(tmp_path / "descriptors.npy", mmap_mode="r"))):
         np.testing.assert_allclose(rerank(queries, source, rows), expected, atol=1e-6)
 
 
