@@ -16,7 +16,7 @@ class StoredRows:
 
     Through the mapping every row would bring the sixteen pages around it along, which take four times as long as the
     row itself and count as the process's memory until they are given back; and a file that was cut off would end the
-    process.
+    process. Where a system cannot read at an offset, as Windows cannot, they are read through the mapping nevertheless.
 
     Args:
         array: (N, D), the whole of a mapping. Its file must still be the one that was mapped.
@@ -29,6 +29,7 @@ class StoredRows:
         self.path = Path(str(array.filename))
         self._start: int = array.offset
         self._row_bytes: int = array.strides[0]
+        self._mapping = None if hasattr(os, "pread") else array
         # Closed with its last user. Rows are far apart: reading ahead would fetch thirty times as much.
         self._file = self.path.open("rb", buffering=0)
         if hasattr(os, "posix_fadvise"):
@@ -43,6 +44,8 @@ class StoredRows:
         Raises:
             DsformerError: the file was cut off, or cannot be read any more.
         """
+        if self._mapping is not None:
+            return np.array(self._mapping[rows])
         offsets = (self._start + np.asarray(rows) * self._row_bytes).tolist()
         return self._read(offsets, self._row_bytes)
 
@@ -52,6 +55,8 @@ class StoredRows:
         Raises:
             DsformerError: as above.
         """
+        if self._mapping is not None:
+            return np.array(self._mapping[start:stop])
         rows = max(0, min(stop, len(self)) - start)
         return self._read([self._start + start * self._row_bytes], rows * self._row_bytes)
 

@@ -159,7 +159,11 @@ def test_a_file_that_is_cut_off_while_it_is_open_is_an_error(tmp_path: Path) -> 
         place_map.search(np.full(512, 512**-0.5), k=5)
 
 
-def test_stored_rows_are_those_of_the_array(tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", ["POSIX", "Windows"])
+def test_stored_rows_are_those_of_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    if system == "Windows":
+        monkeypatch.delattr(os, "pread")
+        monkeypatch.delattr(os, "posix_fadvise")
     np.save(tmp_path / "a.npy", places(90).astype(np.float16))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     rows = np.array([3, 89, 0, 3])
