@@ -50,9 +50,9 @@ def register(verbs: Any) -> None:
         "--index",
         choices=INDEX_KINDS,
         default="flat_fp16",
-        help="how it is searched: flat (exact, 2048 bytes of memory per reference), flat_fp16 (similarities within "
-        "0.001, 1024 bytes) or binary (64 bytes, then floats of the best; for 100,000 references and more) "
-        "(default: %(default)s)",
+        help="how it is searched: flat (exact; memory for each reference: 4 bytes per number of the descriptor, 2048 "
+        "for 512), flat_fp16 (similarities within 0.001; half of that) or binary (64 bytes whatever the descriptor, "
+        "then floats of the best from disk; for 100,000 references and more) (default: %(default)s)",
     )
     parser.add_argument(
         "--candidates",

@@ -66,7 +66,9 @@ def test_the_command_line_offers_every_kind(capsys: pytest.CaptureFixture[str]) 
     assert DEFAULT_INDEX in OFFERED
     with pytest.raises(SystemExit):
         main(["map", "build", "--help"])
-    assert f"(default: {CANDIDATES})" in " ".join(capsys.readouterr().out.split())
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {CANDIDATES})" in words
+    assert "4 bytes per number of the descriptor, 2048 for 512" in words
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
