@@ -16,6 +16,7 @@ from dsformer_core.training.trainer import Trainer
 
 # Not augmented, and with frozen normalisation: so all that is left to differ is who computes what.
 OVERRIDES = [
+    "data.size=[32, 32]",
     "model.name=dsformer_tiny",
     "model.freeze=[]",
     "schedule.epochs=1",
