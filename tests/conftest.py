@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def unseen_town() -> Any:
+    """Drives through a town that nothing was trained on, rendered once for all who ask (`unseen_town.py`)."""
+    from tests.unseen_town import render_drives
+
+    return render_drives()

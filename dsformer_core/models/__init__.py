@@ -85,15 +85,17 @@ def create_model(
         described = read_description(path)
         if described["model"] != name:
             raise UsageError(f"{path}: holds a {described['model']}, not a {name}")
+        entry.check_options(options)
         made_with = entry.defaults | described["options"]
-        differing = {key for key, value in options.items() if made_with.get(key, value) != value}
-        if differing == {"variant"} and (made_with["variant"], options["variant"]) == (STANDARD, RERANK):
+        differing = [key for key, value in options.items() if made_with[key] != value]
+        if differing == ["variant"] and (made_with["variant"], options["variant"]) == (STANDARD, RERANK):
             model = entry.build(**described["options"] | options)
             model.preprocessing = described["preprocessing"]
             load_state_dict(model, load_checkpoint(path).state_dict(), str(path), to_train=to_train)
             return model
         if differing:
-            raise UsageError(f"{path}: was made with another {', '.join(sorted(differing))}")
+            values = ", ".join(f"{key} {made_with[key]!r}, not {options[key]!r}" for key in differing)
+            raise UsageError(f"{path}: was made with {values}: leave options out, a checkpoint brings its own")
         return load_checkpoint(path)
     state = read_state_dict(path)
     model = entry.build(**entry.architecture.options_in(state) | options)
@@ -113,6 +115,6 @@ def _check_options(name: str, released: NamedWeights, options: dict[str, Any]) -
     differing = [f"{key} {value}" for key, value in made_with.items() if options.get(key, value) != value]
     if differing:
         raise UsageError(
-            f"the weights {released.name!r} of {name} are of {', '.join(differing)}"
-            + (f": {released.note}" if released.note else "")
+            f"the weights {released.name!r} of {name} are of {', '.join(differing)}: "
+            + (released.note or "leave options out")
         )

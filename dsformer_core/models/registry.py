@@ -246,10 +246,7 @@ class ModelEntry:
         Raises:
             UsageError: the architecture has no such option, or not such a value of it.
         """
-        if unknown := sorted(set(options) - set(self.defaults)):
-            raise UsageError(
-                f"{self.name} has no option {', '.join(unknown)}; its options are: {', '.join(self.defaults)}"
-            )
+        self.check_options(options)
         own = inspect.signature(self.architecture).parameters
         model = self.architecture(**{key: value for key, value in options.items() if key in own})
         if "variant" not in own:
@@ -260,6 +257,17 @@ class ModelEntry:
                 model.add_hash_branch()
         model.name, model.options, model.preprocessing = self.name, options, self.preprocessing
         return model.eval()
+
+    def check_options(self, names: Collection[str]) -> None:
+        """Refuses options that the architecture has not.
+
+        Raises:
+            UsageError: names them, and those that it has.
+        """
+        if unknown := sorted(set(names) - set(self.defaults)):
+            raise UsageError(
+                f"{self.name} has no option {', '.join(unknown)}; its options are: {', '.join(self.defaults)}"
+            )
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -268,7 +268,7 @@ def _layouts(width: int) -> list[KeyLayout]:
 
 
 def _released(size: str) -> list[NamedWeights]:
-    note = "only gem was released; boq and salad are to be trained"
+    note = "of gem, standard ('official') and with codes ('official-rerank') were released, none of boq or salad"
     return [
         NamedWeights(
             name=name,

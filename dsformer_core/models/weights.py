@@ -31,7 +31,9 @@ def named_weights(model: str, name: str | None = None) -> NamedWeights:
     for weights in entry.weights:
         if weights.name == name:
             return weights
-    raise UsageError(f"{name!r}: no such file, and no such weights of {model} ({_names(entry)})")
+    notes = {weights.note for weights in entry.weights if weights.note}
+    about = "".join(f"; {note}" for note in sorted(notes))
+    raise UsageError(f"{name!r}: no such file, and no such weights of {model} ({_names(entry)}){about}")
 
 
 def _names(entry: ModelEntry) -> str:

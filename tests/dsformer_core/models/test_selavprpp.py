@@ -142,9 +142,11 @@ def test_wrong_options_are_one_line():
 
 
 def test_released_weights_are_of_gem_alone_and_say_so():
-    with pytest.raises(UsageError, match="'official' of selavprpp_base are of aggregation gem: only gem was released"):
+    with pytest.raises(UsageError, match=r"'official' of selavprpp_base are of aggregation gem: .*none of boq"):
         create_model("selavprpp_base", weights="official", aggregation="boq")
-    with pytest.raises(UsageError, match="'official-rerank' of selavprpp_large are of variant rerank"):
+    with pytest.raises(UsageError, match=r"no such weights of selavprpp_base \(official, .*none of boq or salad"):
+        create_model("selavprpp_base", weights="boq")
+    with pytest.raises(UsageError, match=r"'official-rerank' of selavprpp_large are of variant rerank: of gem,"):
         create_model("selavprpp_large", weights="official-rerank", variant="standard")
     with pytest.raises(DsformerError, match=r"SelaVPRplusplus_base\.pth\) are not on this machine: run"):
         create_model("selavprpp_base", weights="official", variant="rerank")
@@ -168,7 +170,7 @@ def test_a_hash_branch_is_added_to_a_trained_model(name, tmp_path, caplog):
     again = create_model(name, weights=tmp_path / "both.safetensors")
     with torch.inference_mode():
         assert torch.equal(again.codes(PICTURES), both.codes(PICTURES))
-    with pytest.raises(UsageError, match="was made with another variant"):
+    with pytest.raises(UsageError, match="was made with variant 'rerank', not 'standard': leave options out"):
         create_model(name, weights=tmp_path / "both.safetensors", variant="standard")
 
 

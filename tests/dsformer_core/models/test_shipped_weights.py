@@ -3,37 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 
 from dsformer_core.extractor import Extractor
-from dsformer_core.sample_world import CONDITIONS, Camera, CameraPose, make_town, parse_condition, render
-
-LATER = (*(name for name in CONDITIONS if name != "daylight"), "night+rain")
-RIGHT_M, WRONG_M = 25.0, 50.0
-
-
-@dataclass(frozen=True)
-class Drive:
-    """Pictures and where they were taken, (N, 2) UTM metres."""
-
-    pictures: list[np.ndarray]
-    utm: np.ndarray
-
-
-@pytest.fixture(scope="module")
-def unseen_town() -> dict[str, Drive]:
-    """A daylight drive, and a later one under every other condition on another line along the road."""
-    town, camera = make_town(520), Camera(160, 120)
-
-    def seen(poses: list[CameraPose], condition: str, seed: int) -> Drive:
-        pictures = [render(town, pose, parse_condition(condition), camera, seed) for pose in poses]
-        return Drive(pictures, np.array([pose.utm for pose in poses]))
-
-    drives = {"daylight": seen(town.drive(seed=0, spacing=6.0, count=40), "daylight", 0)}
-    for seed, condition in enumerate(LATER, start=1):
-        later = town.drive(seed=seed, spacing=24.0, count=10, lateral_offset=0.8, start=2.0)
-        drives[condition] = seen(later, condition, seed)
-    return drives
+from tests.unseen_town import LATER, RIGHT_M, WRONG_M, Drive
 
 
 @dataclass(frozen=True)
