@@ -59,16 +59,15 @@ class BinaryIndex:
         cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, candidates: int | None = None
     ) -> dict[str, Any]:
         """Writes codes: those of the hash branch, or the signs of descriptors where there is none."""
-        index = faiss.IndexBinaryFlat(CODE_BITS)
-        if codes is not None:
-            index.add(codes)
-        else:
-            signs = SignCodes.fit(descriptors)
-            np.save(folder / THRESHOLDS_FILE, signs.thresholds)
-            for start in range(0, len(descriptors), _AT_ONCE):
-                index.add(signs.encode(descriptors[start : start + _AT_ONCE]))
-        # Written here, because FAISS would call a full disk a RuntimeError.
-        (folder / INDEX_FILE).write_bytes(faiss.serialize_index_binary(index).data)
+        with (folder / INDEX_FILE).open("wb") as file:
+            file.write(_header(len(descriptors)))
+            if codes is not None:
+                file.write(np.ascontiguousarray(codes).data)
+            else:
+                signs = SignCodes.fit(descriptors)
+                np.save(folder / THRESHOLDS_FILE, signs.thresholds)
+                for start in range(0, len(descriptors), _AT_ONCE):
+                    file.write(signs.encode(descriptors[start : start + _AT_ONCE]).data)
         return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": candidates or CANDIDATES}
 
     @classmethod
@@ -139,7 +138,31 @@ def _best(
     return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
 
 
+def _header(count: int) -> bytes:
+    """What FAISS writes before so many codes of an `IndexBinaryFlat`."""
+    index = faiss.IndexBinaryFlat(CODE_BITS)
+    index.ntotal = count
+    size = np.uint64(0).nbytes
+    # Of the codes themselves there are none in this index, and their number of bytes comes last.
+    return faiss.serialize_index_binary(index)[:-size].tobytes() + np.uint64(count * CODE_BYTES).tobytes()
+
+
 def _read_codes(path: Path, count: int) -> Codes:
+    """The codes of an `IndexBinaryFlat`, (N, 64)."""
+    header = _header(count)
+    try:
+        with path.open("rb") as file:
+            if file.read(len(header)) == header and path.stat().st_size == len(header) + count * CODE_BYTES:
+                # Not through FAISS, which would have them in memory a second time until this array is filled. And of
+                # NumPy's own memory, which comes in large pages, a million are searched in two thirds of the time.
+                return np.fromfile(file, np.uint8, count * CODE_BYTES).reshape(count, CODE_BYTES)
+    except (OSError, MemoryError, ValueError) as error:
+        raise MapError(f"{path} cannot be read ({error or 'out of memory'}): {_AGAIN}") from error
+    return _read_codes_by_faiss(path, count)
+
+
+def _read_codes_by_faiss(path: Path, count: int) -> Codes:
+    """What does not begin as expected: FAISS says what it is."""
     try:
         index: Any = faiss.read_index_binary(str(path))
     except (RuntimeError, MemoryError) as error:
@@ -153,7 +176,6 @@ def _read_codes(path: Path, count: int) -> Codes:
         )
     if index.xb.size() != count * CODE_BYTES:
         raise MapError(f"{path} holds {index.xb.size()} bytes of codes instead of {count * CODE_BYTES}: {_AGAIN}")
-    # Of an array of NumPy's own, which asks for large pages, a million are searched in two thirds of the time.
     return faiss.vector_to_array(index.xb).reshape(count, CODE_BYTES)
 
 

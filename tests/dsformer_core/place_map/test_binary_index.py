@@ -5,6 +5,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -326,6 +328,54 @@ def test_candidates_that_there_cannot_be_are_refused_before_anything_is_read(
     with pytest.raises(UsageError, match=message):
         write_map(tmp_path / "a.map", places(5), spots(5), index=index, candidates=candidates)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("codes", [True, False])
+def test_the_file_of_codes_is_what_faiss_writes(tmp_path: Path, codes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsformer_core.place_map.binary_index._AT_ONCE", 128)
+    np.save(tmp_path / "descriptors.npy", places(700).astype(np.float16))
+    stored = np.load(tmp_path / "descriptors.npy", mmap_mode="r")
+    known = np.random.default_rng(0).integers(0, 256, (700, CODE_BYTES), np.uint8) if codes else None
+    opened = BinaryIndex.open(tmp_path, BinaryIndex.write(tmp_path, stored, known), stored)
+    index = faiss.IndexBinaryFlat(512)
+    index.add(opened.codes)
+    assert (tmp_path / "index.faiss").read_bytes() == faiss.serialize_index_binary(index).tobytes()
+    if codes:
+        np.testing.assert_array_equal(opened.codes, known)
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from dsformer_core.place_map.binary_index import BinaryIndex
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+folder = Path(sys.argv[1])
+for name in ("small", "large"):
+    stored = np.load(folder / f"{name}.npy", mmap_mode="r")
+    known = np.zeros((len(stored), 64), np.uint8)
+    known[:] = 1
+    before = peak()
+    fields = BinaryIndex.write(folder, stored, known)
+    written = peak()
+    del known
+    index = BinaryIndex.open(folder, fields, stored)
+print(written - before, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell what memory a process had")
+def test_codes_are_in_memory_once_while_they_are_written_and_read(tmp_path: Path) -> None:
+    count = 500_000
+    for name, rows in (("small", 100), ("large", count)):
+        np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float16, (rows, 8))
+    done = subprocess.run([sys.executable, "-c", _PEAK, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    writing, reading = (int(size) / (count * CODE_BYTES) for size in done.stdout.split())
+    assert writing < 0.3 and reading < 0.3, "of the codes that are given, or were"
 
 
 # Damage
