@@ -256,6 +256,7 @@ def test_the_commands(
     info = json.loads(capsys.readouterr().out)
     expected = {"index": "binary", "codes": codes, "candidates": 70, "bytes_per_reference": CODE_BYTES}
     assert {key: info[key] for key in expected} == expected
+    assert info["position_bytes_per_reference"] == 32
     assert main(["map", "verify", str(directory)]) == 0
     capsys.readouterr()
     ask = ["localize", str(tmp_path / "later.jpg"), "--map", str(directory), "--weights", weights, "--json"]
