@@ -1,6 +1,6 @@
 """Augmentation on the device where the network is: every picture is changed with random numbers of its own.
 
-RandAugment comes before it, where pictures are loaded: see `dsformer_core.training.data.rand_augmented`.
+RandAugment comes before it, where pictures are loaded: see `dsformer_core.training.rand_augmented`.
 """
 
 from collections.abc import Callable

@@ -10,15 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.training.data import (
-    ClassPictures,
-    ClassSampler,
-    Draw,
-    PlaceSampler,
-    RandAugmented,
-    TrainingData,
-)
+from dsformer_core.training.data import ClassPictures, ClassSampler, Draw, PlaceSampler, TrainingData
 from dsformer_core.training.interruption import leave_signals_to_the_parent
+from dsformer_core.training.rand_augmented import RandAugmented
 from dsformer_core.training.recipe import Recipe
 
 

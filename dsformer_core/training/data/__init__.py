@@ -9,16 +9,6 @@
 from dsformer_core.training.data.class_pictures import ClassPictures
 from dsformer_core.training.data.class_sampler import ClassSampler, Draw
 from dsformer_core.training.data.place_sampler import PlaceSampler
-from dsformer_core.training.data.rand_augmented import RandAugmented
 from dsformer_core.training.data.training_data import TrainingData, kind_of, open_training_data
 
-__all__ = [
-    "ClassPictures",
-    "ClassSampler",
-    "Draw",
-    "PlaceSampler",
-    "RandAugmented",
-    "TrainingData",
-    "kind_of",
-    "open_training_data",
-]
+__all__ = ["ClassPictures", "ClassSampler", "Draw", "PlaceSampler", "TrainingData", "kind_of", "open_training_data"]

@@ -7,8 +7,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dsformer_core.training.data import ClassPictures, Draw, RandAugmented, open_training_data
+from dsformer_core.training.data import ClassPictures, Draw, open_training_data
 from dsformer_core.training.loading import endless_batches
+from dsformer_core.training.rand_augmented import RandAugmented
 from dsformer_core.training.recipe import load_recipe
 
 SIDE = 64

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from dsformer_core.training.data.class_sampler import Draw
+from dsformer_core.training.data import Draw
 
 
 class RandAugmented(Dataset[tuple[Tensor, int]]):
