@@ -211,9 +211,7 @@ def test_a_full_disk_is_said_in_one_line_and_what_is_there_is_whole(town: Path, 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1200, resource.RLIM_INFINITY))
 
-    # Python would leave what fits of a module's bytecode, for all who import it later.
-    environment = uncovered_environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
-    options = {"preexec_fn": small_files, "env": environment}
+    options = {"preexec_fn": small_files, "env": uncovered_environment()}
     done = command(town, "--output", subset, "--size", 96, "--workers", 1, **options)
     assert done.returncode == 1
     assert "free some space and give the command again" in done.stderr
