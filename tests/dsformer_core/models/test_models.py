@@ -21,18 +21,16 @@ from dsformer_core.models.registry import IMAGENET_MEAN, IMAGENET_STD
 # Whole, these hold 100 to 350 million numbers; their other layers are of the same kind.
 SMALLER = {
     "dsformer_resnet50": {"layers": 1},
-    "selavprpp_base": {"blocks": 2},
+    "selavprpp_base": {"blocks": 1},
     "selavprpp_large": {"blocks": 9},
 }
 EVERY_VARIANT = [
     *((name, {}) for name in list_models()),
     ("dsformer_tiny", {"variant": "rerank", "aggregation": "boq"}),
     ("dsformer_resnet50", {"aggregation": "boq", "variant": "rerank", "layers": 0}),
-    ("dsformer_dinov2_vitb14", {"aggregation": "salad", "layers": 0}),
     ("selavprpp_base", {"variant": "hashing"}),
     ("selavprpp_base", {"aggregation": "boq"}),
     ("selavprpp_base", {"aggregation": "salad", "variant": "rerank"}),
-    ("selavprpp_large", {"variant": "rerank"}),
 ]
 
 

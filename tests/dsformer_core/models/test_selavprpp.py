@@ -189,6 +189,14 @@ def test_training_codes_leaves_the_float_branch_bit_for_bit(name):
     assert changed == ({"hash_adapters", "hash_branch"} if name == "selavprpp_base" else {"hash_branch"})
 
 
+def test_salad_serves_dsformer_where_there_is_a_class_token():
+    model = create_model("dsformer_dinov2_vitb14", aggregation="salad", layers=0)
+    with torch.inference_mode():
+        descriptors = model(PICTURES)
+    torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(2))
+    assert not torch.allclose(descriptors[0], descriptors[1], atol=1e-4)
+
+
 @pytest.mark.parametrize("tokens", [5, 24])
 def test_optimal_transport_gives_every_token_once(tokens):
     clusters = 8
