@@ -1,0 +1,15 @@
+"""Networks of a hundred million numbers take both cores of a test machine."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="package", autouse=True)
+def both_cores() -> Iterator[None]:
+    """Two threads for the tests of this folder."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
