@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
+from dsformer_core.cli.map.index_arguments import add_index_arguments
+from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 
 EXAMPLES = """\
 examples:
@@ -14,9 +16,6 @@ examples:
   dsformer map build --images city/ --output city.map --model selavprpp_base --weights official-rerank --index binary
   dsformer map build --images utm_named/ --zone 10N --output town.map --model dsformer_tiny --overwrite
 """
-
-# As in dsformer_core/place_map/index.py, which is slow to import.
-INDEX_KINDS = ("flat", "flat_fp16", "binary")
 
 _STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
 
@@ -30,13 +29,7 @@ def register(verbs: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder of pictures with GPS in their EXIF or '@' file names, or a .csv/.parquet manifest",
-    )
+    add_source_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="directory to make")
     parser.add_argument("--model", required=True, metavar="NAME", help="network that describes the pictures")
     parser.add_argument(
@@ -45,22 +38,7 @@ def register(verbs: Any) -> None:
         help="file, or name of released weights; 'untrained' for random ones (default: those released for the model)",
     )
     parser.add_argument("--name", help="what to call the map (default: the directory's name)")
-    parser.add_argument("--zone", help="UTM zone of coordinates that come without one, e.g. 33N")
-    parser.add_argument(
-        "--index",
-        choices=INDEX_KINDS,
-        default="flat_fp16",
-        help="how it is searched: flat (exact; memory for each reference: 4 bytes per number of the descriptor, 2048 "
-        "for 512), flat_fp16 (similarities within 0.001; half of that) or binary (64 bytes whatever the descriptor, "
-        "then floats of the best from disk; for 100,000 references and more) (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--candidates",
-        type=int,
-        metavar="N",
-        help="of a binary index, how many references that codes found are put in order by floats: more than there are "
-        "views that look alike (default: 300)",
-    )
+    add_index_arguments(parser)
     parser.add_argument("--no-thumbnails", action="store_true", help="keep no small pictures to look at")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument(
@@ -80,9 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Builds the map and says what is in it and what was left out."""
     from dsformer_core.cli.map.info import describe, print_description
     from dsformer_core.extractor import Extractor
-    from dsformer_core.geodesy import UtmZone
     from dsformer_core.place_map import build_place_map
-    from dsformer_core.sources import Skipped, open_source
+    from dsformer_core.sources import Skipped
 
     skipped: list[Skipped] = []
 
@@ -90,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         skipped.append(one)
         errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
 
-    source = open_source(arguments.images, zone=UtmZone.parse(arguments.zone) if arguments.zone else None)
+    source = chosen_source(arguments)
     extractor = Extractor(arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision)
     if arguments.index == "binary" and not extractor.code_bytes and (advice := _hash_branch_advice(arguments.model)):
         errors.print(advice, style="yellow", markup=False, highlight=False)
