@@ -12,6 +12,10 @@ from dsformer_core.errors import UsageError
 from dsformer_core.extractor import Codes, Described
 from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
+from dsformer_core.place_map.index_request import AUTO, IndexRequest
+
+# References up to which every one is compared: a twentieth of a second on one thread is not worth an error.
+_FEW = 100_000
 
 DEFAULT_INDEX = HalfFlatIndex.kind
 
@@ -93,6 +97,30 @@ def index_class(kind: str) -> type[Index]:
         meant = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"there is no index {kind!r}{meant} (there are {', '.join(INDEX_KINDS)})")
     return INDEX_KINDS[kind]
+
+
+def choose_index(request: IndexRequest, count: int, dimension: int, has_codes: bool) -> tuple[type[Index], str]:
+    """The index that a map of so many references gets.
+
+    Args:
+        request: what is wanted.
+        count: of references, >= 1.
+        dimension: of descriptors.
+        has_codes: whether the network has a hash branch.
+
+    Returns:
+        The kind, and in one line why.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    if request.kind != AUTO:
+        return index_class(request.kind), "as asked"
+    needed = count * dimension * np.dtype(HalfFlatIndex.storage).itemsize
+    fits = request.memory_limit is None or needed <= request.memory_limit
+    if fits and (count <= _FEW or request.recall == 1):
+        return HalfFlatIndex, f"{HalfFlatIndex.kind}: exact, and {count} references need no more"
+    return BinaryIndex, f"{BinaryIndex.kind}: {count} references of {dimension} numbers are many"
 
 
 def check_candidates(kind: str, candidates: int | None) -> None:
