@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.extractor import Described
+from dsformer_core.extractor import Codes, Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
+from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.calibration import SimilarityCalibration
 from dsformer_core.place_map.codes import CODE_BYTES
 from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
@@ -75,11 +77,14 @@ class PlaceMap:
         created: ISO 8601 time of its making.
         model_name: the network that described its references.
         weights_sha256: digest of that network's weights (`weights_digest`).
+        weights: what they are, for people.
+        precision: in which that network computed; "unknown" of old maps.
         descriptor_dim: numbers per descriptor.
         zone: the UTM zone of all its positions.
         datum: origin of the map frame; its altitude is above `altitude_reference`.
         altitude_reference: "ellipsoid" (what ROS means), "sea level" (up to 107 m from it), or "unknown".
         spacing: metres, median distance from a location to the nearest other one.
+        has_thumbnails: whether it keeps small pictures.
         calibration: what similarities are worth in this map.
         descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `HalfFlatIndex`).
         index: what searches them.
@@ -93,11 +98,12 @@ class PlaceMap:
         self.model_name: str = description["model"]["name"]
         self.weights_sha256: str = description["model"]["weights_sha256"]
         self.weights: str = description["model"]["weights"]
+        self.precision: str = description["model"].get("precision", "unknown")
         self.descriptor_dim: int = description["descriptors"]["dimension"]
         self.zone = UtmZone.parse(description["utm_zone"])
         self.datum = Datum(**description["datum"])
         self.spacing: float = description["spacing"]
-        self._has_thumbnails = THUMBNAILS in description["files"]
+        self.has_thumbnails: bool = THUMBNAILS in description["files"]
         self.altitude_reference: str = description.get("altitude_reference", "unknown")
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
         self._references = References(directory / REFERENCES_FILE)
@@ -195,6 +201,11 @@ class PlaceMap:
         return self._column("timestamp")
 
     @property
+    def codes(self) -> Codes | None:
+        """(N, 64) uint8 that the network's hash branch made; None where it made none, or they were not kept."""
+        return self.index.codes if isinstance(self.index, BinaryIndex) and self.index.signs is None else None
+
+    @property
     def ids(self) -> Names:
         """(N) names of the references, unique; read when asked for."""
         return self._references.names("id")
@@ -204,9 +215,22 @@ class PlaceMap:
         """(N) where the pictures were: paths or bag references; read when asked for."""
         return self._references.names("image")
 
+    @property
+    def sources(self) -> Names:
+        """(N) what the references were read from; read when asked for."""
+        return self._references.names("source")
+
+    def reference_groups(self, *columns: str) -> Iterator[tuple[int, pa.Table]]:
+        """The rows of `references.parquet` in groups: the number of the first, and the group's columns.
+
+        Args:
+            columns: of `format.COLUMNS`; all where none are named.
+        """
+        return self._references.groups(*columns)
+
     def thumbnail_path(self, row: int) -> Path | None:
         """The small picture of a reference, None where the map was built without."""
-        return map_file(self.directory, thumbnail_file(row)) if self._has_thumbnails else None
+        return map_file(self.directory, thumbnail_file(row)) if self.has_thumbnails else None
 
     def search_on(self, device: str) -> None:
         """Has searches made where the network computes; they are made on the CPU otherwise.
