@@ -29,10 +29,10 @@ from rich.table import Table
 
 from dsformer_core.clustering import BlockClusteringConfig, Group, Partition, write_partition
 from dsformer_core.models import create_model, list_models
+from dsformer_core.panoramas import Size, cut, panorama_window, picture_window, read_views
 from dsformer_core.pictures import Picture, read_picture
 from dsformer_core.training.data import TrainingData, open_training_data
 from dsformer_core.training.data.extract import extract_subset
-from dsformer_core.training.data.views import Size, cut, panorama_window, picture_window, read_views
 from dsformer_core.training.loading import endless_batches
 from dsformer_core.training.recipe import DataRecipe, ModelRecipe, Recipe, ScheduleRecipe
 from dsformer_core.training.trainer import Trainer

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -84,10 +85,29 @@ def read_picture(path: str | Path, *, at_least: tuple[int, int] | None = None) -
         PictureError: names the file and says what is wrong with it.
     """
     with open_picture(path) as image:
-        if at_least is not None:
-            # The longer side for both, because the picture may yet be turned.
-            image.draft(image.mode, (max(at_least), max(at_least)))
-        return upright_rgb(image, str(path))
+        return _decoded(image, str(path), at_least)
+
+
+def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None = None) -> Picture:
+    """The same for a picture file that is in memory.
+
+    Args:
+        data: what the file holds.
+        name: what messages call it.
+        at_least: see `read_picture`.
+
+    Raises:
+        PictureError: starts with `name` and says what is wrong.
+    """
+    with _opened(BytesIO(data), name) as image:
+        return _decoded(image, name, at_least)
+
+
+def _decoded(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> Picture:
+    if at_least is not None:
+        # The longer side for both, because the picture may yet be turned.
+        image.draft(image.mode, (max(at_least), max(at_least)))
+    return upright_rgb(image, name)
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from scipy.spatial.transform import Rotation
@@ -12,16 +10,12 @@ from std_msgs.msg import Header
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import MapFrame, grid_convergence
+from dsformer_core.mounting import viewing_yaw
+from dsformer_core.tangent_plane import Array, tangent_plane
 from dsformer_ros.parameters import Settings
 
 _MISSING_LISTENER = "tf2_ros is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py"
 _MISSING_MESSAGES = "tf2_msgs is not installed: apt install ros-$ROS_DISTRO-tf2-msgs"
-
-# A viewing direction closer to the vertical than this (as the sine of its elevation) has no usable yaw.
-_STEEP = 0.9
-
-_SEMI_MAJOR_AXIS = 6_378_137.0
-_ECCENTRICITY_SQUARED = 0.0066943799901413165
 
 
 class Mounting:
@@ -104,26 +98,7 @@ class Mounting:
         return rotation.x, rotation.y, rotation.z, rotation.w
 
 
-def viewing_yaw(rotation: tuple[float, float, float, float]) -> float:
-    """Yaw of where a camera looks, from the rotation of its frame.
-
-    Cameras look along z of an optical frame (REP-103). Where z is about vertical, the frame is not an optical one but
-    a body's, which looks along x.
-
-    Args:
-        rotation: quaternion x, y, z, w that takes vectors of the camera's frame to base_frame.
-
-    Returns:
-        Radians in (-pi, pi], counter-clockwise from base_frame's x.
-    """
-    x, y, z, w = np.asarray(rotation, np.float64) / np.linalg.norm(rotation)
-    along_z = (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y))
-    along_x = (1 - 2 * (y * y + z * z), 2 * (x * y + w * z))
-    east, north = along_x if abs(along_z[2]) > _STEEP else along_z[:2]
-    return math.atan2(north, east)
-
-
-def earth_to_map(frame: MapFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def earth_to_map(frame: MapFrame) -> tuple[Array, Array]:
     """Pose of the map frame in the `earth` frame (ECEF, REP-105).
 
     The map's x and y axes are the UTM grid's, turned from true east and north by the grid convergence at the datum.
@@ -131,20 +106,9 @@ def earth_to_map(frame: MapFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     Returns:
         Origin (3,), metres, and axes (3, 3), whose columns are the map's x, y and z in ECEF.
     """
-    datum = frame.datum
-    latitude, longitude = math.radians(datum.latitude), math.radians(datum.longitude)
-    sin_latitude, cos_latitude = math.sin(latitude), math.cos(latitude)
-    sin_longitude, cos_longitude = math.sin(longitude), math.cos(longitude)
-    normal = _SEMI_MAJOR_AXIS / math.sqrt(1 - _ECCENTRICITY_SQUARED * sin_latitude**2)
-    up = np.array([cos_latitude * cos_longitude, cos_latitude * sin_longitude, sin_latitude])
-    east = np.array([-sin_longitude, cos_longitude, 0.0])
-    north = np.cross(up, east)
-    flattened = np.array([1.0, 1.0, 1 - _ECCENTRICITY_SQUARED])
-    origin = normal * flattened * up + datum.altitude * up
-    turn = float(grid_convergence(datum.latitude, datum.longitude, frame.zone))
-    x_axis = math.cos(turn) * east - math.sin(turn) * north
-    y_axis = math.cos(turn) * north + math.sin(turn) * east
-    return origin, np.column_stack([x_axis, y_axis, up])
+    origin, axes = tangent_plane(frame.datum)
+    turn = float(grid_convergence(frame.datum.latitude, frame.datum.longitude, frame.zone))
+    return origin, axes @ Rotation.from_euler("z", -turn).as_matrix()
 
 
 class EarthToMap:

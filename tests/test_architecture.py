@@ -19,7 +19,8 @@ LAYERS = [
     {"place_map"},
     {"clustering"},
     {"extractor", "sources", "sample_world", "pages"},
-    {"models", "pictures", "geodesy", "ordered_map", "staging", "lock", "errors"},
+    {"models", "pictures", "panoramas", "image_messages", "geodesy", "tangent_plane", "mounting"}
+    | {"ordered_map", "staging", "lock", "errors"},
 ]
 
 

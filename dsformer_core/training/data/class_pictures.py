@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.panoramas import Aspect, Size, read_views
 from dsformer_core.pictures import PictureError
 from dsformer_core.training.data.class_sampler import Draw
-from dsformer_core.training.data.views import Aspect, Size, read_views
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ClassPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         names: (N,) paths, those of a class side by side.
         starts: (K + 1,) where each class begins in `names`; N at the end.
         size: height and width of the pictures given.
-        aspect: what becomes of other proportions, see `dsformer_core.training.data.views`.
+        aspect: what becomes of other proportions, see `dsformer_core.panoramas`.
         offsets_deg: (N,) for panoramas: where the view's centre lies, degrees right of the centre column.
         cities: (K,) the number of the city that each class lies in; None where all lie in one.
     """

@@ -26,11 +26,11 @@ from PIL import Image
 from dsformer_core.clustering.partition import PANORAMAS, Partition
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.lock import LOCK_FILE, working_alone
+from dsformer_core.panoramas import Aspect, Size, read_views
 from dsformer_core.pictures import Picture, PictureError
 from dsformer_core.training.data import subset
 from dsformer_core.training.data.partition_data import images_folder, record_offsets
 from dsformer_core.training.data.records import single_array
-from dsformer_core.training.data.views import Aspect, Size, read_views
 
 QUALITY = 92
 CHUNK = 16

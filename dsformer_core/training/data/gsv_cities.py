@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.panoramas import Aspect, Size
 from dsformer_core.training.data.class_pictures import ClassPictures
-from dsformer_core.training.data.views import Aspect, Size
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 
 from dsformer_core.clustering.partition import PANORAMAS, Partition
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.panoramas import Aspect, Size, offsets_deg
 from dsformer_core.training.data.class_pictures import ClassPictures
 from dsformer_core.training.data.records import Array, Starts, columns, group_views, single_array
-from dsformer_core.training.data.views import Aspect, Size, offsets_deg
 
 
 def partition_views(

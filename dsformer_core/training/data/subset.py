@@ -21,9 +21,9 @@ import yaml
 
 from dsformer_core.clustering.partition import Partition
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.panoramas import Aspect, Size
 from dsformer_core.training.data.class_pictures import ClassPictures
 from dsformer_core.training.data.records import Starts, group_views, single_array
-from dsformer_core.training.data.views import Aspect, Size
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 from dsformer_core.clustering.partition import DESCRIPTION_FILE as PARTITION_FILE
 from dsformer_core.clustering.partition import PANORAMAS, Partition
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.panoramas import ASPECTS, Aspect, Size
 from dsformer_core.training.data.class_pictures import ClassPictures
 from dsformer_core.training.data.gsv_cities import MIN_IMAGES, TABLES, gsv_cities_views
 from dsformer_core.training.data.partition_data import partition_views
 from dsformer_core.training.data.subset import DESCRIPTION_FILE as SUBSET_FILE
 from dsformer_core.training.data.subset import subset_views
-from dsformer_core.training.data.views import ASPECTS, Aspect, Size
 
 _KINDS = f"a partition ({PARTITION_FILE}), a subset ({SUBSET_FILE}) or GSV-Cities ({TABLES}/*.csv)"
 
@@ -58,7 +58,7 @@ def open_training_data(
     Args:
         path: the directory.
         size: height and width of the pictures to give.
-        aspect: what becomes of pictures of other proportions, see `dsformer_core.training.data.views`.
+        aspect: what becomes of pictures of other proportions, see `dsformer_core.panoramas`.
         images_root: where a partition's images are now; None where it says.
         min_images: places of GSV-Cities with fewer pictures are left out.
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dsformer_core import panoramas
 from dsformer_core.geodesy import UtmZone, to_latlon, to_utm
+from dsformer_core.panoramas import cut, offsets_deg, panorama_window, picture_window, read_views
 from dsformer_core.pictures import PictureError, read_picture
-from dsformer_core.training.data import views
-from dsformer_core.training.data.views import cut, offsets_deg, panorama_window, picture_window, read_views
 from tests.compass_panoramas import bearings_deg, compass_panorama, difference_deg, heights, write_panorama
 
 # The proportions of SF-XL's panoramas, at a quarter of their size.
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 832, 128
     size=st.sampled_from([(64, 64), (48, 64), (128, 128), (32, 96)]),
 )
 def test_a_crop_looks_towards_its_bearing_wherever_the_seam_is(
-    heading: float, bearing: float, aspect: views.Aspect, size: views.Size
+    heading: float, bearing: float, aspect: panoramas.Aspect, size: panoramas.Size
 ) -> None:
     panorama = compass_panorama(WIDTH, HEIGHT, heading)
     window = panorama_window((HEIGHT, WIDTH), bearing - heading, aspect, size)
@@ -64,7 +64,7 @@ def test_keep_takes_no_more_than_90_degrees_of_a_high_panorama() -> None:
     picture=st.tuples(st.integers(16, 4000), st.integers(16, 4000)),
     size=st.tuples(st.integers(16, 640), st.integers(16, 640)),
 )
-def test_keep_has_the_proportions_asked_for_and_lies_within_the_picture(picture: views.Size, size: views.Size) -> None:
+def test_keep_has_the_proportions_asked_for_and_lies_within(picture: panoramas.Size, size: panoramas.Size) -> None:
     for window in (picture_window(picture, "keep", size), panorama_window(picture, 0, "keep", size)):
         assert window.width / window.height == pytest.approx(size[1] / size[0])
         assert window.left >= -1e-6 and window.left + window.width <= picture[1] + 1e-6
@@ -78,7 +78,7 @@ def test_keep_has_the_proportions_asked_for_and_lies_within_the_picture(picture:
     aspect=st.sampled_from(["keep", "squeeze"]),
 )
 def test_any_window_of_any_picture_can_be_cut(
-    picture: views.Size, size: views.Size, offset: float, aspect: views.Aspect
+    picture: panoramas.Size, size: panoramas.Size, offset: float, aspect: panoramas.Aspect
 ) -> None:
     pixels = np.full((*picture, 3), 77, np.uint8)
     for window in (picture_window(picture, aspect, size), panorama_window(picture, offset, aspect, size)):
@@ -119,7 +119,7 @@ def test_without_a_zone_grid_north_is_north() -> None:
 
 @pytest.mark.parametrize("aspect", ["keep", "squeeze"])
 @pytest.mark.parametrize("offset", [0.0, 60.0, 150.0, -180.0])
-def test_reduced_decoding_gives_the_same_view(tmp_path: Path, aspect: views.Aspect, offset: float) -> None:
+def test_reduced_decoding_gives_the_same_view(tmp_path: Path, aspect: panoramas.Aspect, offset: float) -> None:
     path = write_panorama(tmp_path / "a.jpg", 3328, 512, 30)
     size = (100, 100)
     (read,) = read_views(path, [offset], size, aspect)
@@ -133,7 +133,7 @@ def test_reduced_decoding_gives_the_same_view(tmp_path: Path, aspect: views.Aspe
     ("size", "decoded"), [(60, (64, 416)), (100, (128, 832)), (200, (256, 1664)), (300, (512, 3328))]
 )
 def test_no_more_is_decoded_than_a_view_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, decoded: views.Size
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, decoded: panoramas.Size
 ) -> None:
     path = write_panorama(tmp_path / "a.jpg", 3328, 512, 0)
     seen = []
@@ -143,8 +143,8 @@ def test_no_more_is_decoded_than_a_view_needs(
         seen.append(pixels.shape[:2])
         return pixels
 
-    read = views.upright_rgb
-    monkeypatch.setattr(views, "upright_rgb", spy)
+    read = panoramas.upright_rgb
+    monkeypatch.setattr(panoramas, "upright_rgb", spy)
     crops = read_views(path, [0.0, 90.0], (size, size), "keep")
     assert seen == [decoded], "once for both views, at the smallest scale that suffices"
     assert [crop.shape for crop in crops] == [(size, size, 3)] * 2

@@ -1,4 +1,4 @@
-"""What a training picture shows: 90 degrees of a panorama towards a focal point, or an ordinary picture.
+"""What of a panorama or an ordinary picture is shown to a network: 90 degrees towards a focal point, or all there is.
 
 A panorama is equirectangular and 360 degrees wide; its heading is the compass bearing of its centre column, so that a
 column's bearing grows to the right and the seam lies opposite to the heading.
@@ -66,19 +66,23 @@ def offsets_deg(positions: Array, focal: Array, heading_deg: Array, zone: UtmZon
     return np.mod(np.degrees(bearing) - heading_deg + 180, 360) - 180
 
 
-def panorama_window(picture: Size, offset_deg: float, aspect: Aspect, output: Size) -> Window:
-    """The part of a panorama that becomes a training picture.
+def panorama_window(
+    picture: Size, offset_deg: float, aspect: Aspect, output: Size, *, field_of_view_deg: float = FIELD_OF_VIEW_DEG
+) -> Window:
+    """The part of a panorama that becomes a picture.
 
     Args:
         picture: height and width of the panorama.
         offset_deg: where the window's centre lies, degrees right of the centre column.
-        aspect: ``squeeze`` takes 90 degrees and the whole height, as the official code does; ``keep`` takes of that the
-            largest part with the proportions of `output`, about the same centre, as EigenPlaces takes a square.
-        output: height and width of the training picture.
+        aspect: ``squeeze`` takes the field of view and the whole height, as the official code does; ``keep`` takes of
+            that the largest part with the proportions of `output`, about the same centre, as EigenPlaces takes a
+            square.
+        output: height and width of the picture that it becomes.
+        field_of_view_deg: how far it reaches from side to side at most, in (0, 360].
     """
     height, width = picture
     centre = width * (0.5 + offset_deg / 360)
-    return _window(centre, height, width * FIELD_OF_VIEW_DEG / 360, aspect, output)
+    return _window(centre, height, width * field_of_view_deg / 360, aspect, output)
 
 
 def picture_window(picture: Size, aspect: Aspect, output: Size) -> Window:
