@@ -67,6 +67,9 @@ setup(
             "ros-jazzy-visualization-msgs",
             "rosbags-image>=0.10",
         ],
+        # Sources of pictures: recordings, without ROS, and films with a GPX track.
+        "bags": ["rosbags>=0.11", "rosbags-image>=0.10"],
+        "video": ["av>=14", "gpxpy>=1.5"],
         "train": [
             "lightning-fabric>=2.2",
             "numba>=0.59",
