@@ -5,6 +5,7 @@ where there is internet; without it the background stays plain.
 """
 
 import base64
+import html
 import json
 import re
 import tempfile
@@ -191,18 +192,23 @@ def data_uri(jpeg: bytes) -> str:
 
 
 def for_script(value: Any) -> str:
-    """A value as JSON that cannot end the script it stands in."""
-    return json.dumps(value, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+    """A value as JSON that can neither end the script it stands in nor be taken for a part of folium's templates.
+
+    folium reads what a layer wrote as a template once more, so a file named ``{{ ... }}`` would run there.
+    """
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+    # JSON's own braces are never doubled, nor followed by these: all of them stand in strings.
+    return re.sub(r"\{(?=[{%#])", r"\\u007b", text)
 
 
 def rendered(page: "folium.Map", title: str) -> str:
     """A map as the text of a page of its own."""
     figure: Any = page.get_root()
-    figure.title = title
+    figure.title = html.escape(title)
     return str(figure.render())
 
 
-def write_page(path: Path, html: str) -> None:
+def write_page(path: Path, text: str) -> None:
     """Writes a page whole or not at all.
 
     Raises:
@@ -211,7 +217,7 @@ def write_page(path: Path, html: str) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             staged = Path(folder) / path.name
-            staged.write_text(html, encoding="utf-8")
+            staged.write_text(text, encoding="utf-8")
             staged.replace(path)
     except OSError as error:
         # A full disk names no file, a missing folder one that nobody asked for.
