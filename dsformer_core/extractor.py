@@ -243,7 +243,12 @@ class Extractor:
         return partial(read_picture, path, at_least=self.decode_size)
 
     def extract_pictures(
-        self, loaders: Iterable[Callable[[], Picture]], *, batch_size: int = 8, workers: int = 2
+        self,
+        loaders: Iterable[Callable[[], Picture]],
+        *,
+        batch_size: int = 8,
+        workers: int = 2,
+        together: int | None = None,
     ) -> Generator[tuple[int, Described | DsformerError], None, None]:
         """Describes a stream of pictures; decoding and resizing happen in threads, a bounded number ahead.
 
@@ -253,6 +258,8 @@ class Extractor:
             loaders: each returns HxWx3 uint8 RGB or raises DsformerError; called in worker threads.
             batch_size: how many enter the network at a time.
             workers: threads that decode.
+            together: no batch has pictures of two such runs of `loaders`, so that a run gives the same bits whatever
+                came before it; None for one run.
 
         Yields:
             (index, what the network says of that one picture) in the order of `loaders`, or (index, error) for what
@@ -267,7 +274,8 @@ class Extractor:
         with closing(ordered_map(self._load, enumerate(loaders), workers=workers, ahead=2 * batch_size)) as prepared:
             for item in prepared:
                 waiting.append(item)
-                if sum(isinstance(content, Tensor) for _, content in waiting) == batch_size:
+                full = sum(isinstance(content, Tensor) for _, content in waiting) == batch_size
+                if full or (together is not None and (item[0] + 1) % together == 0):
                     yield from self._finish(waiting)
                     waiting = []
             yield from self._finish(waiting)

@@ -1,5 +1,6 @@
-"""A directory that is either there whole or not at all."""
+"""Files and directories that are either there whole or not at all, also after a kill or a power cut."""
 
+import ctypes
 import errno
 import os
 import shutil
@@ -7,10 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from dsformer_core.errors import DsformerError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# renameat2(2) of Linux.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+# From so many on, the whole file system is synchronised instead of file after file.
+_MANY_FILES = 2_000
 
 
 @contextmanager
@@ -30,7 +39,28 @@ def staged_directory(target: Path, *, overwrite: bool, marker: str, kind: str) -
         UsageError: something is there that must not be replaced, or the folder above does not exist.
         DsformerError: the disk is full.
     """
-    # Not `resolve`: a symbolic link is replaced, not what it points to.
+    target = free_target(target, overwrite=overwrite, marker=marker, kind=kind)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
+    try:
+        with full_disk_in_words(target):
+            yield staging
+            put_in_place(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def free_target(target: Path, *, overwrite: bool, marker: str, kind: str) -> Path:
+    """Where a directory may be made: absolute, not resolved, since a symbolic link is replaced and not what it names.
+
+    Args:
+        target: as for `staged_directory`.
+        overwrite: as above.
+        marker: as above.
+        kind: as above.
+
+    Raises:
+        UsageError: something is there that must not be replaced, or the folder above does not exist.
+    """
     target = target.absolute()
     if os.path.lexists(target):
         if not overwrite:
@@ -39,31 +69,86 @@ def staged_directory(target: Path, *, overwrite: bool, marker: str, kind: str) -
             raise UsageError(f"{target} is not a {kind}, so it is not overwritten: choose another name")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder to write {target.name} into")
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
+    return target
+
+
+@contextmanager
+def full_disk_in_words(target: Path) -> Iterator[None]:
+    """Turns what a full disk raises in the block into one line about `target`.
+
+    Raises:
+        DsformerError: the disk is full.
+    """
     try:
-        yield staging
-        _sync_tree(staging)
-        # mkdtemp makes folders for their owner alone; ours are for whoever may read their neighbours.
-        umask = os.umask(0)
-        os.umask(umask)
-        staging.chmod(0o777 & ~umask)
-        if os.path.lexists(target):
-            _exchange(staging, target)
-        else:
-            staging.rename(target)
-        _sync(target.parent)
+        yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
         raise DsformerError(
             f"{target} was not written: {os.strerror(error.errno)}; free some space, or write it elsewhere"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _exchange(staging: Path, target: Path) -> None:
-    """Puts `staging` in `target`'s place; what was there is removed. Who has it open keeps reading the old files."""
+def put_in_place(staging: Path, target: Path) -> None:
+    """Gives a finished folder its name, after every byte of it is on the disk.
+
+    What had the name before is removed; who has its files open goes on reading them. At every moment there is one of
+    the two under the name, where the system can exchange names (Linux); elsewhere there is nothing for the moment
+    between two renames, and what was there lies beside as ``.NAME.replaced-…/old``.
+
+    Args:
+        staging: on the same file system as `target`, readable for its owner alone as `tempfile.mkdtemp` makes it.
+        target: absolute.
+    """
+    _sync_tree(staging)
+    # mkdtemp makes folders for their owner alone; ours are for whoever may read their neighbours.
+    umask = os.umask(0)
+    os.umask(umask)
+    staging.chmod(0o777 & ~umask)
+    if not os.path.lexists(target):
+        staging.rename(target)
+    elif _exchange(staging, target):
+        _sync(target.parent)
+        _remove(staging)
+    else:
+        _set_aside(staging, target)
+    _sync(target.parent)
+
+
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes its name once every byte of it is on the disk. Its folder is there already.
+
+    What a killed process leaves behind ends in ``.part``.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two names at once; False where the system or the file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(second))
+
+
+def _set_aside(staging: Path, target: Path) -> None:
+    """Puts `staging` in `target`'s place by two renames."""
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
     old = aside / "old"
     try:
@@ -76,14 +161,33 @@ def _exchange(staging: Path, target: Path) -> None:
         with suppress(OSError):
             aside.rmdir()
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(old)
+    with suppress(OSError):
+        aside.rmdir()
+
+
+def _remove(old: Path) -> None:
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync_tree(folder: Path) -> None:
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            _sync(Path(directory) / name)
-        _sync(Path(directory))
+    """Waits until every file below a folder is on the disk."""
+    paths = [folder, *folder.rglob("*")]
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if len(paths) > _MANY_FILES and syncfs is not None:
+        # A million thumbnails one by one would take a quarter of an hour.
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if syncfs(descriptor):
+                raise OSError(number := ctypes.get_errno(), os.strerror(number), str(folder))
+        finally:
+            os.close(descriptor)
+    else:
+        for path in paths:
+            _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -64,6 +64,15 @@ class References:
         pa.default_memory_pool().release_unused()
         return values
 
+    def groups(self, *columns: str) -> Iterator[tuple[int, pa.Table]]:
+        """All rows of some columns, or of all where none are named: first row and rows of each group.
+
+        Raises:
+            MapError: as above.
+        """
+        for group, start in enumerate(self._starts[:-1].tolist()):
+            yield start, self._read(group, *(columns or COLUMNS.names))
+
     def names(self, column: str) -> "Names":
         """All rows of a column of text."""
         return Names(self, column)

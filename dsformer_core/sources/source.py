@@ -37,6 +37,7 @@ class GeotaggedPicture:
         heading_deg: where the camera looked, degrees clockwise from true north, [0, 360); NaN where unknown.
         timestamp: seconds since 1970, UTC; NaN where unknown.
         altitude_reference: what the altitude is measured from.
+        source: which of several it comes from; empty where its source is one.
     """
 
     id: str
@@ -48,6 +49,7 @@ class GeotaggedPicture:
     heading_deg: float = math.nan
     timestamp: float = math.nan
     altitude_reference: AltitudeReference = "unknown"
+    source: str = ""
 
 
 @dataclass(frozen=True)

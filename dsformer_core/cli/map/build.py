@@ -1,12 +1,15 @@
 """`dsformer map build`: geotagged pictures in, place map out."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.cli.map.index_arguments import add_index_arguments
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
+from dsformer_core.errors import UsageError
 
 EXAMPLES = """\
 examples:
@@ -15,6 +18,7 @@ examples:
   dsformer map build --images city/ --output city.map --model dsformer_tiny --index binary
   dsformer map build --images city/ --output city.map --model selavprpp_base --weights official-rerank --index binary
   dsformer map build --images utm_named/ --zone 10N --output town.map --model dsformer_tiny --overwrite
+  dsformer map build --images drive/ --output town.map --model dsformer_tiny --resume  # after Ctrl-C or a power cut
 """
 
 _STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
@@ -25,7 +29,8 @@ def register(verbs: Any) -> None:
     parser = verbs.add_parser(
         "build",
         help="make a map of geotagged pictures",
-        description="Describes every picture and writes the map: whole, or not at all.",
+        description="Describes every picture and writes the map: whole, or not at all. What an interrupted or killed "
+        "build has described is kept beside the map for --resume.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,7 +54,12 @@ def register(verbs: Any) -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
-    parser.add_argument("--overwrite", action="store_true", help="replace the map that is there")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted build of this map was, if there is one"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the map that is there, and forget an interrupted build of it"
+    )
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
     parser.set_defaults(run=run)
 
@@ -71,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     extractor = Extractor(arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision)
     if arguments.index == "binary" and not extractor.code_bytes and (advice := _hash_branch_advice(arguments.model)):
         errors.print(advice, style="yellow", markup=False, highlight=False)
-    with steps() as show:
+    with steps() as show, saying_what_is_kept(arguments.output):
         place_map = build_place_map(
             source,
             extractor,
@@ -84,6 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
             thumbnails=not arguments.no_thumbnails,
             strict=arguments.strict,
             overwrite=arguments.overwrite,
+            resume=arguments.resume,
             on_progress=lambda progress: show(_STEPS[progress.step], progress.done, progress.total),
             on_skipped=report,
         )
@@ -93,6 +104,22 @@ def run(arguments: argparse.Namespace) -> None:
     print_description(place_map)
     left_out = f", {len(skipped)} pictures skipped" if skipped else ""
     answers.print(f"{arguments.output}: {place_map.count} references{left_out}", markup=False, highlight=False)
+
+
+@contextmanager
+def saying_what_is_kept(output: Path) -> Iterator[None]:
+    """Says, where the block is interrupted or fails, what of a map's building is kept."""
+    from dsformer_core.place_map.work_folder import unfinished_build
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except (Exception, KeyboardInterrupt):
+        if kept := unfinished_build(output):
+            words = f"{kept.described} of {kept.pictures} pictures are described and kept: --resume goes on with them"
+            errors.print(f"{output}: {words}", style="yellow", markup=False, highlight=False)
+        raise
 
 
 def _hash_branch_advice(model: str) -> str:

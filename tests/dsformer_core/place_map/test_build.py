@@ -1,6 +1,7 @@
 """Building a map of real pictures: what gets in, what is left out, and what happens when it goes wrong half-way."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from dsformer_core.cli.main import main
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization.queries import Answer, localize_pictures
-from dsformer_core.place_map import MapError, PlaceMap, build_place_map
+from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.sources import Skipped, open_source
 from tests.synthetic import ORIGIN, unit, write_map, write_picture, write_pictures
 from tests.uncovered import uncovered_environment
@@ -209,15 +211,16 @@ def test_the_old_map_returns_when_the_new_one_cannot_take_its_place(
     rename = Path.rename
 
     def interrupted(path: Path, target: Path) -> Path:
-        if "building" in path.name:
+        if target == tmp_path / "a.map" and path.parent.name == ".a.map.building":
             raise KeyboardInterrupt
         return rename(path, target)
 
+    monkeypatch.setattr("dsformer_core.staging._exchange", lambda *names: False)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_map(tmp_path / "a.map", unit(np.ones((3, 512))), ORIGIN + np.zeros((3, 2)), overwrite=True)
     assert PlaceMap.open(tmp_path / "a.map", verify="full").count == 2
-    assert not leftovers(tmp_path)
+    assert leftovers(tmp_path) == [".a.map.building"], "what was described is kept"
 
 
 def test_a_failing_rebuild_leaves_the_old_map(tmp_path: Path, extractor: Extractor) -> None:
@@ -250,32 +253,27 @@ def build_process(drive: Path, output: Path, before: str = "") -> subprocess.Pop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_build_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_build_says_what_it_keeps_and_goes_on(
+    tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
     drive = write_pictures(tmp_path / "drive", 400)
     process = build_process(drive, tmp_path / "a.map")
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(tmp_path.glob(".a.map.building-*/thumbnails/*/*.jpg")):
+    while time.monotonic() < deadline and not list(tmp_path.glob(".a.map.building/shards/*/*.parquet")):
         time.sleep(0.02)
     process.send_signal(number)
     _, words = process.communicate(timeout=30)
     assert process.returncode == 1, words
-    assert "interrupted" in words
     assert "Traceback" not in words
-    assert [path.name for path in tmp_path.iterdir()] == ["drive"]
+    *_, kept, last = words.strip().splitlines()
+    assert last == "dsformer: interrupted"
+    assert re.fullmatch(r".*a\.map: (64|128|192|256|320) of 400 pictures are described and kept: --resume .*", kept)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.map.building", "drive"]
 
-
-def test_a_killed_build_leaves_nothing_that_opens(tmp_path: Path) -> None:
-    drive = write_pictures(tmp_path / "drive", 400)
-    process = build_process(drive, tmp_path / "a.map")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(tmp_path.glob(".a.map.building-*/thumbnails/*/*.jpg")):
-        time.sleep(0.02)
-    process.kill()
-    process.communicate(timeout=30)
-    assert not (tmp_path / "a.map").exists()
-    for folder in tmp_path.glob(".a.map.*"):
-        with pytest.raises(MapError):
-            PlaceMap.open(folder)
+    again = ["map", "build", "--images", str(drive), "--output", str(tmp_path / "a.map")]
+    again += ["--model", "gem_mobilenet_v2", "--weights", "untrained", "--batch-size", "1"]
+    assert main(again) == 2
+    assert "--resume goes on with it, --overwrite begins anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit", [100, 3000, 9000])
