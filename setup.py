@@ -26,7 +26,10 @@ setup(
     maintainer="dsformer_ros maintainers",
     maintainer_email="maintainers@users.noreply.b-seed-f7865446.example",
     packages=find_packages(include=["dsformer_core*", "dsformer_ros*"]),
-    package_data={"dsformer_core": ["py.typed", "models/*.safetensors"], "dsformer_ros": ["py.typed"]},
+    package_data={
+        "dsformer_core": ["py.typed", "models/*.safetensors", "place_map/*.js"],
+        "dsformer_ros": ["py.typed"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

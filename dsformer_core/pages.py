@@ -89,6 +89,13 @@ _CAPTION = """
 """
 
 
+_PROGRAM = """
+{% macro script(this, kwargs) %}
+{{ this.function }}({{ this._parent.get_name() }}, {{ this.data }}, {{ this.layer }});
+{% endmacro %}
+"""
+
+
 @dataclass(frozen=True)
 class Point:
     """Something to show at one position.
@@ -184,6 +191,32 @@ def add_caption(page: "folium.Map", title: str, lines: Sequence[tuple[str | None
     box._template = Template(_CAPTION)
     box.title, box.lines = for_script(title), for_script(list(lines))
     box.add_to(page)
+
+
+def add_program(
+    page: "folium.Map", program: str, function: str, data: Any, layer: "folium.FeatureGroup | None", *, style: str = ""
+) -> None:
+    """Has a program of its own draw on a map.
+
+    Args:
+        page: the map.
+        program: JavaScript, without anything that folium's templates would read as theirs.
+        function: what of it is called with Leaflet's map, the data, and the layer or null.
+        data: as `for_script` takes it.
+        layer: one of the map's.
+        style: CSS that goes with it.
+    """
+    from branca.element import Element
+    from folium import MacroElement
+    from folium.template import Template
+
+    figure: Any = page.get_root()
+    figure.header.add_child(Element(f"<script>{program}</script><style>{style}</style>"))
+    caller: Any = MacroElement()
+    caller._template = Template(_PROGRAM)
+    caller.function, caller.data = function, for_script(data)
+    caller.layer = layer.get_name() if layer is not None else "null"
+    caller.add_to(page)
 
 
 def data_uri(jpeg: bytes) -> str:
