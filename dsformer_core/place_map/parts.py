@@ -98,7 +98,8 @@ class MapPart:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Reads the map's files a group of rows at a time. See `Part.batches`."""
         wanted = RECORD.names if columns is None else list(columns)
-        for start, table in self.place_map.reference_groups(*(name for name in wanted if name in COLUMNS.names)):
+        known = [name for name in wanted if name in COLUMNS.names]
+        for start, table in self.place_map.reference_groups(*known, rows=self.rows):
             stop = start + len(table)
             if self.rows is None:
                 rows: npt.NDArray[np.int64] = np.arange(start, stop)

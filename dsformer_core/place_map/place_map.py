@@ -93,6 +93,7 @@ class PlaceMap:
     def __init__(self, directory: Path, description: dict[str, Any]) -> None:
         """Reads an intact map; use `open`, which checks first."""
         self.directory = directory
+        self._identity = _identity(directory)
         self.name: str = description["name"]
         self.created: str = description["created"]
         self.model_name: str = description["model"]["name"]
@@ -220,17 +221,28 @@ class PlaceMap:
         """(N) what the references were read from; read when asked for."""
         return self._references.names("source")
 
-    def reference_groups(self, *columns: str) -> Iterator[tuple[int, pa.Table]]:
+    def reference_groups(
+        self, *columns: str, rows: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
         """The rows of `references.parquet` in groups: the number of the first, and the group's columns.
 
         Args:
             columns: of `format.COLUMNS`; all where none are named.
+            rows: ascending; groups without any of them are left out. None for all groups.
         """
-        return self._references.groups(*columns)
+        return self._references.groups(*columns, rows=rows)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another map, or none, lies by now where this one was opened.
+
+        Whoever has a map open goes on searching it: its descriptors, index and references are those that were opened.
+        """
+        return _identity(self.directory) != self._identity
 
     def thumbnail_path(self, row: int) -> Path | None:
-        """The small picture of a reference, None where the map was built without."""
-        return map_file(self.directory, thumbnail_file(row)) if self.has_thumbnails else None
+        """The small picture of a reference; None where the map was built without, or another one lies there by now."""
+        return map_file(self.directory, thumbnail_file(row)) if self.has_thumbnails and not self.replaced else None
 
     def search_on(self, device: str) -> None:
         """Has searches made where the network computes; they are made on the CPU otherwise.
@@ -292,6 +304,15 @@ class PlaceMap:
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:
         return self._references.numbers(name)[:, 0]
+
+
+def _identity(directory: Path) -> tuple[int, int, int] | None:
+    """Which map lies in a directory: of two that were ever there, no two give the same."""
+    try:
+        status = (directory / MAP_FILE).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _check_files(directory: Path, digests: dict[str, str], known: tuple[str, ...], *, full: bool) -> None:

@@ -64,14 +64,20 @@ class References:
         pa.default_memory_pool().release_unused()
         return values
 
-    def groups(self, *columns: str) -> Iterator[tuple[int, pa.Table]]:
+    def groups(self, *columns: str, rows: npt.NDArray[np.int64] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """All rows of some columns, or of all where none are named: first row and rows of each group.
+
+        Args:
+            columns: of `COLUMNS`.
+            rows: ascending; groups without any of them are not read. None for all groups.
 
         Raises:
             MapError: as above.
         """
+        held = np.searchsorted(self._starts if rows is None else rows, self._starts)
         for group, start in enumerate(self._starts[:-1].tolist()):
-            yield start, self._read(group, *(columns or COLUMNS.names))
+            if held[group] < held[group + 1]:
+                yield start, self._read(group, *(columns or COLUMNS.names))
 
     def names(self, column: str) -> "Names":
         """All rows of a column of text."""
