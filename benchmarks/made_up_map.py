@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, to_utm, wrap_angle, yaw_to_heading
 from dsformer_core.place_map import PlaceMap, SimilarityCalibration
 from dsformer_core.place_map.format import (
     COLUMNS,
@@ -22,7 +23,12 @@ from dsformer_core.place_map.format import (
 from dsformer_core.place_map.index import index_class
 
 MIDDLE = {"latitude": 55.68, "longitude": 12.57, "altitude": 10.0}
-EXTENT_M = 10_000.0
+ZONE = UtmZone(33, True)
+# A town of streets every hundred metres, so large that a reference has a hundred square metres; GPS as good as usual.
+BLOCK_M = 100.0
+STEP_M = 3.0
+SQUARE_METRES = 100.0
+GPS_STD_M = 1.5
 CALIBRATION = SimilarityCalibration(0.0, 1.0, 1.0, 0.5, 0.1, 0.99, 100, 100)
 
 
@@ -56,7 +62,7 @@ def write_map(directory: Path, index: str, chunks: Iterable[np.ndarray], count: 
         "model": {"name": "none", "weights_sha256": "0" * 64, "weights": "made up"},
         "descriptors": {"dimension": dimension, "dtype": kind.storage},
         "count": count,
-        "utm_zone": "33N",
+        "utm_zone": str(ZONE),
         "datum": MIDDLE,
         "spacing": 3.0,
         "index": fields,
@@ -69,12 +75,32 @@ def write_map(directory: Path, index: str, chunks: Iterable[np.ndarray], count: 
     PlaceMap.open(directory)
 
 
+def streets(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A drive up and down the streets of a town: (count, 2) UTM metres and (count,) yaw, in the order of driving."""
+    random = np.random.default_rng(0)
+    side = max(2 * BLOCK_M, np.sqrt(count * SQUARE_METRES))
+    way = np.arange(count) * STEP_M
+    street = (way // side).astype(int)
+    across = random.integers(0, int(side // BLOCK_M) + 1, street[-1] + 1)[street] * BLOCK_M
+    backwards, northwards = (random.random((2, street[-1] + 1)) < 0.5)[:, street]
+    along = np.where(backwards, side - way % side, way % side)
+    corner = np.array(to_utm(MIDDLE["latitude"], MIDDLE["longitude"], ZONE)).reshape(2) - side / 2
+    utm = corner + np.where(northwards, [across, along], [along, across]).T
+    yaw = np.where(northwards, np.pi / 2, 0.0) + np.where(backwards, np.pi, 0.0)
+    return utm + random.normal(0, GPS_STD_M, utm.shape), wrap_angle(yaw)
+
+
 def _write_references(path: Path, count: int) -> None:
     """Names as long as those of a drive that was recorded in several folders."""
     random = np.random.default_rng(0)
-    columns = {name: random.uniform(0, EXTENT_M, count) for name in COLUMNS.names}
-    columns["yaw"] = random.uniform(-np.pi, np.pi, count)
-    columns["id"] = [f"drive_2024_05_17/camera_front/{row:08d}.jpg" for row in range(count)]
+    columns = {name: random.uniform(0, 100, count) for name in COLUMNS.names}
+    utm, columns["yaw"] = streets(count)
+    columns["easting"], columns["northing"] = utm.T
+    columns["latitude"], columns["longitude"] = to_latlon(utm, ZONE)
+    convergence = grid_convergence(columns["latitude"], columns["longitude"], ZONE)
+    columns["heading_deg"] = yaw_to_heading(columns["yaw"], convergence)
+    columns["timestamp"] = 1.7e9 + 0.4 * np.arange(count)
+    columns["id"] = [f"drive_2024_05_{1 + 8 * row // count:02d}/camera_front/{row:08d}.jpg" for row in range(count)]
     columns["image"] = [f"/data/copenhagen/{name}" for name in columns["id"]]
     columns["source"] = ["/data/copenhagen"] * count
     table = pa.table(columns, schema=COLUMNS)

@@ -28,7 +28,7 @@ LOOKS_ALIKE = 3.0
 """Score from which on two places are said to look alike: of normally scattered impostors one in 700 gets that far."""
 
 # Multiplications and additions that a sample may cost unasked: ten seconds or so of one core.
-_WORK = 2.5e11
+_WORK = 1.25e11
 _SMALLEST_SAMPLE = 200
 _AT_ONCE = 64
 _FIRST_LOOK = 64
@@ -88,8 +88,8 @@ def find_aliases(
 
     Args:
         place_map: the map.
-        sample: how many references ask, drawn without order; None for all of a map of some 20,000 references of 512
-            numbers, and for as many of a larger one as take about as long (500 of a million).
+        sample: how many references ask, drawn without order; None for all of a map of some 15,000 references of 512
+            numbers, and for as many of a larger one as take about as long (244 of a million).
         seed: of the sample.
         on_progress: called with how many have been answered, and how many will be.
 
