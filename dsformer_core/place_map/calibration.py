@@ -205,8 +205,7 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
     random = np.random.default_rng(seed)
     spots = thin(positions, yaw=yaws)
     sample = np.sort(random.permutation(spots)[:MAX_PSEUDO_QUERIES])
-    widest = min(0.8 * RIGHT_PLACE_RADIUS, 2 * max(spacing(positions), REFERENCE_STD))
-    immediate = random.uniform(SAME_SPOT, widest, len(sample))
+    immediate = immediate_neighbourhoods(spacing(positions), len(sample), random)
 
     mapped = _play_queries(descriptors, positions, yaws, sample, immediate)
     mapped = mapped.only(mapped.place_in_reach)
@@ -231,6 +230,18 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
         mapped_queries=len(mapped.similarities),
         unmapped_queries=len(best_impostors),
     )
+
+
+def immediate_neighbourhoods(spacing: float, count: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Radii in metres around references that play queries, within which the map is not to answer with its own picture.
+
+    Args:
+        spacing: of the map, metres.
+        count: how many play.
+        random: draws them, r ~ U(1 m, min(20 m, 2 · max(d, 3 m))).
+    """
+    widest = min(0.8 * RIGHT_PLACE_RADIUS, 2 * max(spacing, REFERENCE_STD))
+    return random.uniform(SAME_SPOT, widest, count)
 
 
 def _distant_variance(descriptors: ArrayLike, utm: NDArray[np.float64], sample: NDArray[np.int64]) -> float:

@@ -63,7 +63,7 @@ def cells(utm: npt.NDArray[np.float64], yaw: npt.NDArray[np.float64], size: floa
         yaw: (N,) radians, NaN where unknown.
         size: metres a side, doubled until no more than `MOST_CELLS` hold references.
     """
-    size, grid, of_reference = _squares(utm, size)
+    size, grid, of_reference = squares(utm, size)
     count = np.bincount(of_reference)
     known = np.isfinite(yaw)
     sector = np.floor(np.remainder(yaw[known], 2 * np.pi) / (2 * np.pi) * _SECTORS).astype(np.int64) % _SECTORS
@@ -83,24 +83,32 @@ def street_length(utm: npt.NDArray[np.float64]) -> float:
     Args:
         utm: (N, 2) metres.
     """
-    side, _, spot = _squares(utm, _SPOT)
+    side, _, spot = squares(utm, _SPOT)
     spots = np.stack([np.bincount(spot, utm[:, axis]) for axis in (0, 1)], axis=1) / np.bincount(spot)[:, None]
     pairs = cKDTree(spots).query_pairs(2.5 * side, output_type="ndarray")
     length = np.hypot(*(spots[pairs[:, 0]] - spots[pairs[:, 1]]).T)
     return float(minimum_spanning_tree(coo_matrix((length, pairs.T), (len(spots), len(spots)))).sum())
 
 
-def _squares(utm: npt.NDArray[np.float64], side: float) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Side, grid coordinates (C, 2) of the squares that hold positions, and the square of each (N,).
+def squares(
+    utm: npt.NDArray[np.float64], side: float, most: int = MOST_CELLS
+) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Puts positions into the squares of a grid.
 
-    The side is doubled until there are no more than `MOST_CELLS`.
+    Args:
+        utm: (N, 2) metres.
+        side: metres, doubled until no more than `most` squares hold positions.
+        most: of squares.
+
+    Returns:
+        The side, the grid coordinates (C, 2) of the squares that hold positions, and the square of each position (N,).
     """
     while True:
         grid = np.floor(utm / side).astype(np.int64)
         low, high = grid.min(axis=0), grid.max(axis=0)
         rows_high = high[1] - low[1] + 1
         keys, square = np.unique((grid[:, 0] - low[0]) * rows_high + grid[:, 1] - low[1], return_inverse=True)
-        if len(keys) <= MOST_CELLS:
+        if len(keys) <= most:
             return side, (np.stack(np.divmod(keys, rows_high), axis=1) + low).astype(np.float64), square.reshape(-1)
         side *= 2
 

@@ -20,8 +20,17 @@ from dsformer_core.place_map.place_map import PlaceMap
 COLOUR = "#1f6fb4"
 KEPT, ADDED, GONE = "#8593a3", "#1b8a4b", "#c9302c"
 DRIVE_COLOURS = (
-    "#1f6fb4", "#d9541e", "#2a9134", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#5d4037", "#7cb342", "#455a64",
-)  # fmt: skip
+    "#1f6fb4",
+    "#d9541e",
+    "#2a9134",
+    "#8e44ad",
+    "#b8860b",
+    "#c2185b",
+    "#00838f",
+    "#5d4037",
+    "#7cb342",
+    "#455a64",
+)
 
 ONE_BY_ONE = 2_000
 """References up to which each is an object of the page, with its picture; more are painted from packed arrays."""
@@ -78,9 +87,7 @@ def write_view(
             place_map, sample=aliases, on_progress=lambda done, total: on_progress("looking for likes", done, total)
         )
     drawn = _Drawn(place_map, before, changes(before, place_map) if before is not None else None)
-    page = new_map(
-        [(drawn.latitude.min(), drawn.longitude.min()), (drawn.latitude.max(), drawn.longitude.max())]
-    )  # fmt: skip
+    page = new_map([(drawn.latitude.min(), drawn.longitude.min()), (drawn.latitude.max(), drawn.longitude.max())])
     arrow = max(3.0, 0.8 * place_map.spacing)
     ready = None
     if drawn.count <= ONE_BY_ONE:
