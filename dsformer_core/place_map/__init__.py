@@ -5,9 +5,17 @@
 >>> matches = place_map.search(descriptors, k=20)
 """
 
-from dsformer_core.place_map.build import build_place_map
+from dsformer_core.place_map.build import add_to_place_map, build_place_map
 from dsformer_core.place_map.calibration import SimilarityCalibration, fit_calibration
 from dsformer_core.place_map.format import MapError
 from dsformer_core.place_map.place_map import Matches, PlaceMap
 
-__all__ = ["MapError", "Matches", "PlaceMap", "SimilarityCalibration", "build_place_map", "fit_calibration"]
+__all__ = [
+    "MapError",
+    "Matches",
+    "PlaceMap",
+    "SimilarityCalibration",
+    "add_to_place_map",
+    "build_place_map",
+    "fit_calibration",
+]
