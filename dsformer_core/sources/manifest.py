@@ -11,8 +11,7 @@ Columns, in any order, others are ignored:
 """
 
 import math
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone, to_latlon
 from dsformer_core.pictures import read_picture
 from dsformer_core.sources.source import LATEST_TIMESTAMP, GeotaggedPicture, Skipped, off_the_grid, why_unusable
+from dsformer_core.sources.times import parse_time
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("path", "latitude", "longitude", "easting", "northing", "zone", "altitude", "heading_deg", "timestamp")
@@ -61,13 +61,26 @@ class ManifestSource:
         """Checks every row, and that its picture is there. See `Source.scan`."""
         pictures: list[GeotaggedPicture] = []
         skipped: list[Skipped] = []
+        for _, found in self.rows():
+            if isinstance(found, Skipped):
+                skipped.append(found)
+            else:
+                pictures.append(found)
+            if on_progress is not None:
+                on_progress(1)
+        return pictures, skipped
+
+    def rows(self, *, pictures_needed: bool = True) -> Iterator[tuple[int, GeotaggedPicture | Skipped]]:
+        """What each row of the table says, counted from 0.
+
+        Args:
+            pictures_needed: whether rows are left out whose picture is not there.
+        """
         row_of: dict[str, int] = {}
         latitudes, longitudes, reasons = self._positions()
         for row, path in enumerate(self._columns["path"]):
-            if on_progress is not None:
-                on_progress(1)
             if path is None or not str(path).strip():
-                skipped.append(Skipped(f"row {row + 1}", "no path"))
+                yield row, Skipped(f"row {row + 1}", "no path")
                 continue
             file = self.manifest.parent / str(path).strip()
             picture = self._id(file)
@@ -77,23 +90,22 @@ class ManifestSource:
                 row_of[picture] = row
                 if (reason := reasons[row] or why_unusable(latitudes[row], longitudes[row])) is not None:
                     raise ValueError(f"row {row + 1}: {reason}")
-                if not file.is_file():
+                if pictures_needed and not file.is_file():
                     raise ValueError(f"row {row + 1}: no such file")
-                pictures.append(
-                    GeotaggedPicture(
-                        id=picture,
-                        latitude=float(latitudes[row]),
-                        longitude=float(longitudes[row]),
-                        image=file.absolute().as_posix(),
-                        load=partial(read_picture, file.absolute()),
-                        altitude=self._optional("altitude", row, _number),
-                        heading_deg=self._optional("heading_deg", row, _heading),
-                        timestamp=self._optional("timestamp", row, _timestamp),
-                    )
+                tagged = GeotaggedPicture(
+                    id=picture,
+                    latitude=float(latitudes[row]),
+                    longitude=float(longitudes[row]),
+                    image=file.absolute().as_posix(),
+                    load=partial(read_picture, file.absolute()),
+                    altitude=self._optional("altitude", row, _number),
+                    heading_deg=self._optional("heading_deg", row, _heading),
+                    timestamp=self._optional("timestamp", row, _timestamp),
                 )
             except ValueError as error:
-                skipped.append(Skipped(str(file), str(error)))
-        return pictures, skipped
+                yield row, Skipped(str(file), str(error))
+            else:
+                yield row, tagged
 
     def _id(self, file: Path) -> str:
         folder = self.manifest.parent
@@ -226,11 +238,9 @@ def _timestamp(value: Any) -> float:
         seconds = _number(value)
     except ValueError:
         try:
-            # Python 3.10 knows no "Z".
-            moment = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
+            return parse_time(str(value))
         except ValueError:
             raise ValueError("seconds since 1970 nor ISO 8601") from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     if abs(seconds) > LATEST_TIMESTAMP:
         raise ValueError("in seconds since 1970")
     return seconds

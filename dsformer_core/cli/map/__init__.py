@@ -3,11 +3,12 @@
 import argparse
 from typing import Any
 
-from dsformer_core.cli.map import build, info, verify, view
+from dsformer_core.cli.map import build, info, sources, verify, view
 
 EXAMPLES = """\
 examples:
   dsformer map build --images drive/ --output town.map --model dsformer_tiny
+  dsformer map sources                                 where pictures may come from
   dsformer map info town.map
   dsformer map view town.map --output town.html
   dsformer map verify town.map
@@ -24,5 +25,5 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (build, info, verify, view):
+    for verb in (build, info, sources, verify, view):
         verb.register(verbs)
