@@ -13,7 +13,7 @@ import pyarrow as pa
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.place_map.assemble import About, assemble, positions_of
-from dsformer_core.place_map.describe import describe_shards
+from dsformer_core.place_map.describe import Describer, Here, ShardTask
 from dsformer_core.place_map.format import MAP_FILE, file_digest
 from dsformer_core.place_map.index import DEFAULT_INDEX, check_candidates, index_class
 from dsformer_core.place_map.parts import MapPart, Part
@@ -44,7 +44,7 @@ class Progress:
 
 def build_place_map(
     source: Source,
-    extractor: Extractor,
+    extractor: Extractor | Describer,
     output: str | Path,
     *,
     name: str | None = None,
@@ -67,11 +67,12 @@ def build_place_map(
 
     Args:
         source: where the pictures come from.
-        extractor: describes them; the map can be searched with this network only.
+        extractor: describes them, here; or a `Describer` that has others do it (`place_map.workers`). The map can be
+            searched with this network only.
         output: the directory to make.
         name: what to call the map; the directory's name without its suffix when None.
-        batch_size: pictures that enter the network at a time.
-        workers: threads that decode.
+        batch_size: pictures that enter the network at a time; a `Describer` has its own.
+        workers: threads that decode; likewise.
         index: kind of search, one of `INDEX_KINDS`: "flat" compares float32, "flat_fp16" float16 (half the size, and
             similarities move by less than 1e-3), "binary" codes of 64 bytes, and then float16 of the best.
         candidates: of a "binary" index, how many references that codes found are put in order by floats; more than
@@ -93,14 +94,15 @@ def build_place_map(
     """
     check_candidates(index, candidates)
     target = Path(output).absolute()
+    describer = _describer(extractor, batch_size, workers)
     about = About(
         name or target.stem,
         now(),
-        extractor.model_name,
-        extractor.weights_sha256,
-        extractor.weights,
-        extractor.precision,
-        extractor.descriptor_dim,
+        describer.model_name,
+        describer.weights_sha256,
+        describer.weights,
+        describer.precision,
+        describer.descriptor_dim,
     )
     work = WorkFolder(target)
     if work.finish_clearing() and resume:
@@ -111,7 +113,7 @@ def build_place_map(
             f"{target}: a build was interrupted here, with {begun.described} of {begun.pictures} pictures described: "
             "--resume goes on with it, --overwrite begins anew"
         )
-    build = _Build(extractor, batch_size, workers, thumbnails, _strictly(strict, on_skipped), on_progress)
+    build = _Build(describer, thumbnails, _strictly(strict, on_skipped), on_progress)
     with full_disk_in_words(target), work.entered():
         if not resume:
             work.clear()
@@ -123,7 +125,7 @@ def build_place_map(
 def add_to_place_map(
     place_map: PlaceMap,
     source: Source,
-    extractor: Extractor,
+    extractor: Extractor | Describer,
     *,
     batch_size: int = 8,
     workers: int = 2,
@@ -157,7 +159,8 @@ def add_to_place_map(
         UsageError: the pictures lie too far from the map, or another addition was interrupted.
     """
     target = place_map.directory.absolute()
-    place_map.check_model(extractor.model_name, extractor.weights_sha256)
+    describer = _describer(extractor, batch_size, workers)
+    place_map.check_model(describer.model_name, describer.weights_sha256)
     work = WorkFolder(target)
     if work.finish_clearing() and resume:
         return PlaceMap.open(place_map.directory)
@@ -166,7 +169,7 @@ def add_to_place_map(
             f"{target}: work on it was interrupted, with {begun.described} of {begun.pictures} pictures described: "
             f"--resume goes on with it; removing {work.folder} forgets it"
         )
-    build = _Build(extractor, batch_size, workers, place_map.has_thumbnails, _strictly(strict, on_skipped), on_progress)
+    build = _Build(describer, place_map.has_thumbnails, _strictly(strict, on_skipped), on_progress)
     with full_disk_in_words(target), work.entered():
         known = set(place_map.images)
         pictures = [picture for picture in build.scan(source) if picture.image not in known]
@@ -197,9 +200,7 @@ def _with_free_names(pictures: list[GeotaggedPicture], taken: AbstractSet[str], 
 class _Build:
     """How pictures are described and what is told of it, whatever they become part of."""
 
-    extractor: Extractor
-    batch_size: int
-    workers: int
+    describer: Describer
     thumbnails: bool
     on_skipped: Callable[[Skipped], None]
     on_progress: Callable[[Progress], None]
@@ -239,9 +240,9 @@ class _Build:
                 created=about.created,
                 pictures=len(pictures),
                 pictures_sha256=pictures_digest(pictures),
-                model_name=self.extractor.model_name,
-                weights_sha256=self.extractor.weights_sha256,
-                precision=self.extractor.precision,
+                model_name=self.describer.model_name,
+                weights_sha256=self.describer.weights_sha256,
+                precision=self.describer.precision,
                 dtype=index_class(index).storage,
                 thumbnails=self.thumbnails,
                 shard_size=shard_size(len(pictures)),
@@ -283,21 +284,29 @@ class _Build:
                 self.on_skipped(skipped)
         if done:
             self.on_progress(Progress("describing", done, len(pictures)))
-        stream = describe_shards(
-            pictures,
-            shards,
-            missing,
-            self.extractor,
-            source=source.name,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            thumbnails=self.thumbnails,
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self.on_progress(Progress("describing", done, len(pictures)))
+
+        stream = self.describer.describe_shards(
+            (
+                ShardTask(
+                    number, [pictures[row] for row in shards.rows(number)], source.name, shards.dtype, self.thumbnails
+                )
+                for number in missing
+            ),
+            on_described=count,
             on_skipped=self.on_skipped,
         )
-        with closing(stream) as finished:
-            for more in finished:
-                done += more
-                self.on_progress(Progress("describing", done, len(pictures)))
+        with closing(stream) as described:
+            for shard in described:
+                shards.write(shard.number, shard.records, shard.skipped)
+
+
+def _describer(extractor: Extractor | Describer, batch_size: int, workers: int) -> Describer:
+    """Who describes: an extractor does so here."""
+    return extractor if isinstance(extractor, Describer) else Here(extractor, batch_size=batch_size, workers=workers)
 
 
 def _strictly(strict: bool, on_skipped: Callable[[Skipped], None]) -> Callable[[Skipped], None]:

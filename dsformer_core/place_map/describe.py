@@ -1,8 +1,12 @@
-"""Pictures of a source -> shards of a build, on this machine."""
+"""Pictures of a source -> described shards of a build: what is to be done, who does it, and how it is done here."""
 
-from collections.abc import Callable, Generator, Sequence
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -12,7 +16,6 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Described, Extractor
 from dsformer_core.pictures import Picture, PictureError
 from dsformer_core.place_map.parts import RECORD, bytes_column
-from dsformer_core.place_map.shards import Shards
 from dsformer_core.sources import GeotaggedPicture, Skipped
 
 THUMBNAIL_SIDE = 240
@@ -20,70 +23,183 @@ THUMBNAIL_SIDE = 240
 SMALLEST_SIDE = 32
 
 
-def describe_shards(
-    pictures: Sequence[GeotaggedPicture],
-    shards: Shards,
-    numbers: Sequence[int],
-    extractor: Extractor,
-    *,
-    source: str,
-    batch_size: int,
-    workers: int,
-    thumbnails: bool,
-    on_skipped: Callable[[Skipped], None] = lambda skipped: None,
-) -> Generator[int, None, None]:
-    """Describes the pictures of some shards in one stream and writes each shard when its last picture is done.
+@dataclass(frozen=True, eq=False)
+class ShardTask:
+    """What to describe for one shard.
 
-    A shard's bytes do not depend on what was described before it.
+    Attributes:
+        number: of the shard.
+        pictures: its own.
+        source: what they come from where they do not say it themselves.
+        dtype: in which descriptors are kept.
+        thumbnails: whether small pictures are kept.
+    """
+
+    number: int
+    pictures: Sequence[GeotaggedPicture]
+    source: str
+    dtype: str
+    thumbnails: bool
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedShard:
+    """What became of it.
+
+    Attributes:
+        number: of the shard.
+        records: of the columns `RECORD`: its pictures that could be used, in order.
+        skipped: those that could not.
+    """
+
+    number: int
+    records: pa.Table
+    skipped: list[Skipped]
+
+
+class Describer(ABC):
+    """Describes whole shards with one network, wherever that computes: here, in processes, on other machines.
+
+    What it says of a shard does not depend on who describes it, nor on what was described before.
+
+    Attributes:
+        model_name: one of `list_models()`.
+        weights_sha256: `weights_digest` of the network.
+        weights: what these are, for people.
+        precision: in which the network computes.
+        descriptor_dim: numbers per descriptor.
+    """
+
+    model_name: str
+    weights_sha256: str
+    weights: str
+    precision: str
+    descriptor_dim: int
+
+    @abstractmethod
+    def describe_shards(
+        self,
+        tasks: Iterable[ShardTask],
+        *,
+        on_described: Callable[[int], None],
+        on_skipped: Callable[[Skipped], None],
+    ) -> Generator[DescribedShard, None, None]:
+        """Describes shards; closing the generator ends the work.
+
+        Args:
+            tasks: taken one after the other, as work goes on; all as long as the first, but for the last of them.
+            on_described: called with the number of pictures finished since its last call.
+            on_skipped: called with each picture that cannot be used; what it raises ends the work.
+
+        Yields:
+            Each shard when it is finished, in any order.
+
+        Raises:
+            DsformerError: the network failed, or those who compute did.
+        """
+        ...
+
+
+class Here(Describer):
+    """Describes shards in this process, in one stream: the network never waits between two of them.
 
     Args:
-        pictures: all of the source, N.
-        shards: where they go.
-        numbers: of the shards to make, ascending.
         extractor: the network.
-        source: what pictures come from that do not say it themselves.
-        batch_size: pictures that enter the network at a time.
+        batch_size: pictures that enter it at a time.
         workers: threads that decode.
-        thumbnails: whether small pictures are kept.
-        on_skipped: called with each picture that cannot be used; what it raises ends the work.
-
-    Yields:
-        How many pictures are finished, one at a time.
     """
-    rows = [row for number in numbers for row in shards.rows(number)]
-    width, height = extractor.decode_size
-    suffices = (max(width, THUMBNAIL_SIDE), max(height, THUMBNAIL_SIDE)) if thumbnails else (width, height)
-    made: dict[int, bytes] = {}
 
-    def load(row: int) -> Picture:
-        picture = pictures[row].load(at_least=suffices)
+    def __init__(self, extractor: Extractor, *, batch_size: int = 8, workers: int = 2) -> None:
+        self.model_name, self.weights_sha256 = extractor.model_name, extractor.weights_sha256
+        self.weights, self.precision = extractor.weights, extractor.precision
+        self.descriptor_dim = extractor.descriptor_dim
+        self._extractor, self._batch_size, self._workers = extractor, batch_size, workers
+
+    def describe_shards(
+        self,
+        tasks: Iterable[ShardTask],
+        *,
+        on_described: Callable[[int], None],
+        on_skipped: Callable[[Skipped], None],
+    ) -> Generator[DescribedShard, None, None]:
+        """See `Describer.describe_shards`. Shards come in the order of their tasks."""
+        waiting = iter(tasks)
+        first = next(waiting, None)
+        if first is None:
+            return
+        begun: deque[_Begun] = deque()
+        stream = self._extractor.extract_pictures(
+            self._loaders(chain([first], waiting), begun),
+            batch_size=self._batch_size,
+            workers=self._workers,
+            together=len(first.pictures),
+        )
+        with closing(stream) as described:
+            for _, found in described:
+                shard = begun[0]
+                if isinstance(found, DsformerError):
+                    on_skipped(shard.skip(found))
+                else:
+                    shard.found.append(found)
+                on_described(1)
+                if shard.finished:
+                    yield begun.popleft().described()
+
+    def _loaders(self, tasks: Iterable[ShardTask], begun: deque["_Begun"]) -> Iterator[Callable[[], Picture]]:
+        """What loads the pictures of all tasks, one after the other; notes those tasks that have their turn."""
+        width, height = self._extractor.decode_size
+        for task in tasks:
+            begun.append(_Begun(task))
+            suffices = (max(width, THUMBNAIL_SIDE), max(height, THUMBNAIL_SIDE)) if task.thumbnails else (width, height)
+            for row in range(len(task.pictures)):
+                yield partial(begun[-1].load, row, suffices)
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A shard some of whose pictures are described.
+
+    Attributes:
+        task: what to describe.
+        found: what the network says of each picture so far; None where it cannot be used.
+        skipped: those.
+        thumbnails: by row, also of pictures that have not been described yet.
+    """
+
+    task: ShardTask
+    found: list[Described | None] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    thumbnails: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return len(self.found) == len(self.task.pictures)
+
+    def load(self, row: int, suffices: tuple[int, int]) -> Picture:
+        """Decodes a picture, and makes its thumbnail on the way; called in worker threads."""
+        one = self.task.pictures[row]
+        picture = one.load(at_least=suffices)
         if min(picture.shape[:2]) < SMALLEST_SIDE:
             size = f"{picture.shape[1]}x{picture.shape[0]}"
-            raise PictureError(f"{pictures[row].image}: {size} pixels are too few to show a place")
-        if thumbnails:
-            made[row] = _thumbnail(picture)
+            raise PictureError(f"{one.image}: {size} pixels are too few to show a place")
+        if self.task.thumbnails:
+            self.thumbnails[row] = _thumbnail(picture)
         return picture
 
-    stream = extractor.extract_pictures(
-        (partial(load, row) for row in rows), batch_size=batch_size, workers=workers, together=shards.size
-    )
-    with closing(stream) as described:
-        for number in numbers:
-            kept: list[tuple[int, Described]] = []
-            skipped: list[Skipped] = []
-            for row in shards.rows(number):
-                _, found = next(described)
-                if isinstance(found, DsformerError):
-                    image = pictures[row].image
-                    skipped.append(Skipped(image, str(found).removeprefix(f"{image}: ")))
-                    on_skipped(skipped[-1])
-                else:
-                    kept.append((row, found))
-                if row != shards.rows(number)[-1]:
-                    yield 1
-            chosen = [(pictures[row], found, made.pop(row, None)) for row, found in kept]
-            shards.write(number, records(chosen, source, shards.dtype), skipped)
-            yield 1
+    def skip(self, error: DsformerError) -> Skipped:
+        """Notes that the next picture cannot be used."""
+        image = self.task.pictures[len(self.found)].image
+        self.found.append(None)
+        self.skipped.append(Skipped(image, str(error).removeprefix(f"{image}: ")))
+        return self.skipped[-1]
+
+    def described(self) -> DescribedShard:
+        chosen = [
+            (self.task.pictures[row], found, self.thumbnails.get(row))
+            for row, found in enumerate(self.found)
+            if found is not None
+        ]
+        return DescribedShard(self.task.number, records(chosen, self.task.source, self.task.dtype), self.skipped)
 
 
 def records(pictures: Sequence[tuple[GeotaggedPicture, Described, bytes | None]], source: str, dtype: str) -> pa.Table:
