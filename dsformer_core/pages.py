@@ -219,9 +219,9 @@ def add_program(
     caller.add_to(page)
 
 
-def data_uri(jpeg: bytes) -> str:
-    """A JPEG as an address that holds it whole."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+def data_uri(picture: bytes, kind: str = "image/jpeg") -> str:
+    """A picture as an address that holds it whole."""
+    return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def for_script(value: Any) -> str:

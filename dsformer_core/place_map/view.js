@@ -141,8 +141,10 @@ function paintReferences(context, view, references, kind, colours, arrow) {
   const {grid, heading} = references;
   const in_sight = [...grid.runs(view)];
   const count = in_sight.reduce((sum, [start, stop]) => sum + stop - start, 0);
-  if (count > MOST_DOTS) paintDensity(context, view, grid, in_sight, kind, colours);
+  const dense = count > MOST_DOTS;
+  if (dense) paintDensity(context, view, grid, in_sight, kind, colours);
   else paintDots(context, view, grid, in_sight, heading, kind, colours, arrow * view.metre);
+  return dense;
 }
 
 function paintDensity(context, view, grid, in_sight, kind, colours) {
@@ -209,7 +211,7 @@ function paintDots(context, view, grid, in_sight, heading, kind, colours, arrow)
 function paintCells(context, view, cells, colourOf) {
   const {x, y, east, north} = cells, scale = view.scale;
   const reach = Math.abs(east[0] * scale) + Math.abs(north[1] * scale) + 2, tiny = reach < 6;
-  context.globalAlpha = 0.6;
+  context.globalAlpha = tiny ? 1 : 0.6;
   for (let i = 0; i < x.length; i++) {
     const left = x[i] * scale - view.left, top = y[i] * scale - view.top;
     if (left < -reach || top < -reach || left > view.width + reach || top > view.height + reach) continue;
@@ -289,7 +291,7 @@ async function showPlaceMap(map, data, ready) {
     panel.append(element("p", "", "This browser is too old to draw the layers of this page."));
     return;
   }
-  for (const [name, height] of [["cells", 350], ["references", 380], ["alike", 390], ["drives", 405]]) {
+  for (const [name, height] of [["cells", 350], ["references", 380], ["alike", 400], ["drives", 405]]) {
     map.createPane(name).style.zIndex = height;
     map.getPane(name).style.pointerEvents = "none";
   }
@@ -297,8 +299,11 @@ async function showPlaceMap(map, data, ready) {
     await Promise.all(names.map(async (name) => [name, await numbers(fields[name])])));
   const references = await unpacked(data.references, "x", "y", "heading", "drive", "change");
   references.grid = new Grid(references.x, references.y);
-  const painted = (kind, colours, pane) => new Painted(
-    (context, view) => paintReferences(context, view, references, kind, colours, data.arrow), pane);
+  const painted = (kind, colours, pane) => new Painted((context, view) => {
+    const dense = paintReferences(context, view, references, kind, colours, data.arrow);
+    // Dots leave squares to be seen around them, a density would cover them.
+    map.getPane("cells").style.zIndex = dense ? 395 : 350;
+  }, pane);
   const change = data.changes.length ? references.change : null;
   const base = ready || painted(change, data.changes.map(([colour]) => colour).concat(data.colour), "references");
   const layers = [["references", "references", base, data.changes.map(([colour, words]) => legendLine(colour, words))]];

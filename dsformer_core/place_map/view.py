@@ -230,11 +230,11 @@ class _Drawn:
 def _caption(drawn: _Drawn, pictures: int) -> list[tuple[str | None, str]]:
     place_map = drawn.map
     headings = int(np.isfinite(place_map.heading_deg).sum())
-    arrows = f"with an arrow where its heading is known ({headings} of {place_map.count})"
+    arrows = f"with an arrow where its heading is known ({headings:,} of {place_map.count:,})"
     shown = "its name, heading and picture" if pictures else "its name and heading; this map keeps no pictures"
     colour = COLOUR if drawn.before is None else None
     lines: list[tuple[str | None, str]] = [
-        (None, f"{place_map.count} references of {place_map.model_name}, UTM {place_map.zone}"),
+        (None, f"{place_map.count:,} references of {place_map.model_name}, UTM {place_map.zone}"),
         (colour, f"a reference, {arrows}"),
         (None, f"Click one for {shown}."),
     ]

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from dsformer_core.cli.map import build, info, sources, verify, view
+from dsformer_core.cli.map import build, info, report, sources, verify, view
 
 EXAMPLES = """\
 examples:
@@ -11,6 +11,7 @@ examples:
   dsformer map sources                                 where pictures may come from
   dsformer map info town.map
   dsformer map view town.map --output town.html
+  dsformer map report town.map --output report.html     what is good in it, and what to mend
   dsformer map verify town.map
 """
 
@@ -25,5 +26,5 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (build, info, sources, verify, view):
+    for verb in (build, info, report, sources, verify, view):
         verb.register(verbs)
