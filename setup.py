@@ -81,11 +81,15 @@ setup(
             "tensorboard>=2.12",
             "torch>=2.6",  # resuming reads a .pth file, which older ones may run code from
         ],
+        # Life of a map: areas as GeoJSON has them, and hloc's files of descriptors.
+        "geo": ["shapely>=2.0"],
+        "hloc": ["h5py>=3.0"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
         "gpu": ["faiss-gpu-cu12>=1.8"],
         "dev": [
             "cv-bridge==1.13.0.post0",
+            "geopandas>=1.0",
             "hdbscan>=0.8.40",
             "hypothesis",
             "mypy",

@@ -48,8 +48,8 @@ def merge_place_maps(
 ) -> Merged:
     """Puts maps together, in the frame of the first; positions in other zones are projected into its.
 
-    A picture is the same in two maps where `image`, time and heading are: it is kept as the earlier map has it. Time,
-    because two robots give the same names to their pictures; heading, because views of a panorama share its name.
+    A picture is the same in two maps where both its `image` and its time are, since two robots may give their pictures
+    the same names: it is kept as the earlier map has it.
 
     Args:
         place_maps: two or more, of one network; their references follow each other.
@@ -88,7 +88,7 @@ def merge_place_maps(
         for part in parts
         if part.place_map.altitude_reference != reference
     )
-    place_map = write_map(
+    write_map(
         parts,
         place_maps,
         about,
@@ -97,7 +97,7 @@ def merge_place_maps(
         overwrite=overwrite,
         on_progress=on_progress,
     )
-    return Merged(place_map, repeated, renamed, lost)
+    return Merged(PlaceMap.open(output), repeated, renamed, lost)
 
 
 def refuse_other_network(first: PlaceMap, other: PlaceMap) -> None:
@@ -174,7 +174,7 @@ def _free_names(names: pa.Array, taken: pa.Array, prefix: str) -> tuple[pa.Array
         return names, 0
     used = pa.concat_arrays([taken, names])
     for before in itertools.chain([prefix], (f"{prefix}-{number}" for number in itertools.count(2))):
-        longer = pc.binary_join_element_wise(pa.scalar(f"{before}/", pa.large_string()), names, "")
+        longer = pc.binary_join_element_wise(pa.scalar(f"{before}/", names.type), names, pa.scalar("", names.type))
         if not pc.any(pc.and_(collides, pc.is_in(longer, value_set=used))).as_py():
             return pc.if_else(collides, longer, names), count
     raise AssertionError("there is always a free name")
@@ -186,18 +186,18 @@ class _Pictures:
 
     Attributes:
         images: (N,) paths or bag references.
-        moments: (N, 2) time and heading.
+        times: (N,) seconds since 1970, NaN where unknown.
     """
 
     images: pa.Array
-    moments: npt.NDArray[np.float64]
+    times: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, place_map: PlaceMap) -> "_Pictures":
-        return cls(_texts(place_map, "image"), np.column_stack([place_map.timestamps, place_map.heading_deg]))
+        return cls(_texts(place_map, "image"), place_map.timestamps)
 
     def with_those_of(self, others: "_Pictures") -> "_Pictures":
-        return _Pictures(pa.concat_arrays([self.images, others.images]), np.concatenate([self.moments, others.moments]))
+        return _Pictures(pa.concat_arrays([self.images, others.images]), np.concatenate([self.times, others.times]))
 
     def among(self, others: "_Pictures") -> npt.NDArray[np.bool_]:
         """(N,) whether each is one of `others`."""
@@ -205,13 +205,12 @@ class _Pictures:
         known = pc.unique(others.images)
         own = pc.index_in(self.images, value_set=known).fill_null(-1).to_numpy(zero_copy_only=False)
         theirs = pc.index_in(others.images, value_set=known).to_numpy(zero_copy_only=False)
-        found = pc.is_in(_keys(own, self.moments), value_set=_keys(theirs, others.moments))
+        found = pc.is_in(_keys(own, self.times), value_set=_keys(theirs, others.times))
         return found.to_numpy(zero_copy_only=False)
 
 
-def _keys(names: npt.NDArray[np.integer], moments: npt.NDArray[np.float64]) -> pa.Array:
-    """(N,) values that are equal where names are, times to the millisecond, and headings to the degree."""
-    whole = np.round(moments * (1e3, 1.0))
-    known = ~np.isnan(whole)
-    numbers = np.where(known, whole, 0).astype(np.int64)
-    return bytes_column(np.column_stack([names, numbers, known]).astype(np.int64))
+def _keys(names: npt.NDArray[np.integer], times: npt.NDArray[np.float64]) -> pa.Array:
+    """(N,) values that are equal where names are, and times to the millisecond."""
+    known = ~np.isnan(times)
+    milliseconds = np.round(np.where(known, times, 0) * 1e3)
+    return bytes_column(np.column_stack([names, milliseconds, known]).astype(np.int64))

@@ -50,15 +50,17 @@ def keep_rows(
     """
     if not len(rows):
         raise DsformerError(f"{place_map.directory}: none of its {place_map.count} references would be left")
-    return write_map(
+    directory = place_map.directory if output is None else Path(output)
+    write_map(
         [MapPart(place_map, rows)],
         [place_map],
         About.of(place_map, name=name, created=now()),
-        place_map.directory if output is None else Path(output),
+        directory,
         index=index or index_of(place_map),
         overwrite=overwrite or output is None,
         on_progress=on_progress,
     )
+    return PlaceMap.open(directory)
 
 
 def write_map(
@@ -70,7 +72,7 @@ def write_map(
     index: IndexRequest,
     overwrite: bool,
     on_progress: Callable[[int], None] = lambda count: None,
-) -> PlaceMap:
+) -> None:
     """Writes a map of parts of maps.
 
     Args:
@@ -82,15 +84,12 @@ def write_map(
         overwrite: whether a map that is already there is replaced, be it one of `place_maps`.
         on_progress: called with the number of references written since its last call.
 
-    Returns:
-        The new map, opened.
-
     Raises:
         DsformerError: the disk is full, another process works on `output`, or one of `place_maps` was replaced.
         UsageError: `output` exists, work on it was interrupted, or the index cannot be had.
     """
     target = free_target(output, overwrite=overwrite, marker=MAP_FILE, kind="place map")
-    has_codes = all(place_map.codes is not None for place_map in place_maps)
+    has_codes = bool(place_maps) and all(place_map.codes is not None for place_map in place_maps)
     kind, _ = choose_index(index, sum(len(part) for part in parts), about.descriptor_dim, has_codes)
     check_candidates(kind.kind, index.candidates)
     work = WorkFolder(target)
@@ -114,7 +113,6 @@ def write_map(
             for place_map in place_maps:
                 if place_map.replaced:
                     raise DsformerError(f"{place_map.directory} was replaced while it was read: do it again")
-    return PlaceMap.open(output)
 
 
 def index_of(place_map: PlaceMap) -> IndexRequest:

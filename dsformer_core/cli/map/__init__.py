@@ -3,7 +3,23 @@
 import argparse
 from typing import Any
 
-from dsformer_core.cli.map import build, info, report, sources, verify, view
+from dsformer_core.cli.map import (
+    add,
+    build,
+    diff,
+    export,
+    import_descriptors,
+    info,
+    merge,
+    reindex,
+    remove,
+    report,
+    sources,
+    split,
+    thin,
+    verify,
+    view,
+)
 
 EXAMPLES = """\
 examples:
@@ -26,5 +42,9 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (build, info, report, sources, verify, view):
+    for verb in (
+        *(build, add, merge, remove, thin, split, reindex),
+        *(import_descriptors, export),
+        *(info, diff, report, view, verify, sources),
+    ):
         verb.register(verbs)

@@ -21,7 +21,7 @@ examples:
   dsformer map build --images drive/ --output town.map --model dsformer_tiny --resume  # after Ctrl-C or a power cut
 """
 
-_STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
+STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
 
 
 def register(verbs: Any) -> None:
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
             strict=arguments.strict,
             overwrite=arguments.overwrite,
             resume=arguments.resume,
-            on_progress=lambda progress: show(_STEPS[progress.step], progress.done, progress.total),
+            on_progress=lambda progress: show(STEPS[progress.step], progress.done, progress.total),
             on_skipped=report,
         )
     if arguments.json:

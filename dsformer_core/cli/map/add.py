@@ -1,0 +1,87 @@
+"""`dsformer map add`: another drive for a map that exists."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dsformer_core.cli.console import answers, errors, print_json, steps
+from dsformer_core.cli.map.build import STEPS, saying_what_is_kept
+from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
+
+EXAMPLES = """\
+examples:
+  dsformer map add town.map --images tuesday/
+  dsformer map add town.map --images tuesday/ --resume             # after Ctrl-C or a power cut
+  dsformer map add town.map --images tuesday/ --weights mine.pth   # weights that were never released
+"""
+
+
+def register(verbs: Any) -> None:
+    """Adds `add` to `dsformer map`."""
+    parser = verbs.add_parser(
+        "add",
+        help="append a drive to a map",
+        description="Describes pictures with the network that the map was made with and appends them to the map, which "
+        "keeps its frame, its index and its references. Pictures that the map has already are left out. The map is "
+        "replaced at the end, whole or not at all; who has it open goes on searching the old one.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("map", type=Path, metavar="MAP", help="the map's directory")
+    add_source_arguments(parser)
+    parser.add_argument(
+        "--weights", help="file, or name of released weights (default: those that the map names, if they were released)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, float32, bfloat16 or float16 (default: bfloat16 on CUDA, else float32)",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
+    parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted addition was")
+    parser.add_argument("--json", action="store_true", help="print what was made as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Adds the pictures and says how many."""
+    from dsformer_core.cli.map.info import describe
+    from dsformer_core.place_map import PlaceMap
+    from dsformer_core.place_map.build import add_to_place_map
+    from dsformer_core.place_map.network import network_of
+    from dsformer_core.sources import Skipped
+
+    skipped: list[Skipped] = []
+
+    def report(one: Skipped) -> None:
+        skipped.append(one)
+        errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
+
+    source = chosen_source(arguments)
+    before = PlaceMap.open(arguments.map)
+    extractor = network_of(before, arguments.weights, device=arguments.device, precision=arguments.precision)
+    with steps() as show, saying_what_is_kept(arguments.map):
+        after = add_to_place_map(
+            before,
+            source,
+            extractor,
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
+            strict=arguments.strict,
+            resume=arguments.resume,
+            on_progress=lambda progress: show(STEPS[progress.step], progress.done, progress.total),
+            on_skipped=report,
+        )
+    if arguments.json:
+        left_out = [{"image": one.image, "reason": one.reason} for one in skipped]
+        print_json(describe(after) | {"added": after.count - before.count, "skipped": left_out})
+        return
+    left_out_words = f", {len(skipped)} pictures skipped" if skipped else ""
+    answers.print(
+        f"{arguments.map}: {after.count - before.count} references added, {after.count} in all{left_out_words}",
+        markup=False,
+        highlight=False,
+    )

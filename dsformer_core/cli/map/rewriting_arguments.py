@@ -1,0 +1,33 @@
+"""The options of verbs that make a map of one that exists."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsformer_core.place_map.index_request import IndexRequest
+
+
+def add_rewriting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the map, and where the new one goes."""
+    parser.add_argument("map", type=Path, metavar="MAP", help="the map's directory")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="MAP",
+        help="directory to make (default: the map is replaced; who has it open goes on searching the old one)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the map that is at --output")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def chosen_index(arguments: argparse.Namespace) -> "IndexRequest | None":
+    """The index that a command line asks for; None where it names none."""
+    from dsformer_core.errors import UsageError
+    from dsformer_core.place_map.index_request import IndexRequest
+
+    if arguments.index is None:
+        if arguments.candidates is not None:
+            raise UsageError("--candidates are of an index that is named: say --index, too")
+        return None
+    return IndexRequest(kind=arguments.index, candidates=arguments.candidates)
