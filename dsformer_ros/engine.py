@@ -14,6 +14,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.localization import Hypothesis, Verdict, judge, localize
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE
 from dsformer_core.place_map import Matches, PlaceMap
+from dsformer_core.place_map.network import require_known_network
 from dsformer_ros.frame_queue import Frame
 from dsformer_ros.images import Picture, decode
 from dsformer_ros.parameters import Settings
@@ -61,6 +62,7 @@ class Engine:
             DsformerError: the map or the weights are missing, damaged, or not of each other.
         """
         place_map = PlaceMap.open(map_directory(settings))
+        require_known_network(place_map)
         extractor = Extractor(
             settings.model or place_map.model_name,
             settings.weights or "auto",

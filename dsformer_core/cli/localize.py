@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.localization import LocalizationConfig
     from dsformer_core.localization.queries import localize_pictures, score
     from dsformer_core.place_map import PlaceMap
+    from dsformer_core.place_map.network import require_known_network
     from dsformer_core.sources.folder import find_pictures
 
     if not math.isfinite(arguments.camera_yaw_deg):
@@ -82,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = LocalizationConfig(top_k=arguments.top_k, min_probability=arguments.min_probability)
     paths = find_pictures(arguments.pictures)
     place_map = PlaceMap.open(arguments.map)
+    require_known_network(place_map)
     extractor = Extractor(arguments.model or place_map.model_name, arguments.weights, device=arguments.device)
     place_map.check_model(extractor.model_name, extractor.weights_sha256)
     place_map.search_on(str(extractor.device))
