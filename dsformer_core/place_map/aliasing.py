@@ -14,7 +14,6 @@ from scipy.spatial import cKDTree
 
 from dsformer_core.errors import UsageError
 from dsformer_core.extractor import Described
-from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS, SURROUNDINGS_RADIUS
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.places import COMPATIBLE_YAW, SAME_SPOT, compatible_yaw
@@ -119,8 +118,7 @@ def find_aliases(
 
 def describe_rows(place_map: PlaceMap, rows: npt.NDArray[np.int64]) -> Described:
     """References as queries of their own map, with codes where its network made them."""
-    index = place_map.index
-    codes = index.codes[rows] if isinstance(index, BinaryIndex) and index.signs is None else None
+    codes = None if place_map.codes is None else place_map.codes[rows]
     return Described(where_stored(place_map.descriptors)[rows].astype(np.float32), codes)
 
 
