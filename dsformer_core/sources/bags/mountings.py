@@ -4,7 +4,6 @@ from typing import Any
 
 from scipy.spatial.transform import Rotation
 
-TRANSFORMS = "tf2_msgs/msg/TFMessage"
 # Of REP-105, and what many robots without one have instead.
 BASE_FRAMES = ("base_link", "base_footprint")
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.sources.bags import RECORDING_SUFFIXES
 
 METADATA_FILE = "metadata.yaml"
+# rosbags does not have it among the types of ROS 1.
+TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 # What a compressed message begins with, and none in CDR or ROS 1's own format does here.
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -56,6 +58,8 @@ class Recording:
         self.is_ros1 = files[0].suffix == ".bag"
         # Definitions of one's own are in many recordings; those of the types that are read here are always the same.
         self._types = get_typestore(Stores.ROS1_NOETIC if self.is_ros1 else Stores.LATEST)
+        if TRANSFORMS not in self._types.types:
+            self._types.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TRANSFORMS))
         for file in files:
             with _explained(file):
                 reader = Reader1(file) if file.suffix == ".bag" else Reader2(file)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.sources.bags.frames import COMPRESSED_IMAGE, IMAGE
-from dsformer_core.sources.bags.mountings import TRANSFORMS
 from dsformer_core.sources.bags.positions import IMU, NAV_SAT_FIX, POSES
-from dsformer_core.sources.bags.recording import Recording
+from dsformer_core.sources.bags.recording import TRANSFORMS, Recording
 from dsformer_core.sources.options import SourceOptions
 
 log = logging.getLogger(__name__)
