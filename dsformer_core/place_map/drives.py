@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +21,11 @@ def drive_names(place_map: PlaceMap) -> list[str]:
     if len(set(sources)) > 1:
         return sources
     folders = [name.rpartition("/")[0] for name in place_map.ids]
-    if len(set(folders)) == 1:
+    parts = {folder: folder.split("/") for folder in set(folders)}
+    if len(parts) == 1:
         return [place_map.name] * len(folders)
-    level = len(PurePosixPath(os.path.commonpath(set(folders))).parts) + 1
-    cut = {folder: "/".join(PurePosixPath(folder).parts[:level]) or place_map.name for folder in set(folders)}
+    level = len(os.path.commonprefix(list(parts.values()))) + 1
+    cut = {folder: "/".join(part[:level]) or place_map.name for folder, part in parts.items()}
     return [cut[folder] for folder in folders]
 
 
