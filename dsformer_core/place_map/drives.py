@@ -1,8 +1,8 @@
 """Which drive each reference of a map comes from."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ def drive_names(place_map: PlaceMap) -> list[str]:
     parts = {folder: folder.split("/") for folder in set(folders)}
     if len(parts) == 1:
         return [place_map.name] * len(folders)
-    level = len(os.path.commonprefix(list(parts.values()))) + 1
+    level = next(level for level, names in enumerate(zip_longest(*parts.values()), 1) if len(set(names)) > 1)
     cut = {folder: "/".join(part[:level]) or place_map.name for folder, part in parts.items()}
     return [cut[folder] for folder in folders]
 
