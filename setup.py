@@ -84,6 +84,8 @@ setup(
         # Life of a map: areas as GeoJSON has them, and hloc's files of descriptors.
         "geo": ["shapely>=2.0"],
         "hloc": ["h5py>=3.0"],
+        # Many machines that describe pictures for one map.
+        "cluster": ["ray[data]>=2.40"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
         "gpu": ["faiss-gpu-cu12>=1.8"],

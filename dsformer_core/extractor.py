@@ -107,7 +107,7 @@ class Extractor:
         if threads is not None:
             torch.set_num_threads(_at_least_one("threads", threads))
         if weights is None or str(weights) == UNTRAINED:
-            log.warning("UNTRAINED WEIGHTS: %s is random, its descriptors know nothing of places", model)
+            announce_untrained(model)
             label = UNTRAINED
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(UNTRAINED_SEED)
@@ -339,6 +339,11 @@ class Extractor:
         descriptors = [np.empty((0, self.descriptor_dim), np.float32), *(batch.descriptors for batch in described)]
         codes = [np.empty((0, self.code_bytes), np.uint8), *(b.codes for b in described if b.codes is not None)]
         return Described(np.concatenate(descriptors), np.concatenate(codes) if self.code_bytes else None)
+
+
+def announce_untrained(model: str) -> None:
+    """Says loudly that a network is of no use but to try things out."""
+    log.warning("UNTRAINED WEIGHTS: %s is random, its descriptors know nothing of places", model)
 
 
 def _device(name: str) -> torch.device:

@@ -87,6 +87,7 @@ class ArrayExtractor:
     weights = "made up"
     precision = "float32"
     decode_size = (1, 1)
+    code_bytes = 0
 
     def __init__(self, descriptors: np.ndarray) -> None:
         self.descriptors = descriptors

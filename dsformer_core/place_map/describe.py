@@ -68,6 +68,7 @@ class Describer(ABC):
         weights: what these are, for people.
         precision: in which the network computes.
         descriptor_dim: numbers per descriptor.
+        code_bytes: bytes per code; 0 where the network has no hash branch.
     """
 
     model_name: str
@@ -75,6 +76,7 @@ class Describer(ABC):
     weights: str
     precision: str
     descriptor_dim: int
+    code_bytes: int
 
     @abstractmethod
     def describe_shards(
@@ -112,7 +114,7 @@ class Here(Describer):
     def __init__(self, extractor: Extractor, *, batch_size: int = 8, workers: int = 2) -> None:
         self.model_name, self.weights_sha256 = extractor.model_name, extractor.weights_sha256
         self.weights, self.precision = extractor.weights, extractor.precision
-        self.descriptor_dim = extractor.descriptor_dim
+        self.descriptor_dim, self.code_bytes = extractor.descriptor_dim, extractor.code_bytes
         self._extractor, self._batch_size, self._workers = extractor, batch_size, workers
 
     def describe_shards(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
+from dsformer_core.cli.map.cluster_arguments import add_cluster_arguments, chosen_describer
 from dsformer_core.cli.map.index_arguments import add_index_arguments
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 from dsformer_core.errors import UsageError
@@ -19,6 +20,7 @@ examples:
   dsformer map build --images city/ --output city.map --model selavprpp_base --weights official-rerank --index binary
   dsformer map build --images utm_named/ --zone 10N --output town.map --model dsformer_tiny --overwrite
   dsformer map build --images drive/ --output town.map --model dsformer_tiny --resume  # after Ctrl-C or a power cut
+  dsformer map build --images city/ --output city.map --model dsformer_resnet50 --cluster ray --address auto
 """
 
 STEPS = {"scanning": "reading positions", "describing": "describing pictures", "finishing": "finishing"}
@@ -53,6 +55,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
+    add_cluster_arguments(parser)
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
     parser.add_argument(
         "--resume", action="store_true", help="go on where an interrupted build of this map was, if there is one"
@@ -67,7 +70,6 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Builds the map and says what is in it and what was left out."""
     from dsformer_core.cli.map.info import describe, print_description
-    from dsformer_core.extractor import Extractor
     from dsformer_core.place_map import build_place_map
     from dsformer_core.sources import Skipped
 
@@ -78,17 +80,18 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
 
     source = chosen_source(arguments)
-    extractor = Extractor(arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision)
-    if arguments.index == "binary" and not extractor.code_bytes and (advice := _hash_branch_advice(arguments.model)):
-        errors.print(advice, style="yellow", markup=False, highlight=False)
-    with steps() as show, saying_what_is_kept(arguments.output):
+    with chosen_describer(arguments) as describer, steps() as show, saying_what_is_kept(arguments.output):
+        if (
+            arguments.index == "binary"
+            and not describer.code_bytes
+            and (advice := _hash_branch_advice(arguments.model))
+        ):
+            errors.print(advice, style="yellow", markup=False, highlight=False)
         place_map = build_place_map(
             source,
-            extractor,
+            describer,
             arguments.output,
             name=arguments.name,
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
             index=arguments.index,
             candidates=arguments.candidates,
             thumbnails=not arguments.no_thumbnails,
