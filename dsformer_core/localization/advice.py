@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsformer_core.localization.survey import Survey
-from dsformer_core.place_map.aliasing import LOOKS_ALIKE
+from dsformer_core.place_map.aliasing import LOOKS_ALIKE, apart
 
 WIDEST_SPACING = 10.0
 """Metres between references from which on a map is called thin; 2 to 5 are recommended."""
@@ -96,9 +96,10 @@ def _likes(survey: Survey) -> Iterator[Advice]:
     aliases, place_map = survey.aliases, survey.place_map
     same = [number for number in survey.pairs if aliases.similarities[number] >= _SAME_PICTURE]
     if same:
-        here, there = (place_map.ids[rows[same[0]]] for rows in (aliases.rows, aliases.partners))
+        rows = int(aliases.rows[same[0]]), int(aliases.partners[same[0]])
+        here, there = (place_map.ids[row] for row in rows)
         yield Advice(
-            f"{here} and {there} are all but the same picture, {survey.distance(int(same[0])):.0f} m apart.",
+            f"{here} and {there} are all but the same picture, {apart(place_map, *rows)}.",
             "Check the position of both: a jump of the GPS, or one picture twice.",
         )
     beaten = int(aliases.beaten.sum())

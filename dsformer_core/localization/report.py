@@ -13,7 +13,7 @@ from dsformer_core.localization.advice import advise
 from dsformer_core.localization.survey import Survey, survey
 from dsformer_core.pages import data_uri, write_page
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.aliasing import LOOKS_ALIKE
+from dsformer_core.place_map.aliasing import LOOKS_ALIKE, apart
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
 from dsformer_core.place_map.coverage import ONE_DIRECTION
 
@@ -319,7 +319,7 @@ def _likes(found: Survey, values: dict[str, Any]) -> str:
         names = " and ".join(html.escape(name) for name in pair["ids"])
         pairs.append(
             f'<figure class="pair">{"".join(_image(place_map, row) for row in rows)}<figcaption>{names}: score '
-            f"{pair['score']:.1f}, {_metres(pair['distance_m'])} apart</figcaption></figure>"
+            f"{pair['score']:.1f}, {apart(place_map, *rows)}</figcaption></figure>"
         )
     return (
         "<section><h2>What looks alike</h2>"

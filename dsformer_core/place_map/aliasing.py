@@ -168,6 +168,17 @@ class _Asked:
         return near[same & compatible_yaw(self._map.yaw[near], self._map.yaw[row])]
 
 
+def apart(place_map: PlaceMap, first: int, second: int) -> str:
+    """In words how far two references are from each other, and how far turned where they are close."""
+    distance = float(np.hypot(*(place_map.utm[first] - place_map.utm[second])))
+    length = f"{distance / 1000:,.1f} km" if distance >= 10_000 else f"{distance:,.0f} m"
+    if distance > SURROUNDINGS_RADIUS:
+        return f"{length} apart"
+    return (
+        f"{length} apart, turned by {np.degrees(turn(place_map.yaw[first : first + 1], place_map.yaw[second])[0]):.0f}°"
+    )
+
+
 def turn(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:
     """Radians in [0, pi] between viewing directions; NaN where one is unknown; broadcasts."""
     return np.abs(np.remainder(first - second + np.pi, 2 * np.pi) - np.pi)

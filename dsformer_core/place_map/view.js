@@ -5,7 +5,7 @@
 
 const WORLD = 2 ** -32, UNKNOWN_HEADING = 65535, UNKNOWN_SHARE = 255;
 // More references than this in sight are painted as a density, fewer as dots with arrows.
-const MOST_DOTS = 4000;
+const MOST_DOTS = 6000;
 const BIN = 2;
 
 const RAMPS = {
@@ -333,7 +333,7 @@ async function showPlaceMap(map, data, ready) {
     layers.push(["alike", "looks like another place", L.layerGroup([spots, ...lines]), legend]);
   }
   layers.push(["drives", "drives", painted(references.drive, data.drives.map(([colour]) => colour), "drives"),
-    data.drives.map(([colour, words]) => legendLine(colour, words))]);
+    data.drives.map(([colour, , words]) => legendLine(colour, words))]);
 
   const asked = location.hash.slice(1).split(",").filter(Boolean);
   for (const [key, words, layer, legend] of layers) {

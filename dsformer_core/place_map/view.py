@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dsformer_core.geodesy import to_latlon
 from dsformer_core.pages import Point, add_points, add_program, new_map, rendered, write_page
-from dsformer_core.place_map.aliasing import Aliases, find_aliases
+from dsformer_core.place_map.aliasing import Aliases, apart, find_aliases
 from dsformer_core.place_map.changes import Changes, changes
 from dsformer_core.place_map.coverage import ONE_DIRECTION, cells
 from dsformer_core.place_map.drives import drive_names, numbered
@@ -51,7 +51,6 @@ _STYLE = """
 .place-map-panel b { font-size: 15px }
 @media (prefers-color-scheme: dark) {
   .place-map-panel { background: #1b222bf2; color: #e6ebf1 }
-  .leaflet-container { background: #20262d }
 }
 """
 
@@ -245,10 +244,11 @@ def _caption(drawn: _Drawn, pictures: int) -> list[tuple[str | None, str]]:
     return lines
 
 
-def _drive_legend(names: list[str], numbers: npt.NDArray[np.int64]) -> list[tuple[str, str]]:
+def _drive_legend(names: list[str], numbers: npt.NDArray[np.int64]) -> list[tuple[str, str, str]]:
+    """Colour, name, and name with the number of references of each drive."""
     counts = np.bincount(numbers, minlength=len(names))
     return [
-        (colour, f"{name} ({count:,})")
+        (colour, name, f"{name} ({count:,})")
         for colour, name, count in zip(DRIVE_COLOURS, names, counts.tolist(), strict=False)
     ]
 
@@ -287,7 +287,6 @@ def _packed_aliases(place_map: PlaceMap, aliases: Aliases) -> dict[str, str]:
 
 def _pair(place_map: PlaceMap, aliases: Aliases, number: int) -> dict[str, Any]:
     rows = [int(aliases.rows[number]), int(aliases.partners[number])]
-    away = float(np.hypot(*(place_map.utm[rows[0]] - place_map.utm[rows[1]])))
     ends = []
     for row in rows:
         thumbnail = place_map.thumbnail_path(row)
@@ -298,7 +297,7 @@ def _pair(place_map: PlaceMap, aliases: Aliases, number: int) -> dict[str, Any]:
                 "picture": base64.b64encode(thumbnail.read_bytes()).decode() if thumbnail else None,
             }
         )
-    return {"ends": ends, "words": f"score {aliases.scores[number]:.1f}, {away:,.0f} m apart"}
+    return {"ends": ends, "words": f"score {aliases.scores[number]:.1f}, {apart(place_map, *rows)}"}
 
 
 def _world(

@@ -110,7 +110,7 @@ def test_layers(sample: PlaceMap, tmp_path: Path) -> None:
     worst = data["pairs"][0]
     assert {end["name"] for end in worst["ends"]} <= set(sample.ids)
     assert all(base64.b64decode(end["picture"]).startswith(b"\xff\xd8") for end in worst["ends"])
-    assert data["drives"] == [["#1f6fb4", "sample town (60)"]]
+    assert data["drives"] == [["#1f6fb4", "sample town", "sample town (60)"]]
     # References lie in the squares that the page draws for them.
     latitude, longitude = degrees(data["cells"])
     left, bottom = unpacked(data["cells"]["x"]).astype(np.int64), unpacked(data["cells"]["y"]).astype(np.int64)
