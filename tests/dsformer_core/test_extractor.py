@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
-from dsformer_core.models import create_model
+from dsformer_core.models import create_model, save_checkpoint
 from dsformer_core.pictures import PictureError
 
 MODEL = "gem_mobilenet_v2"
@@ -235,12 +236,22 @@ def test_a_file_of_weights_is_told_from_another_by_its_digest(extractor, tmp_pat
     assert Extractor(MODEL, path, device="cpu").weights_sha256 != extractor.weights_sha256
 
 
+@pytest.fixture(scope="module")
+def small_resnet(tmp_path_factory) -> Path:
+    """Weights of a network that looks at 96 x 96: where a CPU has no half precision, larger pictures take seconds."""
+    path = tmp_path_factory.mktemp("resnet") / "small.safetensors"
+    model = create_model("gem_resnet50")
+    model.preprocessing = replace(model.preprocessing, size=(96, 96))
+    save_checkpoint(model, path)
+    return path
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_still_gives_float32_of_unit_norm(precision):
+def test_half_precision_still_gives_float32_of_unit_norm(precision, small_resnet):
     # MobileNetV2's untrained features, 1e-9, are zero in float16.
     model = "gem_resnet50"
-    extractor = Extractor(model, None, device="cpu")
-    half = Extractor(model, None, device="cpu", precision=precision)
+    extractor = Extractor(model, small_resnet, device="cpu")
+    half = Extractor(model, small_resnet, device="cpu", precision=precision)
     images = [scene(seed, 100, 120) for seed in range(3)]
     descriptors = half.extract(images)
     assert half.precision == precision and descriptors.dtype == np.float32

@@ -1,5 +1,6 @@
 """Agreement with the official networks, on weights that anybody can make from names and shapes."""
 
+import functools
 import importlib.util
 import json
 import re
@@ -20,6 +21,8 @@ def recipe(shared):
     spec = importlib.util.spec_from_file_location("recipe", shared / "parity" / "recipe.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    # Variants of a network have most of their weights in common; the largest has a thousand tensors.
+    module.tensor = functools.lru_cache(maxsize=1000)(module.tensor)
     return module
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pa_parquet
 import pytest
 import yaml
 
+from dsformer_core.cli.main import main
 from dsformer_core.clustering.config import BlockClusteringConfig
 from dsformer_core.clustering.group import Group
 from dsformer_core.clustering.partition import Partition, write_partition
@@ -24,6 +25,8 @@ from tests.compass_panoramas import write_panorama
 from tests.uncovered import uncovered_environment
 
 SIZE = (48, 48)
+STREET = 64
+"""Panoramas of a street whose extraction, two pictures of each, is interrupted."""
 COMMAND = [sys.executable, "-c", "import sys; from dsformer_core.cli.main import main; sys.exit(main())"]
 COMMAND += ["cluster", "extract"]
 
@@ -118,7 +121,7 @@ def lives(process_group: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    partition, subset = write_long_street(tmp_path, 120), tmp_path / "subset"
+    partition, subset = write_long_street(tmp_path, STREET), tmp_path / "subset"
     process = subprocess.Popen(
         [*COMMAND, str(partition), "--output", str(subset), "--workers", "2"],
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -131,13 +134,13 @@ def test_an_extraction_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, 
     assert "Traceback" not in messages
     assert wait_until(lambda: not lives(process.pid)), "no process stays behind"
     written = contents(subset)
-    assert 8 <= len(written) < 240
+    assert 8 <= len(written) < 2 * STREET
     with pytest.raises(DsformerError, match=r"is not complete: give `dsformer cluster extract"):
         open_training_data(subset, size=SIZE)
 
     stamps = {path: path.stat().st_mtime_ns for path in subset.rglob("*.jpg")}
     extraction = extract(partition, subset, size=(512, 512))
-    assert (extraction.pictures, extraction.written) == (240, 240 - len(written))
+    assert (extraction.pictures, extraction.written) == (2 * STREET, 2 * STREET - len(written))
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     for path in stamps:
         assert read_picture(path).shape == (512, 512, 3)
@@ -159,7 +162,7 @@ def workers_of(parent: int) -> list[int]:
 
 def test_a_process_that_died_is_said_so(tmp_path: Path) -> None:
     """As the kernel ends one when memory runs out."""
-    partition, subset = write_long_street(tmp_path, 120), tmp_path / "subset"
+    partition, subset = write_long_street(tmp_path, STREET), tmp_path / "subset"
     process = subprocess.Popen(
         [*COMMAND, str(partition), "--output", str(subset), "--workers", "2"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -171,15 +174,17 @@ def test_a_process_that_died_is_said_so(tmp_path: Path) -> None:
     assert "died, perhaps for want of memory" in messages and "Traceback" not in messages
 
 
-def test_unreadable_panoramas_are_listed_and_left_out(town: Path, tmp_path: Path) -> None:
+def test_unreadable_panoramas_are_listed_and_left_out(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     partition = Partition.open(town)
     images = partition.table.to_pylist()
     bad = {images[0]["image"]} | {row["image"] for row in images if (row["group"], row["class"]) == (1, 0)}
     for name in bad:
         (partition.images_root / name).write_bytes(b"no picture")
-    done = command(town, "--output", tmp_path / "subset", "--size", 96, "--workers", 1)
-    assert done.returncode == 0, done.stderr
-    assert "5 images could not be read, which leaves 1 classes empty" in done.stderr
+    arguments = [str(town), "--output", str(tmp_path / "subset"), "--size", "96", "--workers", "1"]
+    assert main(["cluster", "extract", *arguments]) == 0
+    assert "5 images could not be read, which leaves 1 classes empty" in capsys.readouterr().err
     rows = list(csv.DictReader((tmp_path / "subset" / "unreadable.csv").open()))
     assert {row["image"] for row in rows} == bad
     assert all("not a picture that can be read" in row["reason"] for row in rows)
@@ -278,16 +283,19 @@ def test_small_pictures_are_not_enlarged_in_silence(
     assert "pictures of 96x96 are enlarged to 128x128" in caplog.text
 
 
-def test_the_command_says_what_it_made_and_what_was_wrong(town: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_it_made_and_what_was_wrong(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "panoramas").rename(tmp_path / "moved")
     done = command(town, "--output", tmp_path / "subset", "--size", 64, "--images", tmp_path / "moved")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == f"{tmp_path}/subset: 42 pictures of 5 classes, 42 written now"
-    done = command(town, "--output", tmp_path / "subset", "--size", 64, "--images", tmp_path / "moved", "--json")
-    report = json.loads(done.stdout)
+    again = ["cluster", "extract", str(town), "--output", str(tmp_path / "subset"), "--size"]
+    assert main([*again, "64", "--images", str(tmp_path / "moved"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
     assert (report["pictures"], report["written"], report["unreadable"]) == (42, 0, {})
-    done = command(town, "--output", tmp_path / "subset", "--size", 4)
-    assert done.returncode == 2 and "--size 4: at least 16" in done.stderr
+    assert main([*again, "4"]) == 2
+    assert "--size 4: at least 16" in capsys.readouterr().err
 
 
 def test_moved_panoramas_are_said_to_be_missing(town: Path, tmp_path: Path) -> None:
