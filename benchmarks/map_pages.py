@@ -46,7 +46,8 @@ def measure(verb: str, directory: Path, page: Path) -> tuple[float, float]:
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    command = [Path(sys.executable).with_name("dsformer"), "map", verb, directory, "--output", page]
+    program = "import sys; from dsformer_core.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "map", verb, directory, "--output", page]
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", script, *command], check=True, capture_output=True, text=True)
     return time.perf_counter() - start, int(done.stdout) / 1024

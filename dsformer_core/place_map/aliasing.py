@@ -98,7 +98,7 @@ def find_aliases(
     if sample is None:
         sample = max(_SMALLEST_SAMPLE, int(_WORK / (place_map.count * place_map.descriptor_dim)))
     if sample < 0:
-        raise UsageError(f"sample = {sample}: it is a number of references, 0 or more")
+        raise UsageError(f"{sample} references cannot be asked what they look like: say 0 or more")
     count = min(sample, place_map.count)
     rows = np.sort(np.random.default_rng(seed).permutation(place_map.count)[:count])
     tree = cKDTree(place_map.utm)

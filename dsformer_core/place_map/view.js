@@ -287,6 +287,9 @@ const jpeg = (text) => `data:${JPEG};base64,${text}`;
 // Shows everything; `ready` is a layer that the page has drawn by itself, null where references are painted here.
 async function showPlaceMap(map, data, ready) {
   const panel = addPanel(map, data);
+  // Beside the panel, where there is room for both.
+  const beside = map.getSize().x > 800 ? panel.offsetWidth + 20 : 0;
+  map.fitBounds(data.corners, {paddingTopLeft: [50, 30], paddingBottomRight: [30 + beside, 40], maxZoom: 20, animate: false});
   if (!("DecompressionStream" in window)) {
     panel.append(element("p", "", "This browser is too old to draw the layers of this page."));
     return;

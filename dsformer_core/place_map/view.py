@@ -86,7 +86,8 @@ def write_view(
             place_map, sample=aliases, on_progress=lambda done, total: on_progress("looking for likes", done, total)
         )
     drawn = _Drawn(place_map, before, changes(before, place_map) if before is not None else None)
-    page = new_map([(drawn.latitude.min(), drawn.longitude.min()), (drawn.latitude.max(), drawn.longitude.max())])
+    corners = [(float(end(drawn.latitude)), float(end(drawn.longitude))) for end in (np.min, np.max)]
+    page = new_map(corners)
     arrow = max(3.0, 0.8 * place_map.spacing)
     ready = None
     if drawn.count <= ONE_BY_ONE:
@@ -112,6 +113,7 @@ def write_view(
     data = {
         "title": f"Place map {place_map.name}",
         "lines": _caption(drawn, pictures),
+        "corners": corners,
         "colour": COLOUR,
         "arrow": arrow,
         "references": drawn.packed(),
@@ -170,7 +172,7 @@ class _Drawn:
         if self.before is None:
             return []
         kept, added, gone = np.bincount(self.change, minlength=3)
-        earlier = f"{self.before.name}, built {self.before.created}"
+        earlier = f"{self.before.name}, built {self.before.created[:16].replace('T', ' ')} UTC"
         return [
             (KEPT, f"{kept:,} kept since {earlier}"),
             (ADDED, f"{added:,} added"),
@@ -229,12 +231,11 @@ class _Drawn:
 def _caption(drawn: _Drawn, pictures: int) -> list[tuple[str | None, str]]:
     place_map = drawn.map
     headings = int(np.isfinite(place_map.heading_deg).sum())
-    arrows = f"with an arrow where its heading is known ({headings:,} of {place_map.count:,})"
+    arrows = f"an arrow where its heading is known ({headings:,} of {place_map.count:,})"
     shown = "its name, heading and picture" if pictures else "its name and heading; this map keeps no pictures"
-    colour = COLOUR if drawn.before is None else None
     lines: list[tuple[str | None, str]] = [
         (None, f"{place_map.count:,} references of {place_map.model_name}, UTM {place_map.zone}"),
-        (colour, f"a reference, {arrows}"),
+        (COLOUR, f"a reference, with {arrows}") if drawn.before is None else (None, f"A reference has {arrows}."),
         (None, f"Click one for {shown}."),
     ]
     if drawn.count > ONE_BY_ONE:
