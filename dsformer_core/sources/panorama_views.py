@@ -2,9 +2,7 @@
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +11,13 @@ import numpy as np
 
 from dsformer_core.panoramas import FIELD_OF_VIEW_DEG, cut, panorama_window
 from dsformer_core.pictures import Picture, PictureError, PictureLoader, open_picture
+from dsformer_core.sources.shared import Shared
 from dsformer_core.sources.source import GeotaggedPicture, Skipped, Source
 
 VIEWS = 8
 
 # Panoramas kept decoded: the views of one are asked for one after the other, by a few threads.
 _KEPT = 2
-
-_decoded: OrderedDict[tuple[str, int], "Future[Picture]"] = OrderedDict()
-_deciding = threading.Lock()
 
 
 class PanoramaViews:
@@ -92,28 +88,27 @@ def load_view(
     """
     # A panorama is at least twice as wide as high: one of this height has a view of that width.
     side = 0 if at_least is None else math.ceil(max(at_least) * 180 / fov)
-    pixels = _shared(name, load, side)
+    pixels = _shared((name, side)).pixels(load)
     window = panorama_window((pixels.shape[0], pixels.shape[1]), offset, "keep", (1, 1), field_of_view_deg=fov)
     return np.ascontiguousarray(cut(pixels, window, (max(1, round(window.height)), max(1, round(window.width)))))
 
 
-def _shared(name: str, load: PictureLoader, side: int) -> Picture:
-    """A panorama, decoded once for all of its views that are asked for at about the same time."""
-    key = name, side
-    with _deciding:
-        under_way = _decoded.get(key)
-        if under_way is None:
-            mine: Future[Picture] = Future()
-            _decoded[key] = mine
-            while len(_decoded) > _KEPT:
-                _decoded.popitem(last=False)
-    if under_way is not None:
-        return under_way.result()
-    try:
-        mine.set_result(load(at_least=(side, side) if side else None))
-    except BaseException as error:
-        mine.set_exception(error)
-    return mine.result()
+class _Decoded:
+    """One panorama, decoded by the first thread that wants a view of it."""
+
+    def __init__(self, key: tuple[str, int]) -> None:
+        self._side = key[1]
+        self._lock = threading.Lock()
+        self._pixels: Picture | None = None
+
+    def pixels(self, load: PictureLoader) -> Picture:
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = load(at_least=(self._side, self._side) if self._side else None)
+            return self._pixels
+
+
+_shared = Shared(_KEPT, _Decoded, lambda decoded: None)
 
 
 def _is_twice_as_wide(picture: GeotaggedPicture) -> bool:

@@ -4,7 +4,6 @@ Recordings are read in order: what lies between two pictures that are asked for 
 and what was passed is kept for a while, because loaders are not quite in order. A process opens a recording once.
 """
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.image_messages import tight_image
 from dsformer_core.pictures import Picture, PictureError, decode_picture
 from dsformer_core.sources.bags.recording import Recording
+from dsformer_core.sources.shared import Shared
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
@@ -26,9 +26,6 @@ _READ_ON = 250_000_000
 # Bytes of messages that were passed and may be asked for yet.
 _PASSED_BYTES = 64 * 2**20
 _OPEN_RECORDINGS = 8
-
-_shared: OrderedDict[tuple[int, Path], "Frames"] = OrderedDict()
-_sharing = threading.Lock()
 
 
 def image_reference(path: Path, topic: str, received: int) -> str:
@@ -158,13 +155,5 @@ class Frames:
             self._passed_bytes -= len(self._passed.popitem(last=False)[1])
 
 
-def shared_frames(path: Path) -> Frames:
-    """The messages of a recording, shared by all threads of this process; a fork's are its own."""
-    key = os.getpid(), path
-    with _sharing:
-        frames = _shared.setdefault(key, Frames(path))
-        _shared.move_to_end(key)
-        others = [_shared.popitem(last=False)[1]] if len(_shared) > _OPEN_RECORDINGS else []
-    for other in others:
-        other.close()
-    return frames
+shared_frames = Shared(_OPEN_RECORDINGS, Frames, Frames.close)
+"""The messages of a recording, by its path, for all threads of this process."""

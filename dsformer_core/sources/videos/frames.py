@@ -5,7 +5,6 @@ Between two frames that are asked for the video is decoded on, or sought to a ke
 """
 
 import bisect
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,14 +18,12 @@ import numpy as np
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.pictures import Picture, PictureError
+from dsformer_core.sources.shared import Shared
 from dsformer_core.sources.times import parse_time
 
 # Bytes of decoded frames that were passed and will be asked for.
 _PASSED_BYTES = 128 * 2**20
 _OPEN_VIDEOS = 4
-
-_shared: OrderedDict[tuple[int, "Video"], "_Decoder"] = OrderedDict()
-_sharing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -173,18 +170,7 @@ class _Decoder:
             self._passed.popitem(last=False)
 
 
-def _shared_decoder(video: Video) -> _Decoder:
-    """One for all threads of this process; a fork's are its own."""
-    key = os.getpid(), video
-    with _sharing:
-        if key not in _shared:
-            _shared[key] = _Decoder(video)
-        _shared.move_to_end(key)
-        others = [_shared.popitem(last=False)[1]] if len(_shared) > _OPEN_VIDEOS else []
-        decoder = _shared[key]
-    for other in others:
-        other.close()
-    return decoder
+_shared_decoder = Shared(_OPEN_VIDEOS, _Decoder, _Decoder.close)
 
 
 def _rgb(frame: Any, at_least: tuple[int, int] | None) -> Picture:
