@@ -12,17 +12,21 @@ from dsformer_core.errors import UsageError
 from dsformer_core.place_map.place_map import PlaceMap
 
 ALIKE = 2.0
-"""Of rendered streets (`dsformer render`), so many pairs of pictures score this or more:
+"""Of pictures of a rendered street, taken by day, dusk and night and in rain, so many pairs are alike:
 
-============================ ============= ================
-pairs                        dsformer_tiny gem_mobilenet_v2
-============================ ============= ================
-one drive, 3 m apart         xx %          xx %
-one drive, 6 m apart         xx %          xx %
-one spot, day and dusk       xx %          xx %
-one spot, day and rain       xx %          xx %
-one spot, day and night      xx %          xx %
-============================ ============= ================
+======================= ============= ================
+pairs                   dsformer_tiny gem_mobilenet_v2
+======================= ============= ================
+one drive, 3 m apart    62 %          48 %
+one drive, 6 m apart    23 %          17 %
+one spot, day and dusk  48 %          2 %
+one spot, day and rain  8 %           0 %
+one spot, day and night 2 %           0 %
+======================= ============= ================
+
+Four drives of 80 pictures, 3 m apart, are thinned at 5 m to 199 and 252 references; of pictures of later drives by day,
+by night, in rain and at dusk `dsformer_tiny` finds 96 % within 10 m before and after. Thinned by position and heading
+alone, 40 would be left, all of one drive, and 93, 68, 89 and 96 % found.
 """
 
 # Copies of a picture are alike in any map.

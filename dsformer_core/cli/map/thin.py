@@ -37,8 +37,8 @@ def register(verbs: Any) -> None:
         "--similar",
         type=float,
         metavar="S",
-        help="from which similarity of descriptors on two look alike, -1 to 1 (default: half-way from what unrelated "
-        "places score in this map to 1)",
+        help="from which similarity of descriptors on two look alike, -1 to 1 (default: two spreads above what wrong "
+        "places score in this map, which `dsformer map info` says)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say how many")
     parser.set_defaults(run=run)

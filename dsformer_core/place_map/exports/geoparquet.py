@@ -69,7 +69,6 @@ def write_geoparquet(
         "encoding": "WKB",
         "geometry_types": ["Point"],
         "crs": CRS84,
-        "edges": "spherical",
         "bbox": [float(edge) for edge in (longitude.min(), latitude.min(), longitude.max(), latitude.max())],
     }
     about = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
