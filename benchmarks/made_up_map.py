@@ -20,7 +20,8 @@ from dsformer_core.place_map.format import (
     file_digest,
     write_description,
 )
-from dsformer_core.place_map.index import index_class
+from dsformer_core.place_map.index import choose_index, write_index
+from dsformer_core.place_map.index_request import IndexRequest
 
 MIDDLE = {"latitude": 55.68, "longitude": 12.57, "altitude": 10.0}
 ZONE = UtmZone(33, True)
@@ -32,18 +33,21 @@ GPS_STD_M = 1.5
 CALIBRATION = SimilarityCalibration(0.0, 1.0, 1.0, 0.5, 0.1, 0.99, 100, 100)
 
 
-def write_map(directory: Path, index: str, chunks: Iterable[np.ndarray], count: int, dimension: int) -> None:
+def write_map(
+    directory: Path, index: str | IndexRequest, chunks: Iterable[np.ndarray], count: int, dimension: int
+) -> None:
     """Writes what `dsformer map build` would have written of a drive.
 
     Args:
         directory: to make.
-        index: kind of search.
+        index: how it is searched, or the name of a kind.
         chunks: (n, dimension) float32 each, `count` rows together.
         count: of references.
         dimension: of descriptors.
     """
     directory.mkdir(parents=True)
-    kind = index_class(index)
+    request = IndexRequest.of(index)
+    kind, _ = choose_index(request, count, dimension, has_codes=False)
     shape = (count, dimension)
     descriptors = np.lib.format.open_memmap(directory / DESCRIPTORS_FILE, "w+", kind.storage, shape)
     start = 0
@@ -54,7 +58,7 @@ def write_map(directory: Path, index: str, chunks: Iterable[np.ndarray], count: 
     with (directory / DESCRIPTORS_FILE).open("rb") as file:
         os.fsync(file.fileno())
     _write_references(directory / REFERENCES_FILE, count)
-    fields = {"kind": index} | kind.write(directory, descriptors, None)
+    fields, index_files = write_index(kind, directory, descriptors, None, request)
     description = {
         "format": FORMAT_VERSION,
         "name": directory.stem,
@@ -67,9 +71,7 @@ def write_map(directory: Path, index: str, chunks: Iterable[np.ndarray], count: 
         "spacing": 3.0,
         "index": fields,
         "calibration": CALIBRATION.to_dict(),
-        "files": {
-            name: file_digest(directory / name) for name in (REFERENCES_FILE, DESCRIPTORS_FILE, *kind.files(fields))
-        },
+        "files": {name: file_digest(directory / name) for name in (REFERENCES_FILE, DESCRIPTORS_FILE, *index_files)},
     }
     write_description(directory / MAP_FILE, description)
     PlaceMap.open(directory)

@@ -39,6 +39,7 @@ from dsformer_core.models import DESCRIPTOR_DIM
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.format import DESCRIPTORS_FILE
+from dsformer_core.place_map.index_request import IndexRequest
 
 NEIGHBOURS = 20
 CANDIDATES = (20, 100, 200, 300, 400, 800)
@@ -194,7 +195,7 @@ def measure_towns(towns: Path, model: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "descriptors.npy", known.astype(np.float16))
         half = np.load(Path(folder) / "descriptors.npy", mmap_mode="r")
-        index = BinaryIndex.open(Path(folder), BinaryIndex.write(Path(folder), half, None), half)
+        index = BinaryIndex.open(Path(folder), BinaryIndex.write(Path(folder), half, None, IndexRequest()), half)
         recalls = {str(n): recall_at_1(index, n, asked, best) for n in CANDIDATES_IN_TOWNS}
     return {"model": model, "references": len(known), "queries": len(asked), "recall_at_1": recalls}
 

@@ -94,7 +94,8 @@ def localize(
     groups = [np.flatnonzero(leader == column) for column in np.unique(leader)]
     best = similarities[[members[0] for members in groups]]
     elsewhere = None
-    if len(groups) == 1 and len(rows) < min(CANDIDATES, place_map.count):
+    among = place_map.count if matches.among is None else int(matches.among[0])
+    if len(groups) == 1 and len(rows) < min(CANDIDATES, among):
         # Too few matches to see a rival place: the best one may score as much as the last match.
         elsewhere = float(similarities[-1])
     probabilities = calibration.probabilities(best, elsewhere=elsewhere)

@@ -26,7 +26,8 @@ from dsformer_core.place_map.format import (
     thumbnail_file,
     write_description,
 )
-from dsformer_core.place_map.index import index_class
+from dsformer_core.place_map.index import choose_index, write_index
+from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.parts import RECORD, Part, bytes_column, bytes_of, rows_of
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.placement import POSITION, Placement, frame_of, place
@@ -81,7 +82,7 @@ def assemble(
     parts: Sequence[Part],
     about: About,
     *,
-    index: str,
+    index: str | IndexRequest,
     candidates: int | None = None,
     thumbnails: bool = True,
     on_progress: Callable[[int], None] = lambda count: None,
@@ -94,8 +95,8 @@ def assemble(
         folder: empty; nobody takes it for a map before its last file, `map.yaml`, is there.
         parts: in the order of the references; at least one reference among them.
         about: what the map says of itself.
-        index: kind of search.
-        candidates: of an index that has some.
+        index: how the map is searched, or the name of a kind.
+        candidates: of an index that has some, where `index` is but a name.
         thumbnails: whether those of the parts are kept.
         on_progress: called with the number of references written since its last call.
 
@@ -103,8 +104,9 @@ def assemble(
         UsageError: positions do not make one map.
         OSError: the disk is full.
     """
-    kind = index_class(index)
     count = sum(len(part) for part in parts)
+    request = IndexRequest.of(index, candidates)
+    kind, _ = choose_index(request, count, about.descriptor_dim, has_codes=False)
     placement = place(
         positions_of(parts),
         zone=None if about.frame is None else about.frame.zone,
@@ -131,8 +133,7 @@ def assemble(
             on_progress(len(batch))
 
     mapped = np.load(folder / DESCRIPTORS_FILE, mmap_mode="r", allow_pickle=False)
-    fields: dict[str, Any] = {"kind": index}
-    fields |= kind.write(folder, mapped, _codes(codes, count), candidates)
+    fields, index_files = write_index(kind, folder, mapped, _codes(codes, count), request)
     description: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "name": about.name,
@@ -156,7 +157,7 @@ def assemble(
         "index": fields,
         "calibration": fit_calibration(mapped, placement.utm, placement.yaw).to_dict(),
     }
-    files = (REFERENCES_FILE, DESCRIPTORS_FILE, *kind.files(fields))
+    files = (REFERENCES_FILE, DESCRIPTORS_FILE, *index_files)
     description["files"] = {file: file_digest(folder / file) for file in files}
     if thumbnails:
         (folder / THUMBNAILS).mkdir(exist_ok=True)

@@ -9,12 +9,13 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Codes, Described
 from dsformer_core.models import CODE_BITS
-from dsformer_core.place_map.codes import CANDIDATES, CODE_BYTES, SignCodes, nearest_codes, rerank
+from dsformer_core.place_map.codes import CANDIDATES, CODE_BYTES, SignCodes, best_rows, nearest_codes, rerank
 from dsformer_core.place_map.format import INDEX_FILE, THRESHOLDS_FILE, MapError
-from dsformer_core.place_map.stored_rows import StoredRows
+from dsformer_core.place_map.index_fields import check_count, check_name
+from dsformer_core.place_map.index_request import IndexRequest
+from dsformer_core.place_map.stored_rows import StoredRows, span, where_stored
 
 HASH_BRANCH = "hash branch"
 SIGNS = "signs"
@@ -40,6 +41,10 @@ class BinaryIndex:
     kind: ClassVar[str] = "binary"
     storage: ClassVar[str] = "float16"
     has_candidates: ClassVar[bool] = True
+    has_factory: ClassVar[bool] = False
+    holds_codes: ClassVar[bool] = True
+    is_exact: ClassVar[bool] = False
+    fewest: ClassVar[int] = 1
     bytes_per_reference = CODE_BYTES
 
     def __init__(
@@ -55,8 +60,13 @@ class BinaryIndex:
         self._warned = False
 
     @classmethod
+    def memory(cls, count: int, dimension: int) -> int:
+        """Bytes of so many codes."""
+        return count * CODE_BYTES
+
+    @classmethod
     def write(
-        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, candidates: int | None = None
+        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, request: IndexRequest
     ) -> dict[str, Any]:
         """Writes codes: those of the hash branch, or the signs of descriptors where there is none."""
         with (folder / INDEX_FILE).open("wb") as file:
@@ -64,11 +74,11 @@ class BinaryIndex:
             if codes is not None:
                 file.write(np.ascontiguousarray(codes).data)
             else:
-                signs = SignCodes.fit(descriptors)
+                signs, stored = SignCodes.fit(descriptors), where_stored(descriptors)
                 np.save(folder / THRESHOLDS_FILE, signs.thresholds)
-                for start in range(0, len(descriptors), _AT_ONCE):
-                    file.write(signs.encode(descriptors[start : start + _AT_ONCE]).data)
-        return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": candidates or CANDIDATES}
+                for start in range(0, len(stored), _AT_ONCE):
+                    file.write(signs.encode(span(stored, start, min(start + _AT_ONCE, len(stored)))).data)
+        return {"codes": SIGNS if codes is None else HASH_BRANCH, "candidates": request.candidates or CANDIDATES}
 
     @classmethod
     def files(cls, fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -77,12 +87,9 @@ class BinaryIndex:
         Raises:
             DsformerError: `map.yaml` says something else.
         """
-        made_by, candidates = fields.get("codes"), fields.get("candidates")
-        if made_by not in (HASH_BRANCH, SIGNS):
-            raise DsformerError(f"index.codes is {made_by!r}, this program knows {HASH_BRANCH!r} and {SIGNS!r}")
-        if not isinstance(candidates, int) or isinstance(candidates, bool) or candidates < 1:
-            raise DsformerError(f"index.candidates is {candidates!r}, not a number of references")
-        return (INDEX_FILE, THRESHOLDS_FILE) if made_by == SIGNS else (INDEX_FILE,)
+        check_name(fields, "codes", HASH_BRANCH, SIGNS)
+        check_count(fields, "candidates", "references")
+        return (INDEX_FILE, THRESHOLDS_FILE) if fields["codes"] == SIGNS else (INDEX_FILE,)
 
     @classmethod
     def open(cls, directory: Path, fields: Mapping[str, Any], descriptors: npt.NDArray[Any]) -> "BinaryIndex":
@@ -97,6 +104,15 @@ class BinaryIndex:
         """Where codes come from, and how many candidates they find."""
         return {"codes": HASH_BRANCH if self.signs is None else SIGNS, "candidates": self.candidates}
 
+    def words(self) -> str:
+        """The same for people."""
+        return f"codes from {self.details()['codes']}, {self.candidates} candidates"
+
+    @property
+    def network_codes(self) -> Codes | None:
+        """Its codes, where the network made them."""
+        return self.codes if self.signs is None else None
+
     def on(self, device: str) -> "BinaryIndex":
         """Itself: codes are searched on the CPU."""
         return self
@@ -110,7 +126,7 @@ class BinaryIndex:
         if asked is None:
             return self._search_descriptors(queries.descriptors, k)
         _, rows = nearest_codes(asked, self.codes, max(k, self.candidates))
-        return _best(rerank(queries.descriptors, self.descriptors, rows), rows, k)
+        return best_rows(rerank(queries.descriptors, self.descriptors, rows), rows, k)
 
     def _search_descriptors(
         self, queries: npt.NDArray[np.float32], k: int
@@ -126,16 +142,8 @@ class BinaryIndex:
         for start in range(0, len(self.descriptors), _AT_ONCE):
             chunk = self.descriptors.span(start, start + _AT_ONCE).astype(np.float32)
             found, places = faiss.knn(queries, chunk, min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
-            best, rows = _best(np.hstack([best, found]), np.hstack([rows, places + start]), k)
+            best, rows = best_rows(np.hstack([best, found]), np.hstack([rows, places + start]), k)
         return best, rows
-
-
-def _best(
-    similarities: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], k: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The k largest of each query; of equal ones those with the smaller rows."""
-    order = np.lexsort((rows, -similarities), axis=1)[:, :k]
-    return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
 
 
 def _header(count: int) -> bytes:

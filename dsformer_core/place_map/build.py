@@ -15,7 +15,8 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.place_map.assemble import About, assemble, positions_of
 from dsformer_core.place_map.describe import Describer, Here, ShardTask
 from dsformer_core.place_map.format import MAP_FILE, file_digest
-from dsformer_core.place_map.index import DEFAULT_INDEX, check_candidates, index_class
+from dsformer_core.place_map.index import DEFAULT_INDEX, check_request, storage_of
+from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.parts import MapPart, Part
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.placement import POSITION, place
@@ -50,7 +51,7 @@ def build_place_map(
     name: str | None = None,
     batch_size: int = 8,
     workers: int = 2,
-    index: str = DEFAULT_INDEX,
+    index: str | IndexRequest = DEFAULT_INDEX,
     candidates: int | None = None,
     thumbnails: bool = True,
     strict: bool = False,
@@ -73,10 +74,10 @@ def build_place_map(
         name: what to call the map; the directory's name without its suffix when None.
         batch_size: pictures that enter the network at a time; a `Describer` has its own.
         workers: threads that decode; likewise.
-        index: kind of search, one of `INDEX_KINDS`: "flat" compares float32, "flat_fp16" float16 (half the size, and
-            similarities move by less than 1e-3), "binary" codes of 64 bytes, and then float16 of the best.
-        candidates: of a "binary" index, how many references that codes found are put in order by floats; more than
-            there are views that look alike. None for `codes.CANDIDATES`.
+        index: how it is searched (`IndexRequest`), or the name of a kind (`INDEX_KINDS`); "auto" chooses by the number
+            of references.
+        candidates: where `index` is but a name, how many references the index finds for their descriptors to be put in
+            order; more than there are views that look alike. None for as many as it takes by itself.
         thumbnails: whether small pictures are kept for people to look at.
         strict: whether one picture that cannot be used ends the build.
         overwrite: whether a map that is already at `output` is replaced, and an interrupted build of it forgotten.
@@ -92,7 +93,8 @@ def build_place_map(
         UsageError: `output` exists, there is no such index, it cannot have so many `candidates`, or the positions do
             not make one map; something else was begun at `output`.
     """
-    check_candidates(index, candidates)
+    request = IndexRequest.of(index, candidates)
+    check_request(request)
     target = Path(output).absolute()
     describer = _describer(extractor, batch_size, workers)
     about = About(
@@ -118,7 +120,7 @@ def build_place_map(
         if not resume:
             work.clear()
         pictures = build.scan(source)
-        build.run(work, source, pictures, about, before=[], index=index, candidates=candidates)
+        build.run(work, source, pictures, about, before=[], index=request)
     return PlaceMap.open(output)
 
 
@@ -181,8 +183,7 @@ def add_to_place_map(
             _with_free_names(pictures, set(place_map.ids), source.name),
             About.of(place_map, created=now()),
             before=[MapPart(place_map)],
-            index=place_map.index_kind,
-            candidates=place_map.index.details().get("candidates"),
+            index=IndexRequest(place_map.index_kind, place_map.index.details().get("candidates")),
             adds_to=file_digest(place_map.directory / MAP_FILE),
         )
     return PlaceMap.open(place_map.directory)
@@ -229,8 +230,7 @@ class _Build:
         about: About,
         *,
         before: list[Part],
-        index: str,
-        candidates: int | None,
+        index: IndexRequest,
         adds_to: str = "",
     ) -> None:
         """Describes what is not described yet, and puts the map in place."""
@@ -243,18 +243,18 @@ class _Build:
                 model_name=self.describer.model_name,
                 weights_sha256=self.describer.weights_sha256,
                 precision=self.describer.precision,
-                dtype=index_class(index).storage,
+                dtype=storage_of(index),
                 thumbnails=self.thumbnails,
                 shard_size=shard_size(len(pictures)),
                 adds_to=adds_to,
             )
         )
         while True:
-            self._describe(source, pictures, shards)
-            parts: list[Part] = [*before, *(shards.part(number) for number in range(len(shards)))]
             try:
-                if not any(len(shards.part(number)) for number in range(len(shards))):
-                    unread = [one for number in range(len(shards)) for one in shards.part(number).skipped()]
+                self._describe(source, pictures, shards)
+                made = [shards.part(number) for number in range(len(shards))]
+                if not any(len(part) for part in made):
+                    unread = [skipped for part in made for skipped in part.skipped()]
                     work.clear()
                     raise DsformerError(
                         f"{source.name}: none of its {len(pictures)} pictures can be used{_first(unread)}"
@@ -263,10 +263,9 @@ class _Build:
                 with work.finished_map() as folder:
                     assemble(
                         folder,
-                        parts,
+                        [*before, *made],
                         replace(about, created=plan.created),
                         index=index,
-                        candidates=candidates,
                         thumbnails=self.thumbnails,
                     )
             except BrokenShardError as error:
@@ -284,6 +283,7 @@ class _Build:
                 self.on_skipped(skipped)
         if done:
             self.on_progress(Progress("describing", done, len(pictures)))
+
         def count(more: int) -> None:
             nonlocal done
             done += more

@@ -79,6 +79,14 @@ def rerank(
     return similarities
 
 
+def best_rows(
+    similarities: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The k largest of each query's (Q, n), with their rows, descending; of equal ones those with the smaller rows."""
+    order = np.lexsort((rows, -similarities), axis=1)[:, :k]
+    return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
+
+
 def fitted_rows(count: int) -> slice:
     """Of so many references those that show sign codes what is usual; of as many as these all."""
     return slice(None, None, max(1, -(-count // _FITTED_ROWS)))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.extractor import Codes, Described
+from dsformer_core.place_map.index_request import IndexRequest
 
 
 class FlatIndex:
@@ -27,6 +28,11 @@ class FlatIndex:
     kind: ClassVar[str] = "flat"
     storage: ClassVar[str] = "float32"
     has_candidates: ClassVar[bool] = False
+    has_factory: ClassVar[bool] = False
+    holds_codes: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = True
+    fewest: ClassVar[int] = 1
+    network_codes: ClassVar[None] = None
 
     def __init__(self, descriptors: npt.NDArray[Any], device: str = "cpu") -> None:
         self._descriptors = descriptors
@@ -34,8 +40,13 @@ class FlatIndex:
         self.bytes_per_reference = descriptors.shape[1] * descriptors.itemsize
 
     @classmethod
+    def memory(cls, count: int, dimension: int) -> int:
+        """Bytes of so many descriptors."""
+        return count * dimension * np.dtype(cls.storage).itemsize
+
+    @classmethod
     def write(
-        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, candidates: int | None = None
+        cls, folder: Path, descriptors: npt.NDArray[Any], codes: Codes | None, request: IndexRequest
     ) -> dict[str, Any]:
         """There is nothing to keep beside the descriptors."""
         return {}
@@ -53,6 +64,10 @@ class FlatIndex:
     def details(self) -> dict[str, Any]:
         """There is nothing to say."""
         return {}
+
+    def words(self) -> str:
+        """As above."""
+        return ""
 
     def on(self, device: str) -> "FlatIndex":
         """The same index, in the memory of a device."""
@@ -88,15 +103,19 @@ class HalfFlatIndex(FlatIndex):
     storage: ClassVar[str] = "float16"
 
     def _copied(self) -> faiss.Index:
-        """An index over the very bytes: FAISS's fp16 codes are IEEE half floats."""
-        count, dimension = self._descriptors.shape
-        index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-        faiss.copy_array_to_vector(np.ascontiguousarray(self._descriptors).view(np.uint8).ravel(), index.codes)
-        index.ntotal, index.is_trained = count, True
-        mapping: Any = self._descriptors.base
-        if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED)  # pages that were read would count as the process's memory, too
-        return index
+        return half_floats(self._descriptors)
+
+
+def half_floats(descriptors: npt.NDArray[Any]) -> faiss.IndexScalarQuantizer:
+    """An index over a copy of the very bytes of (N, D) float16: FAISS's fp16 codes are IEEE half floats."""
+    count, dimension = descriptors.shape
+    index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(np.ascontiguousarray(descriptors).view(np.uint8).ravel(), index.codes)
+    index.ntotal, index.is_trained = count, True
+    mapping: Any = descriptors.base
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)  # pages that were read would count as the process's memory, too
+    return index
 
 
 def _gpu(device: str) -> int | None:

@@ -3,8 +3,9 @@
 map.yaml            what the map is, the SHA-256 of every other file, and last the SHA-256 of its own lines
 references.parquet  one row per reference, columns `COLUMNS`
 descriptors.npy     (N, D) float16 or float32, row i belongs to reference i
-index.faiss         only for index kinds that are more than the descriptors: "binary"
+index.faiss         only for index kinds that are more than the descriptors: codes, lists of codes, a graph
 thresholds.npy      (512,) float32, only where codes are signs of descriptors
+codes.npy           (N, 64) uint8 of the network's hash branch, only where there is one and no index holds them
 thumbnails/         00000/00000042.jpg for row 42; a thousand to a folder
 """
 
@@ -25,6 +26,7 @@ REFERENCES_FILE = "references.parquet"
 DESCRIPTORS_FILE = "descriptors.npy"
 INDEX_FILE = "index.faiss"
 THRESHOLDS_FILE = "thresholds.npy"
+CODES_FILE = "codes.npy"
 THUMBNAILS = "thumbnails"
 
 COLUMNS = pa.schema(

@@ -43,3 +43,8 @@ class IndexRequest:
             raise UsageError(f"recall = {self.recall}: it is a share of queries, above 0 and at most 1")
         if self.factory is not None and not self.factory.strip():
             raise UsageError("factory is empty: name an index as FAISS does, e.g. 'IVF4096,PQ64'")
+
+    @classmethod
+    def of(cls, index: "str | IndexRequest", candidates: int | None = None) -> "IndexRequest":
+        """A request from a kind's name alone, or as it is."""
+        return index if isinstance(index, IndexRequest) else cls(index, candidates)

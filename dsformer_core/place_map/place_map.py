@@ -1,12 +1,10 @@
 """The place map in memory: opened, checked, searched."""
 
 import logging
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,57 +13,30 @@ import pyarrow as pa
 from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Codes, Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
-from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.calibration import SimilarityCalibration
+from dsformer_core.place_map.checks import ALWAYS_KNOWN, Verify, check_files, check_shapes, map_array
 from dsformer_core.place_map.codes import CODE_BYTES
 from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.format import (
+    CODES_FILE,
     DESCRIPTORS_FILE,
     MAP_FILE,
     REFERENCES_FILE,
     THUMBNAILS,
     MapError,
-    file_digest,
-    folder_digest,
     map_file,
     read_description,
     thumbnail_file,
 )
 from dsformer_core.place_map.index import INDEX_KINDS, Index
+from dsformer_core.place_map.matches import Matches
 from dsformer_core.place_map.references import Names, References
-
-# Opening hashes descriptors up to this many bytes (a quarter of a second); `dsformer map verify` hashes any.
-HASHED_WHEN_OPENED = 256 * 2**20
+from dsformer_core.place_map.stored_rows import where_stored
+from dsformer_core.place_map.vicinity import Vicinity
 
 log = logging.getLogger(__name__)
 
-# Of maps with any index; kinds of index add their own.
-_FILES = (REFERENCES_FILE, DESCRIPTORS_FILE, THUMBNAILS)
 _AGAIN = "copy the map again, or rebuild it"
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """What a search found for Q queries.
-
-    Attributes:
-        indices: (Q, k) int64 rows of the map, best first.
-        similarities: (Q, k) float32 cosines in [-1, 1], descending.
-    """
-
-    indices: npt.NDArray[np.int64]
-    similarities: npt.NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, query: int) -> "Matches":
-        """The matches of one query, still with Q = 1 rows."""
-        row = range(len(self))[query]
-        return Matches(self.indices[row : row + 1], self.similarities[row : row + 1])
-
-    def __iter__(self) -> Iterator["Matches"]:
-        return (self[row] for row in range(len(self)))
 
 
 class PlaceMap:
@@ -88,7 +59,10 @@ class PlaceMap:
         calibration: what similarities are worth in this map.
         descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `HalfFlatIndex`).
         index: what searches them.
+        unread: files whose checksums were not compared when it was opened.
     """
+
+    unread: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, description: dict[str, Any]) -> None:
         """Reads an intact map; use `open`, which checks first."""
@@ -108,18 +82,19 @@ class PlaceMap:
         self.altitude_reference: str = description.get("altitude_reference", "unknown")
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
         self._references = References(directory / REFERENCES_FILE)
-        self.descriptors = _map_descriptors(directory / DESCRIPTORS_FILE)
-        _check_shapes(directory, description, self._references, self.descriptors)
+        self.descriptors = map_array(directory / DESCRIPTORS_FILE)
+        check_shapes(directory, description, len(self._references), self.descriptors)
+        self._codes = _map_codes(directory, description)
         self.index = _open_index(directory, description, self.descriptors)
 
     @classmethod
-    def open(cls, directory: str | Path, *, verify: Literal["quick", "full"] = "quick") -> "PlaceMap":
+    def open(cls, directory: str | Path, *, verify: Verify = "quick") -> "PlaceMap":
         """Opens a map after checking it.
 
         Args:
             directory: the map.
             verify: "quick" checks versions, shapes, counts and the checksums of everything a search reads, but not of
-                descriptors beyond 256 MiB; "full" checks every byte, thumbnails included.
+                descriptors beyond 256 MiB; "most" checks thumbnails, too, and "full" every byte.
 
         Raises:
             MapError: in one line, which file is wrong, what is wrong with it, what to do. A NoMapError where there is
@@ -129,9 +104,10 @@ class PlaceMap:
         description = read_description(directory)
         try:
             # Its kind first: later versions of this program may add some, with files that are not known here.
-            known = (*_FILES, *_index_class(directory, description).files(description["index"]))
-            _check_files(directory, description["files"], known, full=verify == "full")
+            known = (*ALWAYS_KNOWN, *_index_class(directory, description).files(description["index"]))
+            unread = check_files(directory, description["files"], known, verify)
             place_map = cls(directory, description)
+            place_map.unread = unread
         except MapError:
             raise
         except (TypeError, DsformerError) as error:
@@ -204,7 +180,7 @@ class PlaceMap:
     @property
     def codes(self) -> Codes | None:
         """(N, 64) uint8 that the network's hash branch made; None where it made none, or they were not kept."""
-        return self.index.codes if isinstance(self.index, BinaryIndex) and self.index.signs is None else None
+        return self._codes if self.index.network_codes is None else self.index.network_codes
 
     @property
     def ids(self) -> Names:
@@ -252,18 +228,35 @@ class PlaceMap:
         """
         self.index = self.index.on(device)
 
-    def search(self, queries: Described | npt.ArrayLike, k: int = 20) -> Matches:
+    def search(
+        self,
+        queries: Described | npt.ArrayLike,
+        k: int = 20,
+        *,
+        near: npt.ArrayLike | None = None,
+        radius: npt.ArrayLike | None = None,
+    ) -> Matches:
         """Finds the references whose descriptors are most similar.
+
+        Near somewhere it compares the descriptors of all references there, whatever the kind of index: the answer is
+        exact, and takes the longer the more there are, 3 ms for a thousand. The first such search of a map puts its
+        positions into a tree (`vicinity.TREE_BYTES` of each reference).
 
         Args:
             queries: what the network said of pictures, or their descriptors: (Q, D) or (D,) float, unit norm.
-            k: how many per query, >= 1; a smaller map gives all it has.
+            k: how many per query, >= 1; where there are fewer, all there are.
+            near: (2,) or (Q, 2) easting and northing in the map's zone, metres: only references at most `radius` from
+                there are looked at. None for all.
+            radius: metres, of all queries or of each (Q,), >= 0; together with `near`.
 
         Returns:
-            The matches, best first; equal similarities in the order of their rows.
+            The matches, best first; equal similarities in the order of their rows. Near somewhere with the number of
+            references that were looked at, and for a query that has fewer than another one filled up with row -1 and
+            similarity -inf; `matches[i]` is not filled up.
 
         Raises:
-            ValueError: descriptors have another shape, a number that is not finite, or `k` is below 1.
+            ValueError: descriptors or positions have another shape, a number that is not finite or negative, or `k` is
+                below 1.
         """
         given = queries if isinstance(queries, Described) else Described(np.asarray(queries, np.float32))
         descriptors = np.atleast_2d(np.ascontiguousarray(given.descriptors, np.float32))
@@ -275,6 +268,8 @@ class PlaceMap:
             raise ValueError(f"k is {k}: it must be 1 or more")
         if given.codes is not None and given.codes.shape != (len(descriptors), CODE_BYTES):
             raise ValueError(f"codes have shape {given.codes.shape}, not {(len(descriptors), CODE_BYTES)}")
+        if near is not None or radius is not None:
+            return self._vicinity.search(descriptors, k, *_circles(near, radius, len(descriptors)))
         k = min(k, self.count)
         if not len(descriptors):
             return Matches(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
@@ -284,6 +279,10 @@ class PlaceMap:
             np.take_along_axis(rows, order, 1).astype(np.int64),
             np.clip(np.take_along_axis(similarities, order, 1), -1, 1).astype(np.float32),
         )
+
+    @cached_property
+    def _vicinity(self) -> Vicinity:
+        return Vicinity(self.utm, where_stored(self.descriptors))
 
     def check_model(self, model_name: str, weights_sha256: str) -> None:
         """Refuses a network other than the one that described the references.
@@ -315,61 +314,29 @@ def _identity(directory: Path) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _check_files(directory: Path, digests: dict[str, str], known: tuple[str, ...], *, full: bool) -> None:
-    """Compares every file with the sum that `map.yaml` has of it; there must be none but the `known` ones."""
-    for name, expected in digests.items():
-        path = directory / name if name in known else None
-        if path is None:
-            raise MapError(f"{directory / MAP_FILE} lists {name!r}, which is no file of a place map: {_AGAIN}")
-        if not path.exists():
-            raise MapError(f"{path} is missing: {_AGAIN}")
-        if not (path.is_dir() if name == THUMBNAILS else map_file(directory, name)):
-            raise MapError(f"{path} is not what belongs there, or a link to something else: {_AGAIN}")
-        large = name == THUMBNAILS or (name == DESCRIPTORS_FILE and path.stat().st_size > HASHED_WHEN_OPENED)
-        if large and not full:
-            continue
-        try:
-            found = folder_digest(path) if name == THUMBNAILS else file_digest(path)
-        except OSError as error:
-            raise MapError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
-        if found != expected and name == THUMBNAILS:
-            count = sum(thumbnail.is_file() for thumbnail in path.rglob("*"))
-            raise MapError(
-                f"{path}: one or more of its {count} thumbnails were altered, cut off, added or taken away since the "
-                f"map was built: {_AGAIN}"
-            )
-        if found != expected:
-            raise MapError(f"{path} was altered or cut off since the map was built: {_AGAIN}")
+def _circles(
+    near: npt.ArrayLike | None, radius: npt.ArrayLike | None, queries: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Middles (Q, 2) and radii (Q,), metres."""
+    if near is None or radius is None:
+        raise ValueError("near and radius belong together: give both, or neither")
+    middles, radii = np.asarray(near, np.float64), np.asarray(radius, np.float64)
+    if middles.shape not in ((2,), (queries, 2)) or radii.shape not in ((), (queries,)):
+        raise ValueError(f"near has shape {middles.shape} and radius {radii.shape}, not (2,) or (Q, 2) and () or (Q,)")
+    if not np.isfinite(middles).all() or not np.isfinite(radii).all() or (radii < 0).any():
+        raise ValueError(f"near = {near} with radius = {radius} is no circle")
+    return np.broadcast_to(middles, (queries, 2)), np.broadcast_to(radii, (queries,))
 
 
-def _map_descriptors(path: Path) -> npt.NDArray[Any]:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise MapError(f"{path} cannot be read ({error}): {_AGAIN}") from error
-
-
-def _check_shapes(
-    directory: Path, description: dict[str, Any], references: References, descriptors: npt.NDArray[Any]
-) -> None:
-    """What checksums cannot tell: that the files belong together."""
-    count, dimension = description["count"], description["descriptors"]["dimension"]
-    dtype = description["descriptors"]["dtype"]
-    if (
-        descriptors.shape != (count, dimension)
-        or str(descriptors.dtype) != dtype
-        or dtype not in ("float16", "float32")
-    ):
-        raise MapError(
-            f"{directory / DESCRIPTORS_FILE} holds {descriptors.dtype} {descriptors.shape}, "
-            f"map.yaml says {dtype} {(count, dimension)}: {_AGAIN}"
-        )
-    if len(references) != count:
-        raise MapError(f"{directory / REFERENCES_FILE} has {len(references)} rows, map.yaml says {count}: {_AGAIN}")
-    if count < 1 or not math.isfinite(description["spacing"]) or description["spacing"] <= 0:
-        raise MapError(
-            f"{directory / 'map.yaml'} describes {count} references {description['spacing']} m apart: {_AGAIN}"
-        )
+def _map_codes(directory: Path, description: dict[str, Any]) -> Codes | None:
+    """The network's codes beside the index, memory-mapped."""
+    if CODES_FILE not in description["files"]:
+        return None
+    path, expected = directory / CODES_FILE, (description["count"], CODE_BYTES)
+    codes = map_array(path)
+    if codes.shape != expected or codes.dtype != np.uint8:
+        raise MapError(f"{path} holds {codes.dtype} {codes.shape} instead of uint8 {expected}: {_AGAIN}")
+    return codes
 
 
 def _index_class(directory: Path, description: dict[str, Any]) -> type[Index]:

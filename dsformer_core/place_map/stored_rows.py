@@ -84,6 +84,11 @@ def where_stored(array: npt.NDArray[Any]) -> Stored:
     return StoredRows(array) if _is_mapped(array) else array
 
 
+def span(stored: Stored, start: int, stop: int) -> npt.NDArray[Any]:
+    """Rows from `start` up to `stop`, of either."""
+    return stored.span(start, stop) if isinstance(stored, StoredRows) else stored[start:stop]
+
+
 def _is_mapped(array: npt.NDArray[Any]) -> bool:
     """Whether it is the whole of a memory-mapped file's array, row after row."""
     base: Any = array.base

@@ -8,7 +8,7 @@ from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.cli.map.cluster_arguments import add_cluster_arguments, chosen_describer
-from dsformer_core.cli.map.index_arguments import add_index_arguments
+from dsformer_core.cli.map.index_arguments import add_index_arguments, codes_advice, requested_index
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 from dsformer_core.errors import UsageError
 
@@ -79,21 +79,16 @@ def run(arguments: argparse.Namespace) -> None:
         skipped.append(one)
         errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
 
-    source = chosen_source(arguments)
+    source, request = chosen_source(arguments), requested_index(arguments)
     with chosen_describer(arguments) as describer, steps() as show, saying_what_is_kept(arguments.output):
-        if (
-            arguments.index == "binary"
-            and not describer.code_bytes
-            and (advice := _hash_branch_advice(arguments.model))
-        ):
+        if advice := codes_advice(request, arguments.model, makes_codes=bool(describer.code_bytes)):
             errors.print(advice, style="yellow", markup=False, highlight=False)
         place_map = build_place_map(
             source,
             describer,
             arguments.output,
             name=arguments.name,
-            index=arguments.index,
-            candidates=arguments.candidates,
+            index=request,
             thumbnails=not arguments.no_thumbnails,
             strict=arguments.strict,
             overwrite=arguments.overwrite,
@@ -123,14 +118,3 @@ def saying_what_is_kept(output: Path) -> Iterator[None]:
             words = f"{kept.described} of {kept.pictures} pictures are described and kept: --resume goes on with them"
             errors.print(f"{output}: {words}", style="yellow", markup=False, highlight=False)
         raise
-
-
-def _hash_branch_advice(model: str) -> str:
-    """Which released weights of a model make codes of their own; nothing where none do."""
-    from dsformer_core.models.registry import STANDARD, model_entry
-
-    released = model_entry(model).weights
-    hashing = [weights.name for weights in released if weights.options.get("variant", STANDARD) != STANDARD]
-    if not hashing:
-        return ""
-    return f"codes: signs of descriptors; {model} has weights with a hash branch: --weights {' or '.join(hashing)}"

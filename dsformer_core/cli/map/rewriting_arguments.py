@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsformer_core.cli.map.index_arguments import requested_index
+
 if TYPE_CHECKING:
     from dsformer_core.place_map.index_request import IndexRequest
 
@@ -24,10 +26,10 @@ def add_rewriting_arguments(parser: argparse.ArgumentParser) -> None:
 def chosen_index(arguments: argparse.Namespace) -> "IndexRequest | None":
     """The index that a command line asks for; None where it names none."""
     from dsformer_core.errors import UsageError
-    from dsformer_core.place_map.index_request import IndexRequest
 
-    if arguments.index is None:
-        if arguments.candidates is not None:
-            raise UsageError("--candidates are of an index that is named: say --index, too")
-        return None
-    return IndexRequest(kind=arguments.index, candidates=arguments.candidates)
+    if arguments.index is not None:
+        return requested_index(arguments)
+    for name in ("candidates", "memory_limit", "factory", "effort"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is of an index that is named: say --index, too")
+    return None

@@ -1,0 +1,123 @@
+"""Whether the files of a map are those that it was built with."""
+
+import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.place_map.format import (
+    CODES_FILE,
+    DESCRIPTORS_FILE,
+    MAP_FILE,
+    REFERENCES_FILE,
+    THUMBNAILS,
+    MapError,
+    file_digest,
+    folder_digest,
+    map_file,
+)
+
+# Beyond this many bytes (a quarter of a second), only a full check reads descriptors.
+HASHED_WHEN_OPENED = 256 * 2**20
+
+ALWAYS_KNOWN = (REFERENCES_FILE, DESCRIPTORS_FILE, CODES_FILE, THUMBNAILS)
+"""Files of maps with any index; kinds of index add their own."""
+
+Verify = Literal["quick", "most", "full"]
+"""What is read of a map to compare checksums. "quick": whatever a search reads, but of `descriptors.npy` no more than
+256 MiB. "most": thumbnails, too. "full": every byte."""
+
+_AGAIN = "copy the map again, or rebuild it"
+
+
+def check_files(directory: Path, digests: Mapping[str, str], known: tuple[str, ...], verify: Verify) -> tuple[str, ...]:
+    """Compares files with the sums that `map.yaml` has of them; there must be none but the `known` ones.
+
+    Returns:
+        The files that were not read.
+
+    Raises:
+        MapError: one is missing, altered, or not what belongs there.
+    """
+    unread = []
+    for name in digests:
+        path = directory / name if name in known else None
+        if path is None:
+            raise MapError(f"{directory / MAP_FILE} lists {name!r}, which is no file of a place map: {_AGAIN}")
+        if not path.exists():
+            raise MapError(f"{path} is missing: {_AGAIN}")
+        if not (path.is_dir() if name == THUMBNAILS else map_file(directory, name)):
+            raise MapError(f"{path} is not what belongs there, or a link to something else: {_AGAIN}")
+        large = name == DESCRIPTORS_FILE and path.stat().st_size > HASHED_WHEN_OPENED
+        if verify != "full" and (large or (name == THUMBNAILS and verify == "quick")):
+            unread.append(name)
+    read = [name for name in digests if name not in unread]
+    # The largest first: together they take as long as it alone.
+    read.sort(key=lambda name: -(directory / name).stat().st_size)
+    with ThreadPoolExecutor(min(len(read), os.cpu_count() or 1)) as pool:
+        found = pool.map(lambda name: _digest(directory / name), read)
+        for name, digest in zip(read, found, strict=True):
+            if digest != digests[name]:
+                raise _altered(directory / name)
+    return tuple(unread)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return folder_digest(path) if path.name == THUMBNAILS else file_digest(path)
+    except OSError as error:
+        raise MapError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
+
+
+def _altered(path: Path) -> MapError:
+    if path.name != THUMBNAILS:
+        return MapError(f"{path} was altered or cut off since the map was built: {_AGAIN}")
+    count = sum(thumbnail.is_file() for thumbnail in path.rglob("*"))
+    return MapError(
+        f"{path}: one or more of its {count} thumbnails were altered, cut off, added or taken away since the map was "
+        f"built: {_AGAIN}"
+    )
+
+
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """An array of a map, memory-mapped.
+
+    Raises:
+        MapError: it cannot be read.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MapError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+
+
+def check_shapes(
+    directory: Path, description: Mapping[str, Any], references: int, descriptors: npt.NDArray[Any]
+) -> None:
+    """What checksums cannot tell: that the files belong together.
+
+    Raises:
+        MapError: they do not.
+    """
+    count, dimension = description["count"], description["descriptors"]["dimension"]
+    dtype = description["descriptors"]["dtype"]
+    if (
+        descriptors.shape != (count, dimension)
+        or str(descriptors.dtype) != dtype
+        or dtype not in ("float16", "float32")
+    ):
+        raise MapError(
+            f"{directory / DESCRIPTORS_FILE} holds {descriptors.dtype} {descriptors.shape}, "
+            f"map.yaml says {dtype} {(count, dimension)}: {_AGAIN}"
+        )
+    if references != count:
+        raise MapError(f"{directory / REFERENCES_FILE} has {references} rows, map.yaml says {count}: {_AGAIN}")
+    if count < 1 or not math.isfinite(description["spacing"]) or description["spacing"] <= 0:
+        raise MapError(
+            f"{directory / 'map.yaml'} describes {count} references {description['spacing']} m apart: {_AGAIN}"
+        )

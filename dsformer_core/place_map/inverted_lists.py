@@ -1,0 +1,121 @@
+"""Fills an inverted file of FAISS out of core: a few thousand descriptors are in memory at a time, whatever there are.
+
+Codes go to a file in the order of references while they are made, and from there to the index's file in the order of
+its lists. What FAISS would have in memory, the lists, is never there as a whole, and the file is the one that FAISS
+would have written. Chunks are the same for any number of threads, and so is every byte.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dsformer_core.place_map.faiss_files import faiss
+from dsformer_core.place_map.stored_rows import Stored, StoredRows, span
+
+CHUNK_BYTES = 16 * 2**20
+"""Of float32 descriptors that a thread takes at a time."""
+
+WORKING_BYTES = 6 * CHUNK_BYTES
+"""That a thread needs: the chunk as it is stored, widened, transformed, and compared with the lists' centroids."""
+
+_UNSORTED = ".codes.npy"
+
+
+def inverted_file(index: Any) -> Any:
+    """The inverted file that an index is, or has behind its transforms, as the class that it is.
+
+    Raises:
+        RuntimeError: it is none.
+    """
+    return faiss.downcast_index(faiss.extract_index_ivf(index))
+
+
+def write_inverted_file(path: Path, index: Any, descriptors: Stored, threads: int) -> None:
+    """Writes a trained, empty index as if all references had been added to it.
+
+    Args:
+        path: of its file.
+        index: an `IndexIVF` with `ArrayInvertedLists`, behind transforms or not.
+        descriptors: (N, D) of all references.
+        threads: that encode.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    count = len(descriptors)
+    ivf = inverted_file(index)
+    unsorted = path.parent / _UNSORTED
+    lists: npt.NDArray[np.int32] = np.empty(count, np.int32)
+    try:
+        with unsorted.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, ivf.code_size)}
+            np.lib.format.write_array_header_1_0(file, header)
+            start = 0
+            for numbers, codes in _encoded(index, ivf, descriptors, threads):
+                lists[start : start + len(numbers)] = numbers
+                start += len(numbers)
+                file.write(codes.data)
+        with path.open("wb") as file:
+            sizes = np.bincount(lists, minlength=ivf.nlist)
+            file.write(_head(index, ivf, count, sizes))
+            codes_of = StoredRows(np.load(unsorted, mmap_mode="r"))
+            order = np.argsort(lists, kind="stable")
+            for rows in np.split(order, np.cumsum(sizes)[:-1]):
+                if len(rows):
+                    file.write(codes_of[rows].data)
+                    file.write(rows.astype(np.int64).data)
+    finally:
+        unsorted.unlink(missing_ok=True)
+
+
+def _encoded(
+    index: Any, ivf: Any, descriptors: Stored, threads: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """Numbers of lists (n,) and codes (n, bytes) of all references, in their order."""
+    transforms = []
+    if isinstance(index, faiss.IndexPreTransform):
+        transforms = [faiss.downcast_VectorTransform(index.chain.at(step)) for step in range(index.chain.size())]
+    quantizer = faiss.downcast_index(ivf.quantizer)
+    count, dimension = descriptors.shape
+    at_once = max(1, CHUNK_BYTES // (4 * dimension))
+
+    def encode(start: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        vectors = np.ascontiguousarray(span(descriptors, start, min(start + at_once, count)), np.float32)
+        for transform in transforms:
+            vectors = transform.apply(vectors)
+        _, numbers = quantizer.search(vectors, 1)
+        codes = np.empty((len(vectors), ivf.code_size), np.uint8)
+        pointers = (faiss.swig_ptr(array) for array in (vectors, numbers, codes))
+        ivf.encode_vectors(len(vectors), *pointers)
+        return numbers[:, 0], codes
+
+    # One thread for each chunk, and several chunks: FAISS's own threads would add up numbers in another order.
+    with ThreadPoolExecutor(threads, initializer=partial(faiss.omp_set_num_threads, 1)) as pool:
+        yield from pool.map(encode, range(0, count, at_once))
+
+
+def _head(index: Any, ivf: Any, count: int, sizes: npt.NDArray[np.int64]) -> bytes:
+    """What FAISS writes before the lists of such an index with so many references in each list."""
+    totals = [index, ivf] if index is not ivf else [index]
+    for each in totals:
+        each.ntotal = count
+    content = faiss.serialize_index(index).tobytes()
+    for each in totals:
+        each.ntotal = 0
+    begins = b"ilar" + _numbers(ivf.nlist, ivf.code_size)
+    empty = begins + b"sprs" + _numbers(0)
+    assert content.endswith(empty), "this FAISS writes inverted lists in another way"
+    full = np.flatnonzero(sizes)
+    if len(full) > ivf.nlist // 2:
+        return content[: -len(empty)] + begins + b"full" + _numbers(ivf.nlist, *sizes)
+    pairs = np.column_stack([full, sizes[full]]).ravel()
+    return content[: -len(empty)] + begins + b"sprs" + _numbers(len(pairs), *pairs)
+
+
+def _numbers(*values: Any) -> bytes:
+    return np.array(values, np.uint64).tobytes()
