@@ -178,8 +178,8 @@ def recall_at_1(index: BinaryIndex, candidates: int, queries: np.ndarray, best: 
     return float((rows[:, 0] == best).mean())
 
 
-def measure_towns(towns: Path, model: str) -> dict[str, Any]:
-    """What is missed among pictures of rendered towns: the first drives of each are the map, the others ask."""
+def describe_towns(towns: Path, model: str) -> tuple[np.ndarray, np.ndarray]:
+    """Descriptors of pictures of rendered towns: the first drives of each are the map, the others ask."""
     extractor = Extractor(model)
     references, queries = [], []
     for town in sorted(towns.glob("town_*")):
@@ -190,7 +190,12 @@ def measure_towns(towns: Path, model: str) -> dict[str, Any]:
             (references if number < mapped else queries).append(found)
     if not references or not queries:
         raise SystemExit(f"{towns}: no town_*/drive_*/*.jpg there; `dsformer render --survey` makes some")
-    known, asked = np.concatenate(references), np.concatenate(queries)
+    return np.concatenate(references), np.concatenate(queries)
+
+
+def measure_towns(towns: Path, model: str) -> dict[str, Any]:
+    """What is missed among pictures of rendered towns."""
+    known, asked = describe_towns(towns, model)
     best = np.argmax(asked @ known.T, axis=1)
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "descriptors.npy", known.astype(np.float16))

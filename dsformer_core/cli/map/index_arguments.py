@@ -35,7 +35,7 @@ def add_index_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--memory-limit",
-        type=_bytes,
+        type=amount_of_memory,
         metavar="SIZE",
         help="memory that the index may take beside the program, while it is made and while it is searched, e.g. 2GB; "
         "what does not fit stays on disk (ivf_pq) or is refused (default: none)",
@@ -93,7 +93,7 @@ def codes_advice(request: "IndexRequest", model: str, *, makes_codes: bool) -> s
     return f"codes: signs of descriptors; {model} has weights with a hash branch: --weights {' or '.join(hashing)}"
 
 
-def _bytes(text: str) -> int:
+def amount_of_memory(text: str) -> int:
     """An amount of memory in words, such as 2GB, 500 MB or 1e9, in bytes."""
     found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)I?B?\s*", text.upper().replace("E", "e"))
     try:
