@@ -35,6 +35,7 @@ __all__ = [
     "SourceKind",
     "SourceOptions",
     "Thinning",
+    "kind_of",
     "open_source",
     "open_sources",
 ]

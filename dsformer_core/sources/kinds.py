@@ -36,6 +36,7 @@ class SourceKind:
         options: fields of `SourceOptions` that it takes besides those that all take.
         thinning: which pictures are kept where nobody says so.
         extra: what to install for it; empty where nothing is needed.
+        files: whether every picture is a file.
     """
 
     name: str
@@ -47,6 +48,7 @@ class SourceKind:
     options: frozenset[str]
     thinning: Thinning = ALL
     extra: str = ""
+    files: bool = True
 
     def takes(self, name: str) -> bool:
         """Whether a field of `SourceOptions` means something here."""
@@ -141,6 +143,7 @@ KINDS = (
         ),
         thinning=MOVING,
         extra="bags",
+        files=False,
     ),
     SourceKind(
         name="video",
@@ -152,6 +155,7 @@ KINDS = (
         options=frozenset({"track", "start", "time_offset", "camera_yaws", "max_gap"}),
         thinning=MOVING,
         extra="video",
+        files=False,
     ),
     SourceKind(
         name="KITTI drive",

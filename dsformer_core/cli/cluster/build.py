@@ -141,10 +141,13 @@ def _read(arguments: argparse.Namespace, zone: "UtmZone | None", on_progress: An
     """What to cluster, and whether it is panoramas or pictures."""
     from dsformer_core.clustering.inputs import locate_images, read_positions
     from dsformer_core.clustering.kinds import kind_of_images
-    from dsformer_core.sources import open_source
+    from dsformer_core.errors import UsageError
+    from dsformer_core.sources import kind_of, open_source
 
     if arguments.positions is not None:
         return read_positions(arguments.positions, zone), arguments.kind or "panoramas"
+    if not (kind := kind_of(arguments.images)).files:
+        raise UsageError(f"{arguments.images}: is a {kind.name}; training needs pictures that are files")
     source = open_source(arguments.images, zone=zone)
     folder = arguments.images if arguments.images.is_dir() else arguments.images.parent
     seen = 0
