@@ -39,18 +39,21 @@ def views(count: int) -> Iterator[np.ndarray]:
         yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def measure(verb: str, directory: Path, page: Path) -> tuple[float, float]:
-    """Seconds and MB of memory of one command, in a process that has no other child."""
+def measure(verb: str, directory: Path, page: Path) -> tuple[float, float, float]:
+    """Seconds, seconds of computing, and MB of memory of one command, in a process that has no other child."""
     script = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
     )
     program = "import sys; from dsformer_core.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "map", verb, directory, "--output", page]
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", script, *command], check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, int(done.stdout) / 1024
+    seconds = time.perf_counter() - start
+    computing, kilobytes = (float(number) for number in done.stdout.split())
+    return seconds, computing, kilobytes / 1024
 
 
 def main() -> None:
@@ -60,7 +63,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the pages (default: they are deleted)")
     arguments = parser.parse_args()
     table = Table(title=f"Pages of maps with the index {arguments.index}")
-    for column in ("references", "page", "MB", "seconds", "MB of memory"):
+    for column in ("references", "page", "MB", "seconds", "of computing", "MB of memory"):
         table.add_column(column, justify="right")
     for count in arguments.counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -68,9 +71,10 @@ def main() -> None:
             write_map(directory, arguments.index, views(count), count, DESCRIPTOR_DIM)
             for verb in ("view", "report"):
                 page = Path(folder) / f"{verb}_{count}.html"
-                seconds, memory = measure(verb, directory, page)
+                seconds, computing, memory = measure(verb, directory, page)
                 megabytes = page.stat().st_size / 1e6
-                table.add_row(f"{count:,}", verb, f"{megabytes:.1f}", f"{seconds:.1f}", f"{memory:,.0f}")
+                taken = f"{seconds:.1f}", f"{computing:.1f}"
+                table.add_row(f"{count:,}", verb, f"{megabytes:.1f}", *taken, f"{memory:,.0f}")
                 if arguments.keep:
                     arguments.keep.mkdir(parents=True, exist_ok=True)
                     shutil.copy(page, arguments.keep)

@@ -124,10 +124,10 @@ def promises(points: Sequence[tuple[float, float, int]], words: str) -> str:
         words: as of `bars`.
     """
     side, edge = _ROSE, 24
-    inner = side - edge - 8
+    inner = side - edge - 12
 
     def at(share: float, kept: float) -> tuple[float, float]:
-        return edge + share * inner, 8 + (1 - kept) * inner
+        return edge + share * inner, 12 + (1 - kept) * inner
 
     (left, bottom), (right, top) = at(0, 0), at(1, 1)
     parts = [
@@ -140,23 +140,30 @@ def promises(points: Sequence[tuple[float, float, int]], words: str) -> str:
     for promised, kept, count in points:
         x, y = at(promised, kept)
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 10 * np.sqrt(count / total):.1f}" fill="var(--accent)" '
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 8 * np.sqrt(count / total):.1f}" fill="var(--accent)" '
             f'fill-opacity="0.75"><title>{count} promised {promised:.2f}, kept {kept:.2f}</title></circle>'
         )
     return _svg(side, side, words, "".join(parts))
 
 
-def dot_map(places: npt.NDArray[np.float64], colours: npt.NDArray[np.uint8], *, width: int = 1000) -> DotMap:
+def dot_map(
+    places: npt.NDArray[np.float64],
+    colours: npt.NDArray[np.uint8],
+    within: npt.NDArray[np.float64],
+    *,
+    width: int = 1000,
+) -> DotMap:
     """Places as dots on nothing, so that they lie on a page of any colour.
 
     Args:
         places: (N, 2) metres to the east and to the north, N >= 1.
         colours: (N, 3) of 255; where dots meet, the later one is seen.
+        within: (2, 2), the south-western and the north-eastern corner of the picture, all places between them.
         width: pixels at most to either side.
 
     """
     margin = 10
-    low, high = places.min(axis=0), places.max(axis=0)
+    low, high = within
     extent = np.maximum(high - low, 20.0)
     scale = (width - 2 * margin) / float(extent.max())
     # A street that runs straight north would be a picture of a few pixels' width.
@@ -165,7 +172,7 @@ def dot_map(places: npt.NDArray[np.float64], colours: npt.NDArray[np.uint8], *, 
     pixels = np.rint((places - low + (extent - (high - low)) / 2) * scale + offset).astype(np.int64)
     pixels[:, 1] = int(size[1]) - pixels[:, 1]
     # Of those in one pixel the last is seen.
-    _, last = np.unique(pixels[::-1], axis=0, return_index=True)
+    _, last = np.unique(pixels[::-1] @ np.array([1, width * 4]), return_index=True)
     seen = np.sort(len(pixels) - 1 - last)
     radius = float(np.clip(160 / np.sqrt(len(seen)), 1.5, 7))
     image = Image.new("RGBA", (int(size[0]), int(size[1])), (0, 0, 0, 0))

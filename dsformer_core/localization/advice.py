@@ -86,7 +86,7 @@ def _pictures(survey: Survey) -> Iterator[Advice]:
         away = np.abs((hours - middle + 12) % 24 - 12)
         if away.max() <= _SHORT_DAY / 2 and len(np.unique(survey.months)) <= 2:
             yield Advice(
-                f"All pictures were taken about {middle:.0f} h by the sun and in one season.",
+                f"All pictures were taken around {round(middle) % 24:02d}:00 by the sun and in one season.",
                 "In another light and season less is recognized: add a drive at dusk, at night, in winter, as the "
                 "robot will see it.",
             )

@@ -44,8 +44,8 @@ p {{ margin: 0.4em 0 }} .muted, figcaption, footer {{ color: var(--muted); font-
 section, .tile {{ background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px }}
 section {{ margin-top: 16px; break-inside: avoid }}
 .tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px; margin-top: 18px }}
-.tile b {{ display: block; font-size: 22px; line-height: 1.25; font-weight: 600 }} .tile {{ padding: 10px 14px }}
-.row {{ display: flex; flex-wrap: wrap; gap: 24px }}
+.tile b {{ display: block; font-size: 20px; line-height: 1.25; font-weight: 600 }} .tile {{ padding: 10px 14px }}
+.row {{ display: flex; flex-wrap: wrap; gap: 24px; align-items: flex-start }}
 .maps {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(290px, 1fr)); gap: 20px }}
 figure {{ margin: 0; min-width: 0 }} figcaption {{ overflow-wrap: anywhere }} svg {{ display: block; max-width: 100% }}
 .map {{ margin: 0 auto }} .map img {{ display: block; width: 100% }}
@@ -118,7 +118,7 @@ def _head(found: Survey, values: dict[str, Any]) -> str:
     tiles = [
         (f"{place_map.count:,}", "references"),
         (_metres(coverage["street_m"]), "of street, about"),
-        (f"{_metres(width)} × {_metres(height)}", "extent"),
+        (_extent(width, height), "extent"),
         (f"{place_map.spacing:.1f} m", "median spacing"),
         (_share(answers["answered_share"]), "of held-out references answered"),
         (_share(answers["wrong_share"]), f"answered more than {RIGHT_PLACE_RADIUS:.0f} m off"),
@@ -143,6 +143,7 @@ def _maps(found: Survey, values: dict[str, Any]) -> str:
     cells = found.cells
     here = cells.of_reference
     most = max(int(cells.count.max()), 2)
+    within = np.stack([found.place_map.utm.min(axis=0), found.place_map.utm.max(axis=0)])
     density = shades(np.log(cells.count[here]) / np.log(most), _DENSITY)
     order = np.argsort(cells.count[here], kind="stable")
     figures = [
@@ -150,6 +151,7 @@ def _maps(found: Survey, values: dict[str, Any]) -> str:
             f"References per {cells.size:g} m square",
             found.place_map.utm[order],
             density[order],
+            within,
             _ramp(_DENSITY, "1", f"{most:,}"),
         )
     ]
@@ -159,7 +161,13 @@ def _maps(found: Survey, values: dict[str, Any]) -> str:
     colours = np.concatenate([shades(np.zeros(1), (colour, colour)) for colour, _ in names])
     legend = "".join(f'<span><i class="dot" style="background: {colour}"></i>{words}</span>' for colour, words in names)
     figures.append(
-        _map("Viewing directions known", found.place_map.utm, colours[kind], f'<div class="legend">{legend}</div>')
+        _map(
+            "Viewing directions known",
+            found.place_map.utm,
+            colours[kind],
+            within,
+            f'<div class="legend">{legend}</div>',
+        )
     )
     aliases = found.aliases
     if np.isfinite(aliases.scores).any():
@@ -171,14 +179,21 @@ def _maps(found: Survey, values: dict[str, Any]) -> str:
                 "Looks like another place",
                 found.place_map.utm[aliases.rows[order]],
                 shades(aliases.scores[order] / worst, _ALIKE),
+                within,
                 _ramp(_ALIKE, "0: no more than usual", f"{worst:.0f}"),
             )
         )
     return f'<section><h2>Where</h2><div class="maps">{"".join(figures)}</div></section>'
 
 
-def _map(title: str, utm: npt.NDArray[np.float64], colours: npt.NDArray[np.uint8], legend: str) -> str:
-    picture = dot_map(utm, colours)
+def _map(
+    title: str,
+    utm: npt.NDArray[np.float64],
+    colours: npt.NDArray[np.uint8],
+    within: npt.NDArray[np.float64],
+    legend: str,
+) -> str:
+    picture = dot_map(utm, colours, within)
     scale = max((metres for metres in _SCALES if metres <= picture.metres / 3), default=1)
     bar = f'<div class="scale" style="width: {100 * scale / picture.metres:.2f}%"></div>{_metres(scale)}'
     return (
@@ -342,7 +357,15 @@ def _foot(found: Survey, values: dict[str, Any]) -> str:
 
 
 def _metres(length: float) -> str:
-    return f"{length / 1000:,.1f} km" if length >= 10_000 else f"{length:,.0f} m"
+    if length < 10_000:
+        return f"{length:,.0f} m"
+    return f"{length / 1000:,.1f} km" if length < 100_000 else f"{length / 1000:,.0f} km"
+
+
+def _extent(width: float, height: float) -> str:
+    if max(width, height) < 1000:
+        return f"{width:.0f} × {height:.0f} m"
+    return f"{width / 1000:.1f} × {height / 1000:.1f} km"
 
 
 def _share(share: float) -> str:

@@ -241,7 +241,7 @@ def survey(
     utm = place_map.utm
     gap = max(RIGHT_PLACE_RADIUS, _GAP_SPACINGS * max(place_map.spacing, REFERENCE_STD))
     _, drive = numbered(drive_names(place_map), _MOST_DRIVES)
-    divided, street, found = cells(utm, place_map.yaw), street_length(utm), gaps(utm, drive, gap)
+    divided, street, found = cells(utm, place_map.yaw), street_length(utm), gaps(utm, drive, place_map.timestamps, gap)
     on_progress("measuring streets", 1, 1)
     return Survey(
         place_map,

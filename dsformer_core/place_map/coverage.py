@@ -24,6 +24,9 @@ ONE_DIRECTION = 0.6
 LONGEST_GAP = 500.0
 """Metres. References one after the other that are further apart are of two drives."""
 
+FASTEST = 60.0
+"""Metres per second. Nobody drove what lies between two references faster than that: they are of two drives."""
+
 # Directions are told apart by this many sectors of a compass.
 _SECTORS = 72
 # The side of the squares, in metres, in each of which one spot stands for all when streets are measured.
@@ -128,16 +131,23 @@ class Gap:
     length: float
 
 
-def gaps(utm: npt.NDArray[np.float64], drive: npt.NDArray[np.int64], longest_step: float) -> list[Gap]:
+def gaps(
+    utm: npt.NDArray[np.float64],
+    drive: npt.NDArray[np.int64],
+    timestamps: npt.NDArray[np.float64],
+    longest_step: float,
+) -> list[Gap]:
     """Where a drive goes on further than a step without a reference, and no other drive fills in; longest first.
 
     Args:
         utm: (N, 2) metres, in the order in which they were driven.
         drive: (N,) number of each reference's drive.
+        timestamps: (N,) seconds, NaN where unknown.
         longest_step: metres that are no gap yet. More than `LONGEST_GAP` are none either, but another drive.
     """
     step = np.hypot(*np.diff(utm, axis=0).T)
-    rows = np.flatnonzero((step > longest_step) & (step <= LONGEST_GAP) & (np.diff(drive) == 0))
+    driven = ~(step > FASTEST * np.abs(np.diff(timestamps))) & (step <= LONGEST_GAP) & (np.diff(drive) == 0)
+    rows = np.flatnonzero((step > longest_step) & driven)
     middles = (utm[rows] + utm[rows + 1]) / 2
     if not len(rows):
         return []

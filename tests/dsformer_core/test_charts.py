@@ -66,7 +66,7 @@ def test_promises_lie_on_the_diagonal_when_kept() -> None:
 def test_places_lie_north_up_and_the_later_on_top() -> None:
     places = np.array([[0.0, 0.0], [100.0, 200.0], [100.0, 200.0]])
     colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
-    picture = dot_map(places, colours, width=400)
+    picture = dot_map(places, colours, places[:2], width=400)
     pixels = np.asarray(Image.open(BytesIO(picture.png)))
     assert pixels.shape[1] / pixels.shape[0] == pytest.approx(picture.aspect)
     assert picture.metres * pixels.shape[0] / pixels.shape[1] == pytest.approx(200 * 400 / 380, rel=0.02)
@@ -84,7 +84,8 @@ def test_places_lie_north_up_and_the_later_on_top() -> None:
 
 @pytest.mark.parametrize("places", [[[5.0, 5.0]], [[0.0, 0.0], [0.0, 900.0]], [[0.0, 0.0], [5000.0, 1.0]]])
 def test_maps_of_one_place_or_one_straight_street(places: list[list[float]]) -> None:
-    picture = dot_map(np.array(places), np.full((len(places), 3), 9, np.uint8))
+    corners = np.array([places[0], places[-1]])
+    picture = dot_map(np.array(places), np.full((len(places), 3), 9, np.uint8), corners)
     assert 0.3 < picture.aspect < 3.5
     assert (np.asarray(Image.open(BytesIO(picture.png)))[..., 3] > 0).any()
 

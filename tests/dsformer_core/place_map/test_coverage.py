@@ -68,16 +68,22 @@ def test_streets_apart_are_not_linked() -> None:
 def test_gaps_are_where_a_drive_left_out_ground() -> None:
     utm = straight(600, 4)
     left = np.concatenate([utm[:50], utm[70:100], utm[104:]])
-    found = gaps(left, np.zeros(len(left), np.int64), 25.0)
+    times = np.full(len(left), np.nan)
+    one = np.zeros(len(left), np.int64)
+    found = gaps(left, one, times, 25.0)
     assert [(gap.before, gap.after, round(gap.length)) for gap in found] == [(49, 50, 84)]
-    assert len(gaps(left, np.zeros(len(left), np.int64), 15.0)) == 2
+    assert len(gaps(left, one, times, 15.0)) == 2
+    assert len(gaps(left, one, np.arange(len(left)) * 2.0, 25.0)) == 1
+    # Within a second nobody drives 84 m.
+    assert not gaps(left, one, np.arange(len(left)) * 1.0, 25.0)
     # Another drive along the same street fills it; a new drive far away is no gap.
     both = np.concatenate([left, utm[::-1]])
-    assert not gaps(both, np.repeat([0, 1], [len(left), len(utm)]), 25.0)
+    assert not gaps(both, np.repeat([0, 1], [len(left), len(utm)]), np.full(len(both), np.nan), 25.0)
     jumped = np.concatenate([utm, utm + np.array([0, 2000])])
-    assert not gaps(jumped, np.zeros(len(jumped), np.int64), 25.0)
-    assert not gaps(np.concatenate([utm, utm + np.array([0, 100])]), np.repeat([0, 1], len(utm)), 25.0)
-    assert not gaps(utm[:1], np.zeros(1, np.int64), 25.0)
+    assert not gaps(jumped, np.zeros(len(jumped), np.int64), np.full(len(jumped), np.nan), 25.0)
+    beside = np.concatenate([utm, utm + np.array([0, 100])])
+    assert not gaps(beside, np.repeat([0, 1], len(utm)), np.full(len(beside), np.nan), 25.0)
+    assert not gaps(utm[:1], np.zeros(1, np.int64), np.zeros(1), 25.0)
 
 
 def test_stretches_are_cells_that_touch() -> None:
