@@ -173,6 +173,8 @@ def add_to_place_map(
         )
     build = _Build(describer, place_map.has_thumbnails, _strictly(strict, on_skipped), on_progress)
     with full_disk_in_words(target), work.entered():
+        if place_map.replaced:
+            raise DsformerError(f"{place_map.directory} was replaced since it was opened: do it again")
         known = set(place_map.images)
         pictures = [picture for picture in build.scan(source) if picture.image not in known]
         if not pictures:

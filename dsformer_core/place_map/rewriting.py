@@ -9,7 +9,7 @@ import numpy.typing as npt
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.place_map.assemble import About, assemble
 from dsformer_core.place_map.format import MAP_FILE
-from dsformer_core.place_map.index import check_candidates, choose_index
+from dsformer_core.place_map.index import check_request
 from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.parts import MapPart, Part
 from dsformer_core.place_map.place_map import PlaceMap
@@ -89,9 +89,7 @@ def write_map(
         UsageError: `output` exists, work on it was interrupted, or the index cannot be had.
     """
     target = free_target(output, overwrite=overwrite, marker=MAP_FILE, kind="place map")
-    has_codes = bool(place_maps) and all(place_map.codes is not None for place_map in place_maps)
-    kind, _ = choose_index(index, sum(len(part) for part in parts), about.descriptor_dim, has_codes)
-    check_candidates(kind.kind, index.candidates)
+    check_request(index)
     work = WorkFolder(target)
     work.finish_clearing()
     with full_disk_in_words(target), work.entered():
@@ -105,8 +103,7 @@ def write_map(
                 folder,
                 parts,
                 about,
-                index=kind.kind,
-                candidates=index.candidates,
+                index=index,
                 thumbnails=any(place_map.has_thumbnails for place_map in place_maps),
                 on_progress=on_progress,
             )
@@ -116,5 +113,5 @@ def write_map(
 
 
 def index_of(place_map: PlaceMap) -> IndexRequest:
-    """What to ask for to have a map searched as another one is."""
+    """What to ask for to have a map searched as another one is; what depends on its size is chosen anew."""
     return IndexRequest(kind=place_map.index_kind, candidates=place_map.index.details().get("candidates"))

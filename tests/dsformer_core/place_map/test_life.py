@@ -164,6 +164,8 @@ def test_two_do_not_rewrite_a_map_at_once(tmp_path: Path) -> None:
     keep_rows(first, np.arange(1, 10))
     with pytest.raises(DsformerError, match=r"town\.map was replaced while it was read: do it again"):
         keep_rows(second, np.arange(5))
+    with pytest.raises(DsformerError, match=r"town\.map was replaced since it was opened: do it again"):
+        add_drive(second, "second", 3, 1)
     assert PlaceMap.open(place_map.directory, verify="full").count == 9
 
 
