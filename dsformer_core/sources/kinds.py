@@ -104,6 +104,15 @@ def _open_video(path: Path, thinning: Thinning, options: SourceOptions) -> Sourc
     return VideoSource(path, thinning, options)
 
 
+def _open_folder(path: Path, _: Thinning, options: SourceOptions) -> Source:
+    try:
+        return FolderSource(path, zone=options.zone)
+    except DsformerError as error:
+        if any(_is_bag(child) or _is_video(child) for child in path.iterdir()):
+            raise UsageError(f"{path}: holds no pictures, but bags or videos: name them, --images {path}/*") from error
+        raise
+
+
 def _missing(path: Path, extra: str, error: ImportError) -> DsformerError:
     name = error.name or str(error)
     return DsformerError(f"{path}: needs {name}, which is not installed: pip install 'dsformer_ros[{extra}]'")
@@ -115,6 +124,10 @@ def _is_bag(path: Path) -> bool:
         plain = [name.removesuffix(".zstd") for name in names]
         return any(name.endswith(RECORDING_SUFFIXES) for name in plain)
     return path.suffix in RECORDING_SUFFIXES
+
+
+def _is_video(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
 
 
 KINDS = (
@@ -150,7 +163,7 @@ KINDS = (
         what="a video (.mp4, .mov, .mkv, …) and the GPX track of the same ride",
         needs="--track; when the video starts: its creation_time, or --start",
         examples=("--images ride.mp4 --track ride.gpx", "--images ride.mp4 --track ride.gpx --time-offset -7200"),
-        recognises=lambda path: path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES,
+        recognises=_is_video,
         open=_open_video,
         options=frozenset({"track", "start", "time_offset", "camera_yaws", "max_gap"}),
         thinning=MOVING,
@@ -177,7 +190,7 @@ KINDS = (
             "--images monday/ tuesday/ drive.mcap --every-metres 5",
         ),
         recognises=Path.is_dir,
-        open=lambda path, _, options: FolderSource(path, zone=options.zone),
+        open=_open_folder,
         options=frozenset({"zone"}),
     ),
 )

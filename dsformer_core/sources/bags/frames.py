@@ -25,7 +25,7 @@ IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedIm
 _READ_ON = 250_000_000
 # Bytes of messages that were passed and may be asked for yet.
 _PASSED_BYTES = 64 * 2**20
-_OPEN_RECORDINGS = 8
+_OPEN_RECORDINGS = 4
 
 
 def image_reference(path: Path, topic: str, received: int) -> str:

@@ -68,7 +68,10 @@ class BagSource:
         self.name = self.path.resolve().stem
         self._thinning = thinning
         self._options = options or SourceOptions()
-        with shared_frames(self.path.absolute()).reading() as recording:
+        frames = shared_frames(self.path.absolute())
+        # What this process has open may have been replaced since.
+        frames.close()
+        with frames.reading() as recording:
             self._topics = choose_topics(recording, self._options)
             for yaw in self._options.camera_yaws:
                 if yaw.topic and recording.named(yaw.topic) not in self._topics.images:

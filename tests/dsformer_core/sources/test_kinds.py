@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dsformer_core.cli.main import build_parser, main
-from dsformer_core.errors import UsageError
+from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.sources import KINDS, SourceOptions, open_source, open_sources
 from dsformer_core.sources.kinds import FOR_ALL, kind_of
@@ -48,6 +48,15 @@ def test_a_kind_is_known_by_its_layout(tmp_path: Path) -> None:
         "pictures": "folder",
     }
     assert {name: kind_of(tmp_path / name).name for name in expected} == expected
+
+
+def test_a_folder_of_bags_or_videos_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "run1").mkdir()
+    with pytest.raises(DsformerError, match="holds no pictures, nor does any folder below it"):
+        open_source(tmp_path)
+    (tmp_path / "run1" / "run1_0.mcap").touch()
+    with pytest.raises(UsageError, match=r"holds no pictures, but bags or videos: name them, --images .*/\*"):
+        open_source(tmp_path)
 
 
 def test_options_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -169,6 +169,13 @@ def test_topics_without_a_slash(tmp_path: Path) -> None:
     assert pictures[0].id.startswith("front/") and "#front@" in pictures[0].image
 
 
+def test_a_recording_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    path = write_drive(tmp_path, "ros1", seconds=2)
+    assert len(brightnesses(path)) == 11
+    path.unlink()
+    assert len(brightnesses(write_drive(tmp_path, "ros1", seconds=4))) == 21
+
+
 def test_a_damaged_message_costs_its_picture_only(tmp_path: Path) -> None:
     with recording(tmp_path, "sqlite3") as recorder:
         for tick in range(5):
