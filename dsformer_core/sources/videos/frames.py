@@ -100,6 +100,10 @@ class Video:
         except (av.FFmpegError, OSError, LookupError) as error:
             raise PictureError(f"{name}: cannot be decoded ({_line(error)})") from error
 
+    def close(self) -> None:
+        """Closes what this process has open of it; who loads a frame opens it again."""
+        _shared_decoder(self).close()
+
 
 class _Decoder:
     """One video, decoded by one thread at a time."""

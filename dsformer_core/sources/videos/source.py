@@ -63,6 +63,8 @@ class VideoSource:
         placed = np.flatnonzero(np.isfinite(latitude))
         rows = placed[self._thinning.keep(latitude[placed], longitude[placed], heading[placed])]
         video = Video(self.path.absolute(), tuple(index.stamps[row] for row in rows), index.keys)
+        # What this process has open may have been replaced since.
+        video.close()
         pictures = []
         for row in rows:
             image = f"{video.path.as_posix()}#t={seconds[row]:.3f}"
