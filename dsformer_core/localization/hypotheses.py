@@ -9,8 +9,8 @@ from dsformer_core.errors import UsageError
 from dsformer_core.geodesy import wrap_angle
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.place_map import Matches, PlaceMap
-from dsformer_core.place_map.calibration import CANDIDATES
 from dsformer_core.place_map.places import REFERENCE_STD, place_leaders
+from dsformer_core.place_map.pseudo_queries import CANDIDATES
 
 YAW_FLOOR = np.radians(15.0)
 """Radians. A picture is recognised although it looks some way past its reference: half of the 30 degrees between

@@ -62,14 +62,8 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.place_map.places import (
-    REFERENCE_STD,
-    SAME_SPOT,
-    compatible_yaw,
-    place_leaders,
-    spacing,
-    thin,
-)
+from dsformer_core.place_map.places import REFERENCE_STD, SAME_SPOT, spacing, thin
+from dsformer_core.place_map.pseudo_queries import Played, play_queries
 
 RIGHT_PLACE_RADIUS = 25.0
 """Metres within which a match counts as right: the field's convention (recall within 25 m)."""
@@ -97,8 +91,6 @@ spread of distant pairs is worth, and from how many pairs on it is known; what f
 similarities by, below which no spread is believed."""
 
 MAX_PSEUDO_QUERIES = 1000
-CANDIDATES = 20
-CHUNK_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -207,9 +199,9 @@ def fit_calibration(descriptors: ArrayLike, utm: ArrayLike, yaw: ArrayLike, *, s
     sample = np.sort(random.permutation(spots)[:MAX_PSEUDO_QUERIES])
     immediate = immediate_neighbourhoods(spacing(positions), len(sample), random)
 
-    mapped = _play_queries(descriptors, positions, yaws, sample, immediate)
+    surroundings = np.full(len(sample), SURROUNDINGS_RADIUS)
+    mapped, unmapped = play_queries(descriptors, positions, yaws, sample, (immediate, surroundings), RIGHT_PLACE_RADIUS)
     mapped = mapped.only(mapped.place_in_reach)
-    unmapped = _play_queries(descriptors, positions, yaws, sample, np.full(len(sample), SURROUNDINGS_RADIUS))
     unmapped = unmapped.only(np.isfinite(unmapped.similarities[:, 0]))
 
     best_impostors = unmapped.similarities[:, 0]
@@ -255,76 +247,8 @@ def _distant_variance(descriptors: ArrayLike, utm: NDArray[np.float64], sample: 
     return float((vectors @ vectors.T)[first, second][distant].astype(np.float64).var())
 
 
-@dataclass(frozen=True)
-class _Played:
-    """The outcome of P pseudo-queries: their places, best first.
-
-    Attributes:
-        similarities: (P, CANDIDATES) best similarity of each place, -inf where there are fewer places.
-        right: (P,) column of the right place, -1 where it is not among them.
-        place_in_reach: (P,) whether the map still held a reference of the right place.
-    """
-
-    similarities: NDArray[np.float64]
-    right: NDArray[np.int64]
-    place_in_reach: NDArray[np.bool_]
-
-    def only(self, rows: NDArray[np.bool_]) -> "_Played":
-        return _Played(self.similarities[rows], self.right[rows], self.place_in_reach[rows])
-
-
-def _play_queries(
-    descriptors: ArrayLike,
-    utm: NDArray[np.float64],
-    yaw: NDArray[np.float64],
-    sample: NDArray[np.int64],
-    removed_radius: NDArray[np.float64],
-) -> _Played:
-    """Searches the map for each sampled reference with everything within `removed_radius` (P,) of it removed."""
-    table: Any = descriptors
-    queries = np.asarray(table[sample], dtype=np.float32)
-    best: NDArray[np.float64] = np.full((len(sample), CANDIDATES), -np.inf)
-    rows: NDArray[np.int64] = np.zeros((len(sample), CANDIDATES), dtype=np.int64)
-    place_in_reach = np.zeros(len(sample), dtype=bool)
-    for start in range(0, len(utm), CHUNK_ROWS):
-        chunk = slice(start, min(start + CHUNK_ROWS, len(utm)))
-        distance = np.hypot(*(utm[chunk, axis] - utm[sample, axis, None] for axis in (0, 1)))
-        # The reference itself goes by its row, whatever the radius: nothing else is exactly the query.
-        removed = (distance <= removed_radius[:, None]) | (np.arange(chunk.start, chunk.stop) == sample[:, None])
-        right = (distance <= RIGHT_PLACE_RADIUS) & compatible_yaw(yaw[chunk], yaw[sample, None]) & ~removed
-        place_in_reach |= right.any(axis=1)
-        similarity = (queries @ np.asarray(table[chunk], dtype=np.float32).T).astype(np.float64)
-        similarity[removed] = -np.inf
-        pooled = np.hstack([best, similarity])
-        pooled_rows = np.hstack([rows, np.broadcast_to(np.arange(chunk.start, chunk.stop), similarity.shape)])
-        kept = np.argpartition(-pooled, CANDIDATES - 1, axis=1)[:, :CANDIDATES]
-        best, rows = np.take_along_axis(pooled, kept, 1), np.take_along_axis(pooled_rows, kept, 1)
-    order = np.argsort(-best, axis=1, kind="stable")
-    best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return _as_places(best, utm[rows], yaw[rows], utm[sample], yaw[sample], place_in_reach)
-
-
-def _as_places(
-    similarities: NDArray[np.float64],
-    utm: NDArray[np.float64],
-    yaw: NDArray[np.float64],
-    true_utm: NDArray[np.float64],
-    true_yaw: NDArray[np.float64],
-    place_in_reach: NDArray[np.bool_],
-) -> _Played:
-    """Groups each pseudo-query's candidates (P, K), best first, into places led by their best candidate."""
-    leads = np.isfinite(similarities) & (place_leaders(utm, yaw, RIGHT_PLACE_RADIUS) == np.arange(utm.shape[1]))
-    distance = np.hypot(*(utm[:, :, axis] - true_utm[:, axis, None] for axis in (0, 1)))
-    right = leads & (distance <= RIGHT_PLACE_RADIUS) & compatible_yaw(yaw, true_yaw[:, None])
-
-    order = np.argsort(~leads, axis=1, kind="stable")
-    places = np.take_along_axis(np.where(leads, similarities, -np.inf), order, 1)
-    right = np.take_along_axis(right, order, 1)
-    return _Played(places, np.where(right.any(axis=1), right.argmax(axis=1), -1), place_in_reach)
-
-
 def _fit_weights(
-    samples: list[_Played], witnesses: int, impostor_mean: float, impostor_spread: float
+    samples: list[Played], witnesses: int, impostor_mean: float, impostor_spread: float
 ) -> tuple[float, float]:
     """Maximum a posteriori bias and margin weight; each sample counts as `witnesses` pseudo-queries, if it has them."""
     if not all(len(played.similarities) for played in samples):
