@@ -141,14 +141,23 @@ class Recorder:
             message = self.type(kind)(header=header, pose=pose if kind.endswith("PoseStamped") else with_covariance)
         self.write(topic, kind, message, time)
 
-    def imu(self, time: float, yaw: float, *, topic: str = "/imu/data", known: bool = True) -> None:
+    def imu(
+        self,
+        time: float,
+        yaw: float,
+        *,
+        topic: str = "/imu/data",
+        known: bool = True,
+        orientation: Sequence[float] | None = None,
+    ) -> None:
+        """Writes an orientation: a yaw, or a quaternion x, y, z, w."""
         kind = "sensor_msgs/msg/Imu"
         zero = self.type("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=0.0)
         covariance = np.zeros(9)
         covariance[0] = 0.0 if known else -1.0
         message = self.type(kind)(
             header=self.header(time, "imu_link"),
-            orientation=self.quaternion(yaw),
+            orientation=self.quaternion(yaw) if orientation is None else self.rotation(orientation),
             orientation_covariance=covariance,
             angular_velocity=zero,
             angular_velocity_covariance=np.zeros(9),
@@ -161,19 +170,22 @@ class Recorder:
         self, child: str, quaternion: Sequence[float], *, parent: str = "base_link", topic: str = "/tf_static"
     ) -> None:
         """Writes one static transform; `quaternion` is x, y, z, w."""
-        x, y, z, w = map(float, quaternion)
         transform = self.type("geometry_msgs/msg/TransformStamped")(
             header=self.header(0.0, parent),
             child_frame_id=child,
             transform=self.type("geometry_msgs/msg/Transform")(
                 translation=self.type("geometry_msgs/msg/Vector3")(x=0.0, y=0.0, z=1.0),
-                rotation=self.type("geometry_msgs/msg/Quaternion")(x=x, y=y, z=z, w=w),
+                rotation=self.rotation(quaternion),
             ),
         )
         self.write(topic, TRANSFORMS, self.type(TRANSFORMS)(transforms=[transform]), 0.0)
 
     def quaternion(self, yaw: float) -> Any:
-        return self.type("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=np.sin(yaw / 2), w=np.cos(yaw / 2))
+        return self.rotation((0, 0, np.sin(yaw / 2), np.cos(yaw / 2)))
+
+    def rotation(self, quaternion: Sequence[float]) -> Any:
+        x, y, z, w = map(float, quaternion)
+        return self.type("geometry_msgs/msg/Quaternion")(x=x, y=y, z=z, w=w)
 
 
 def nanoseconds(time: float) -> int:

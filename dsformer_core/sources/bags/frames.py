@@ -134,15 +134,18 @@ class Frames:
         if self._messages is None or received < self._position or far:
             self._rewind(received, recording.messages(sorted(self._topics), received))
         assert self._messages is not None
-        for found, time, data in self._messages:
-            self._position = max(self._position, time)
-            self._pass((found, time), data)
-            if (found, time) == (topic, received):
-                return data
-            if time > received:
-                break
-        else:
+        try:
+            for found, time, data in self._messages:
+                self._position = max(self._position, time)
+                self._pass((found, time), data)
+                if (found, time) == (topic, received):
+                    return data
+                if time > received:
+                    break
+        except DsformerError:
+            # What comes after the damage may be good.
             self._rewind()
+            raise
         raise DsformerError(f"{self._path}: the picture is no longer in the recording")
 
     def _pass(self, key: tuple[str, int], data: bytes) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from dsformer_core.sources.interpolation import compass, interpolate
 from dsformer_core.sources.local_frame import EAST, LocalFrame
@@ -25,14 +26,6 @@ def stamp(message: Any, received: int) -> float:
     """Seconds since 1970 at which a message's content was measured; when it was received, where it does not say."""
     time = message.header.stamp
     return time.sec + time.nanosec * 1e-9 if time.sec or time.nanosec else received * 1e-9
-
-
-def yaw_of(quaternion: Any) -> float:
-    """Yaw of a geometry_msgs/Quaternion, radians counter-clockwise from x; NaN of none."""
-    x, y, z, w = quaternion.x, quaternion.y, quaternion.z, quaternion.w
-    if not math.isfinite(x + y + z + w) or not any((x, y, z, w)):
-        return math.nan
-    return math.atan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
 
 
 class Positions:
@@ -101,7 +94,6 @@ class Headings:
     """Where the vehicle's x axis points, from orientations of one topic.
 
     Attributes:
-        read: number of messages.
         frame_id: of the last message: the sensor's frame where it is an IMU.
     """
 
@@ -111,38 +103,39 @@ class Headings:
         Args:
             frame_heading_deg: where the x axis of the frame points that orientations are in, compass degrees.
         """
-        self.read = 0
         self.frame_id = ""
         self._frame_heading_deg = frame_heading_deg
-        self._rows: list[tuple[float, float]] = []
+        self._rows: list[tuple[float, float, float, float, float]] = []
 
     def take(self, message: Any, received: int) -> None:
         """Reads an Imu, Odometry, PoseStamped or PoseWithCovarianceStamped."""
-        self.read += 1
         self.frame_id = message.header.frame_id
         if hasattr(message, "orientation"):
             # -1 says that there is no orientation.
             orientation = None if message.orientation_covariance[0] == -1 else message.orientation
         else:
             orientation = (message.pose.pose if hasattr(message.pose, "pose") else message.pose).orientation
-        yaw = math.nan if orientation is None else yaw_of(orientation)
-        if not math.isnan(yaw):
-            self._rows.append((stamp(message, received), yaw))
+        if orientation is not None:
+            turn = orientation.x, orientation.y, orientation.z, orientation.w
+            if all(map(math.isfinite, turn)) and any(turn):
+                self._rows.append((stamp(message, received), *turn))
 
     @property
     def known(self) -> int:
         """Number of messages that give an orientation."""
         return len(self._rows)
 
-    def at(self, time: Array, max_gap: float, mounting_yaw: float = 0.0) -> Array:
+    def at(self, time: Array, max_gap: float, mounting: Rotation | None = None) -> Array:
         """Compass degrees (M,) of the vehicle's x axis at times (M,); NaN where unknown.
 
         Args:
             time: seconds since 1970.
             max_gap: seconds that may be bridged.
-            mounting_yaw: of the sensor on the vehicle, radians counter-clockwise.
+            mounting: what takes vectors of the sensor to the vehicle's body, where orientations are the sensor's.
         """
-        table = np.array(self._rows).reshape(-1, 2)
+        table = np.array(self._rows).reshape(-1, 5)
         known, first = np.unique(table[:, 0], return_index=True)
-        heading = self._frame_heading_deg - np.degrees(table[first, 1] - mounting_yaw)
+        ahead = np.array([1.0, 0.0, 0.0]) if mounting is None else mounting.inv().apply([1.0, 0.0, 0.0])
+        x, y, _ = Rotation.from_quat(table[first, 1:]).apply(ahead).T
+        heading = self._frame_heading_deg - np.degrees(np.arctan2(y, x))
         return compass(interpolate(known, heading, time, max_gap, period=360))

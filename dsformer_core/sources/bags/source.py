@@ -139,7 +139,7 @@ class BagSource:
         for camera in cameras:
             if camera.encoding not in ENCODINGS:
                 reason = f"its images are {camera.encoding}, which are not pictures"
-                if camera.topic in self._options.topics or len(cameras) == 1:
+                if self._options.topics or len(cameras) == 1:
                     raise DsformerError(f"{self.path}: {camera.topic}: {reason}")
                 log.warning("%s: %s is left out: %s", self.path, camera.topic, reason)
             elif camera.taken:
@@ -174,11 +174,9 @@ class BagSource:
     ) -> Callable[[Array], Array]:
         if self._topics.heading is None:
             return track.course
-        yaw = 0.0
-        if is_imu and (base := self._base_frame(transforms)) is not None:
-            rotation = transforms.rotation(base, headings.frame_id)
-            yaw = 0.0 if rotation is None else float(rotation.as_euler("ZYX")[0])
-        return lambda time: headings.at(time, track.max_gap, yaw)
+        base = self._base_frame(transforms) if is_imu else None
+        mounting = None if base is None else transforms.rotation(base, headings.frame_id)
+        return lambda time: headings.at(time, track.max_gap, mounting)
 
     def _base_frame(self, transforms: StaticTransforms) -> str | None:
         known, wanted = transforms.frames(), self._options.base_frame

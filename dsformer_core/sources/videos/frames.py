@@ -9,7 +9,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from dsformer_core.sources.times import parse_time
 # Bytes of decoded frames that were passed and will be asked for.
 _PASSED_BYTES = 128 * 2**20
 _OPEN_VIDEOS = 4
+# 1980: cameras whose clock was never set count from 1904 or 1970.
+_EARLIEST = 315_532_800.0
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,7 @@ def _created(text: str | None) -> float | None:
         created = parse_time(text) if text else 0.0
     except ValueError:
         return None
-    # Cameras without a set clock count from 1904 or 1970.
-    return created if created > datetime(1980, 1, 1).timestamp() else None
+    return created if created > _EARLIEST else None
 
 
 def _line(error: Exception) -> str:

@@ -229,6 +229,17 @@ def test_headings_come_from_where_somebody_says(tmp_path: Path) -> None:
     assert headings(turned) == pytest.approx(340)
 
 
+def test_a_sensor_may_be_mounted_upside_down(tmp_path: Path) -> None:
+    with recording(tmp_path, "mcap") as recorder:
+        mounting = Rotation.from_euler("ZX", [30, 180], degrees=True)
+        recorder.mounting("imu_link", mounting.as_quat())
+        recorder.fix(0)
+        recorder.jpeg(0)
+        recorder.imu(0, 0.0, orientation=(Rotation.from_euler("z", 70, degrees=True) * mounting).as_quat())
+    ((picture,), _) = scan(recorder.path, heading="imu")
+    assert picture.heading_deg == pytest.approx(20)
+
+
 def test_a_heading_that_is_not_there_is_said(tmp_path: Path) -> None:
     path = write_drive(tmp_path, "mcap", seconds=1)
     with pytest.raises(DsformerError, match=r"--heading imu needs a topic of sensor_msgs/msg/Imu; its topics: /camera"):
