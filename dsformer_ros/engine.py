@@ -13,6 +13,7 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization import Hypothesis, Verdict, judge, localize
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE
+from dsformer_core.localization.prior import Prior
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.network import require_known_network
 from dsformer_ros.frame_queue import Frame
@@ -94,7 +95,7 @@ class Engine:
         black = np.zeros((*self.extractor.preprocessing.size, 3), np.uint8)
         self.place_map.search(self.extractor.describe([black]), k=1)
 
-    def answer(self, frame: Frame, settings: Settings, camera_yaw: float) -> Answer:
+    def answer(self, frame: Frame, settings: Settings, camera_yaw: float, prior: Prior | None = None) -> Answer:
         """Localizes one frame.
 
         Args:
@@ -102,6 +103,7 @@ class Engine:
             settings: for the number of references and the thresholds.
             camera_yaw: yaw of the camera's viewing direction in base_frame, radians; NaN where it is not known, which
                 leaves the robot's yaw unknown.
+            prior: where to look; None for the whole map.
 
         Raises:
             DsformerError: the message holds no picture, or the network failed.
@@ -113,13 +115,16 @@ class Engine:
         clock.finish("decode")
         described = self.extractor.describe([picture])
         clock.finish("extract")
-        matches = self.place_map.search(described, k=config.top_k)[0]
+        circle = {} if prior is None else prior.circle()
+        matches = self.place_map.search(described, k=config.top_k, **circle)[0]
         clock.finish("search")
         if math.isfinite(camera_yaw):
             hypotheses = localize(matches, self.place_map, config, camera_yaw=camera_yaw)
         else:
             hypotheses = [_without_yaw(hypothesis) for hypothesis in localize(matches, self.place_map, config)]
         verdict = judge(hypotheses, config)
+        if prior is not None:
+            verdict = replace(verdict, reason=f"{verdict.reason}; looked {prior.words()}")
         clock.finish("localize")
         return Answer(frame, picture, matches, hypotheses, verdict, clock.seconds)
 

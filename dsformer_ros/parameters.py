@@ -110,6 +110,27 @@ class Settings:
         minimum=0.0,
         maximum=1.0,
     )
+    prior_max_age: float = _parameter(
+        5.0,
+        "Seconds between a picture's stamp and that of a rough position on prior (PoseWithCovarianceStamped in "
+        "map_frame) or prior_fix (NavSatFix) up to which only references near that position are looked at. 0.0: only "
+        "for equal stamps. A position that comes from this node's own poses would confirm itself: do not feed it back.",
+        minimum=0.0,
+        maximum=3600.0,
+    )
+    prior_sigmas: float = _parameter(
+        5.0,
+        "Standard deviations of the rough position, as its covariance has them, around which references are looked at.",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    prior_min_radius: float = _parameter(
+        100.0,
+        "Metres around the rough position in which references are looked at, however sure it is, and where its "
+        "covariance is unknown.",
+        minimum=1.0,
+        maximum=1000000.0,
+    )
     max_rate: float = _parameter(
         0.0,
         "Pictures per second and camera that are localized. 0.0: as many as the network manages.",

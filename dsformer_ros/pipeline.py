@@ -17,6 +17,7 @@ from dsformer_ros.engine import Answer, Engine
 from dsformer_ros.frame_queue import Frame, FrameQueue
 from dsformer_ros.outputs import Outputs, describe_pose
 from dsformer_ros.parameters import Settings
+from dsformer_ros.prior import PriorTopics
 from dsformer_ros.requests import LocalizeRequests
 from dsformer_ros.status import STALE, Status, StatusBoard
 from dsformer_ros.transforms import Mounting
@@ -64,6 +65,7 @@ class Pipeline:
         self._last_stamps: dict[int, float] = {}
         self._accepted: dict[int, float] = {}
         self._outputs = Outputs(node)
+        self._priors = PriorTopics(node)
 
     @property
     def is_running(self) -> bool:
@@ -80,6 +82,7 @@ class Pipeline:
         self._worker.start()
         for camera in self._cameras:
             camera.open()
+        self._priors.open()
         self._node.get_logger().info(f"listening to {', '.join(camera.topic for camera in self._cameras)}")
         self._publish_status()
 
@@ -96,6 +99,7 @@ class Pipeline:
             self._publish(Status(STALE, why))
         for camera in self._cameras:
             camera.close()
+        self._priors.close()
         self._queue.close()
         worker.join(_LONGEST_ANSWER)
         if self._requests.abandon(why):
@@ -134,6 +138,7 @@ class Pipeline:
         why = f"{what} jumped back by {seconds:.1f} s: what earlier pictures said is forgotten"
         self._last_error.set(why)
         self._node.get_logger().warning(why)
+        self._priors.forget()
         self.forget(why)
 
     def request(self) -> Future:
@@ -213,7 +218,8 @@ class Pipeline:
             self._statistics[frame.camera].count("skipped")
             return
         camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header, settings)
-        answer = engine.answer(frame, settings, camera_yaw)
+        prior = self._priors.at(frame.message.header, settings, engine.place_map)
+        answer = engine.answer(frame, settings, camera_yaw, prior)
         with self._lock:
             if not self._is_still_wanted(frame, settings):
                 self._statistics[frame.camera].count("skipped")

@@ -22,6 +22,7 @@ examples:
   dsformer localize picture.jpg --map town.map
   dsformer localize queries/ --map town.map --html answers.html
   dsformer localize left.jpg --map town.map --camera-yaw-deg 90 --json
+  dsformer localize picture.jpg --map city.map --near 55.68,12.57 --radius 500
 
 A picture that cannot be localized is an answer too: the table says why, and the exit status is 0. Where pictures carry
 GPS positions of their own, the table shows how far off the best guess is, answered or not, and the last lines sum up.
@@ -59,6 +60,14 @@ def register(subparsers: Any) -> None:
         default=0.0,
         help="direction of the camera on the robot, degrees counter-clockwise from ahead (default: %(default)s)",
     )
+    parser.add_argument(
+        "--near",
+        type=_position,
+        metavar="LAT,LON",
+        help="rough position of all pictures, WGS-84 degrees (--near=LAT,LON where LAT is negative): only references "
+        "at most --radius from there are looked at",
+    )
+    parser.add_argument("--radius", type=float, metavar="M", help="metres around --near")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with queries, matches and a map")
     parser.add_argument("--json", action="store_true", help="print the answers, with all hypotheses, as JSON")
@@ -73,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from dsformer_core.extractor import Extractor
     from dsformer_core.localization import LocalizationConfig
+    from dsformer_core.localization.prior import Prior
     from dsformer_core.localization.queries import localize_pictures, score
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.network import require_known_network
@@ -80,6 +90,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     if not math.isfinite(arguments.camera_yaw_deg):
         raise UsageError(f"--camera-yaw-deg {arguments.camera_yaw_deg} is not an angle")
+    if (arguments.near is None) != (arguments.radius is None):
+        raise UsageError("--near and --radius belong together: give both, or neither")
+    if arguments.radius is not None and not 0 < arguments.radius < math.inf:
+        raise UsageError(f"--radius {arguments.radius}: it must be above 0")
     config = LocalizationConfig(top_k=arguments.top_k, min_probability=arguments.min_probability)
     paths = find_pictures(arguments.pictures)
     place_map = PlaceMap.open(arguments.map)
@@ -87,13 +101,17 @@ def run(arguments: argparse.Namespace) -> None:
     extractor = Extractor(arguments.model or place_map.model_name, arguments.weights, device=arguments.device)
     place_map.check_model(extractor.model_name, extractor.weights_sha256)
     place_map.search_on(str(extractor.device))
+    prior = None
+    if arguments.near is not None:
+        latitude, longitude = arguments.near
+        prior = Prior.at_latlon(place_map, latitude, longitude, arguments.radius, "--near")
 
     found: list[Answer] = []
     failed: list[tuple[Path, DsformerError]] = []
     with progress("localizing pictures", len(paths)) as advance:
         camera_yaw = math.radians(arguments.camera_yaw_deg)
         for path, result in localize_pictures(
-            paths, extractor, place_map, config, camera_yaw=camera_yaw, on_progress=advance
+            paths, extractor, place_map, config, camera_yaw=camera_yaw, prior=prior, on_progress=advance
         ):
             if isinstance(result, DsformerError):
                 failed.append((path, result))
@@ -116,6 +134,15 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(f"wrote {arguments.html}", markup=False, highlight=False)
     if failed:
         raise DsformerError(f"{len(failed)} of {len(paths)} pictures could not be read")
+
+
+def _position(text: str) -> tuple[float, float]:
+    """Latitude and longitude of "LAT,LON"."""
+    try:
+        latitude, longitude = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no position: give LAT,LON, e.g. 55.68,12.57") from None
+    return latitude, longitude
 
 
 def _pose(answer: "Answer", place_map: "PlaceMap", number: int = 0) -> tuple[float, float, float]:
@@ -152,7 +179,7 @@ def _describe(answer: "Answer", place_map: "PlaceMap") -> dict[str, Any]:
         "state": answer.verdict.state.value,
         "reason": answer.verdict.reason,
         "utm_zone": str(place_map.zone),
-        "error_m": answer.error,
+        "error_m": answer.error if math.isfinite(answer.error) else math.nan,
         "hypotheses": hypotheses,
     }
 
@@ -176,22 +203,25 @@ def _table(found: "list[Answer]", place_map: "PlaceMap") -> Table:
     columns = ["picture", "state", "latitude", "longitude", "heading", "± m", "prob.", "best reference"]
     table = Table(*columns, *(["best guess off"] if known else []), box=box.SIMPLE_HEAD)
     for answer in found:
-        best = answer.hypotheses[0]
-        pose = ["-"] * 4
+        pose, probability, reference = ["-"] * 4, "-", "-"
+        if answer.hypotheses:
+            best = answer.hypotheses[0]
+            probability, reference = f"{best.probability:.2f}", place_map.ids[best.references[0]]
         if _localized(answer):
             latitude, longitude, heading = _pose(answer, place_map)
             pose = [f"{latitude:.6f}", f"{longitude:.6f}", _direction(heading), f"{best.position_std:.0f}"]
         error = f"{answer.error:.1f} m" if math.isfinite(answer.error) else "-"
-        reference = place_map.ids[best.references[0]]
-        cells = [answer.picture.name, answer.verdict.state.value, *pose, f"{best.probability:.2f}", reference]
+        cells = [answer.picture.name, answer.verdict.state.value, *pose, probability, reference]
         # As Text: a file name may hold what looks like rich's markup.
         table.add_row(*(Text(cell) for cell in ([*cells, error] if known else cells)))
     return table
 
 
 def _in_lines(answer: "Answer", place_map: "PlaceMap") -> str:
-    best = answer.hypotheses[0]
     words = answer.verdict.reason
+    if not answer.hypotheses:
+        return f"{answer.picture.name}: {answer.verdict.state.value}, {words}"
+    best = answer.hypotheses[0]
     if _localized(answer):
         latitude, longitude, heading = _pose(answer, place_map)
         words = f"{latitude:.6f}, {longitude:.6f} ± {best.position_std:.0f} m, heading {_direction(heading)}"

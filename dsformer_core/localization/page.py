@@ -58,7 +58,7 @@ def _map_of(answers: Sequence[Answer], place_map: PlaceMap, title: str) -> str:
     ]
     add_points(page, references, radius=2)
     found = []
-    for answer in answers:
+    for answer in (answer for answer in answers if answer.hypotheses):
         latitude, longitude, heading = _pose(answer, place_map)
         found.append(
             Point(
@@ -83,6 +83,8 @@ def _pose(answer: Answer, place_map: PlaceMap) -> tuple[float, float, float]:
 
 def _where(answer: Answer, place_map: PlaceMap) -> str:
     """Where the picture was taken, in words, and whether that is an answer or a guess."""
+    if not answer.hypotheses:
+        return ""
     latitude, longitude, heading = _pose(answer, place_map)
     direction = f"heading {heading:.0f}°" if np.isfinite(heading) else "heading unknown"
     guess = "" if answer.verdict.state is State.LOCALIZED else "best guess "

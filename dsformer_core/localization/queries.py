@@ -13,6 +13,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.geodesy import to_utm
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.hypotheses import Hypothesis, localize
+from dsformer_core.localization.prior import Prior
 from dsformer_core.localization.verdict import State, Verdict, judge
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
@@ -29,8 +30,10 @@ class Answer:
         matches: of this one query.
         hypotheses: most probable first.
         verdict: on them.
-        error: metres from the picture's own position to the best hypothesis; NaN where it has none.
-        reference_error: metres from the picture's own position to the most similar reference; NaN where it has none.
+        error: metres from the picture's own position to the best hypothesis; NaN where it has none, infinite
+            where there is no hypothesis.
+        reference_error: metres from the picture's own position to the most similar reference; NaN where it has none,
+            infinite where no reference was looked at.
     """
 
     picture: Path
@@ -67,6 +70,7 @@ def localize_pictures(
     config: LocalizationConfig | None = None,
     *,
     camera_yaw: float = 0.0,
+    prior: Prior | None = None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[Path, Answer | DsformerError]]:
     """Localizes picture files.
@@ -77,6 +81,7 @@ def localize_pictures(
         place_map: searched for each.
         config: the defaults when None.
         camera_yaw: yaw of the camera's optical axis in base_frame, radians.
+        prior: where to look for all of them; None for the whole map.
         on_progress: called with the number of pictures finished since its last call.
 
     Yields:
@@ -86,13 +91,14 @@ def localize_pictures(
         DsformerError: the network failed.
     """
     config = config or LocalizationConfig()
+    circle = {} if prior is None else prior.circle()
     with closing(extractor.extract_pictures(map(extractor.loader, paths))) as described:
         for index, found in described:
             path = paths[index]
             if isinstance(found, DsformerError):
                 yield path, found
             else:
-                matches = place_map.search(found, k=config.top_k)[0]
+                matches = place_map.search(found, k=config.top_k, **circle)[0]
                 hypotheses = localize(matches, place_map, config, camera_yaw=camera_yaw)
                 truth = _own_position(path, place_map)
                 yield (
@@ -102,8 +108,8 @@ def localize_pictures(
                         matches=matches,
                         hypotheses=hypotheses,
                         verdict=judge(hypotheses, config),
-                        error=float(np.hypot(*(hypotheses[0].utm - truth))),
-                        reference_error=float(np.hypot(*(place_map.utm[matches.indices[0, 0]] - truth))),
+                        error=_apart(truth, hypotheses[0].utm if hypotheses else None),
+                        reference_error=_apart(truth, place_map.utm[matches.indices[0, 0]] if hypotheses else None),
                     ),
                 )
             on_progress(1)
@@ -111,7 +117,7 @@ def localize_pictures(
 
 def score(answers: Sequence[Answer]) -> Score:
     """Sums up answers against the pictures' own positions."""
-    known = [answer for answer in answers if np.isfinite(answer.error)]
+    known = [answer for answer in answers if not np.isnan(answer.error)]
     errors = np.array([answer.error for answer in known if answer.verdict.state is State.LOCALIZED])
     found = [answer.reference_error <= RIGHT_PLACE_RADIUS for answer in known]
     return Score(
@@ -121,6 +127,13 @@ def score(answers: Sequence[Answer]) -> Score:
         median_error=float(np.median(errors)) if len(errors) else float("nan"),
         recall=float(np.mean(found)) if found else float("nan"),
     )
+
+
+def _apart(truth: NDArray[np.float64], found: NDArray[np.float64] | None) -> float:
+    """Metres, of nothing found infinitely many; NaN where the truth is not known."""
+    if found is None:
+        return float("inf") if np.isfinite(truth).all() else float("nan")
+    return float(np.hypot(*(found - truth)))
 
 
 def _own_position(path: Path, place_map: PlaceMap) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ from ros_processes import street
 from sensor_msgs.msg import CompressedImage
 
 from dsformer_core.extractor import Extractor
+from dsformer_core.localization import State
+from dsformer_core.localization.prior import Prior
 from dsformer_core.place_map import build_place_map
 from dsformer_core.sources import open_source
 from dsformer_ros.engine import Engine
@@ -47,6 +49,16 @@ def test_a_camera_of_unknown_direction_tells_where_but_not_which_way(engine: Eng
         np.testing.assert_array_equal(without.covariance[:2, :2], with_yaw.covariance[:2, :2])
         assert without.covariance[2].tolist() == [0, 0, math.pi**2]
         assert without.probability == with_yaw.probability
+
+
+def test_what_is_known_beforehand_restricts_and_is_said(engine: Engine) -> None:
+    place_map = engine.place_map
+    prior = Prior.at_latlon(place_map, place_map.latitude[8], place_map.longitude[8], 50.0, "/gps")
+    answer = engine.answer(frame(3), Settings(), 0.0, prior)
+    assert sorted(answer.matches.indices[0].tolist()) == [6, 7, 8, 9, 10]
+    assert answer.verdict.reason.endswith("; looked within 50 m of /gps")
+    nowhere = engine.answer(frame(3), Settings(), 0.0, Prior(prior.utm + 5_000, 50.0, "/gps"))
+    assert nowhere.hypotheses == [] and nowhere.verdict.state is State.NO_MATCH
 
 
 def test_the_kind_of_index_does_not_show(engine: Engine, engine_of_codes: Engine) -> None:

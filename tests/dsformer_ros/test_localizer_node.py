@@ -24,7 +24,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_processes import Listener, NodeProcess, listener, running, street
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image, NavSatFix, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, NavSatFix, NavSatStatus, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import Empty, Trigger
 from visualization_msgs.msg import MarkerArray
@@ -100,6 +100,16 @@ class Robot:
 
         assert self.ears.spin_until(find), f"no answer\n{self.process.output}"
         return find()[0]
+
+    def matches(self, stamp: tuple[int, int]) -> set[int]:
+        """The rows that were found for the picture with this stamp."""
+
+        def find() -> list[dict[str, Any]]:
+            contents = [json.loads(message.data) for message in self.received["matches"]]
+            return [each for each in contents if (each["stamp"]["sec"], each["stamp"]["nanosec"]) == stamp]
+
+        assert self.ears.spin_until(find), f"no matches\n{self.process.output}"
+        return {match["row"] for match in find()[0]["matches"]}
 
     def ask(self, picture: np.ndarray) -> PoseArray:
         return self.answer(self.show(picture))
@@ -182,6 +192,37 @@ def test_a_raw_image_of_another_camera_is_taken_and_turned_by_its_mounting(robot
     front = robot.ask(picture).poses[0].orientation
     turned = 2 * (np.arctan2(rear.z, rear.w) - np.arctan2(front.z, front.w))
     assert np.cos(turned) == pytest.approx(-1, abs=1e-3)
+
+
+@pytest.mark.parametrize("topic", ["/prior", "/prior_fix"])
+def test_a_rough_position_restricts_where_it_looks(robot: Robot, place_map_directory: Path, topic: str) -> None:
+    """A view of one end of the map is not found at the other end, while the position there is new."""
+    place_map = PlaceMap.open(place_map_directory)
+    far = int(np.argmax(np.hypot(*(place_map.utm - place_map.utm[3]).T)))
+    stamp = robot.stamp()
+    if topic == "/prior_fix":
+        message: Any = NavSatFix(latitude=place_map.latitude[far], longitude=place_map.longitude[far])
+        message.status.status = NavSatStatus.STATUS_FIX
+    else:
+        x, y = place_map.frame.to_local(place_map.utm[far])
+        message = PoseWithCovarianceStamped()
+        message.header.frame_id = "map"
+        message.pose.pose.position.x, message.pose.pose.position.y = float(x), float(y)
+    message.header.stamp = stamp
+    radius = float(np.hypot(*(place_map.utm[far] - place_map.utm[3]))) / 2
+    assert robot.set("prior_min_radius", radius) == "" and robot.set("prior_max_age", 5.0) == ""
+    publisher = robot.ears.node.create_publisher(type(message), topic, 10)
+    try:
+        assert robot.ears.spin_until(publisher.get_subscription_count)
+        publisher.publish(message)
+        robot.ears.spin_for(0.5)
+        near = np.flatnonzero(np.hypot(*(place_map.utm - place_map.utm[far]).T) <= radius)
+        assert robot.matches(robot.show(street(3), stamp)) == set(near.tolist()) and 3 not in near
+    finally:
+        # From here on it is too old for every picture.
+        assert robot.set("prior_max_age", 0.0) == ""
+        robot.ears.node.destroy_publisher(publisher)
+    assert robot.matches(robot.show(street(3))) == set(range(place_map.count))
 
 
 def test_silence_when_unsure(robot: Robot) -> None:
