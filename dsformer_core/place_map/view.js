@@ -7,6 +7,8 @@ const WORLD = 2 ** -32, UNKNOWN_HEADING = 65535, UNKNOWN_SHARE = 255;
 // More references than this in sight are painted as a density, fewer as dots with arrows.
 const MOST_DOTS = 6000;
 const BIN = 2;
+// Pixels of width from which on there is room for a panel beside the map.
+const ROOMY = 800;
 
 const RAMPS = {
   density: ["#9ecbf0", "#4f97d7", "#1f6fb4", "#134a83", "#0a2850"],
@@ -288,13 +290,13 @@ const jpeg = (text) => `data:${JPEG};base64,${text}`;
 async function showPlaceMap(map, data, ready) {
   const panel = addPanel(map, data);
   // Beside the panel, where there is room for both.
-  const beside = map.getSize().x > 800 ? panel.offsetWidth + 20 : 0;
+  const beside = map.getSize().x > ROOMY ? panel.offsetWidth + 20 : 0;
   map.fitBounds(data.corners, {paddingTopLeft: [50, 30], paddingBottomRight: [30 + beside, 40], maxZoom: 20, animate: false});
   if (!("DecompressionStream" in window)) {
     panel.append(element("p", "", "This browser is too old to draw the layers of this page."));
     return;
   }
-  for (const [name, height] of [["cells", 350], ["references", 380], ["alike", 400], ["drives", 405]]) {
+  for (const [name, height] of [["cells", 350], ["references", 380], ["alike", 396], ["drives", 405]]) {
     map.createPane(name).style.zIndex = height;
     map.getPane(name).style.pointerEvents = "none";
   }
@@ -346,9 +348,11 @@ async function showPlaceMap(map, data, ready) {
 }
 
 function addPanel(map, data) {
-  const control = L.control({position: "topright"}), box = element("div");
+  const control = L.control({position: "topright"}), box = element("details");
   box.className = "place-map-panel";
-  const title = element("b", "", data.title);
+  // Folded up where it would cover the map.
+  box.open = map.getSize().x > ROOMY;
+  const title = element("summary", "font-weight: 600; font-size: 15px; cursor: pointer", data.title);
   box.append(title, ...data.lines.map(([colour, words]) =>
     colour === null ? element("div", "", words) : legendLine(colour, words)));
   control.onAdd = () => {

@@ -46,9 +46,9 @@ _PICTURE_REACH = 50.0
 _UNKNOWN_HEADING, _UNKNOWN_SHARE = 65_535, 255
 
 _STYLE = """
-.place-map-panel { background: #fffffff2; color: #1c2530; padding: 10px 14px; border-radius: 8px; width: 290px;
+.place-map-panel { background: #fffffff2; color: #1c2530; padding: 10px 14px; border-radius: 8px; max-width: 318px;
   max-height: calc(100vh - 70px); overflow-y: auto; box-shadow: 0 1px 6px #0004; font: 14px/1.45 system-ui, sans-serif }
-.place-map-panel b { font-size: 15px }
+.place-map-panel[open] { width: 318px; box-sizing: border-box }
 @media (prefers-color-scheme: dark) {
   .place-map-panel { background: #1b222bf2; color: #e6ebf1 }
 }
