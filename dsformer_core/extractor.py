@@ -318,7 +318,7 @@ class Extractor:
         half = self.precision != "float32"
         autocast = torch.autocast(self.device.type, PRECISIONS[self.precision]) if half else nullcontext()
         try:
-            images = (torch.stack(batch).to(self.device, torch.float32) - self._mean) / self._std
+            images = torch.stack(batch).to(self.device, torch.float32).sub_(self._mean).div_(self._std)
             with autocast:
                 found, signs = self._network.describe(images) if self.code_bytes else (self._network(images), None)
             # Normalised once more in float32: half precision leaves the norm off by 1e-3.

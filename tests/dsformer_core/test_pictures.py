@@ -130,6 +130,22 @@ def test_a_single_pixel():
     assert decoded(encoded(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG")).tolist() == [[[9, 8, 7]]]
 
 
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True, "quality": 40}])
+@pytest.mark.parametrize(("at_least", "scale"), [(None, 1), (160, 2), (100, 4), (50, 8), (10, 8)])
+def test_an_ordinary_jpeg_is_what_pillow_makes_of_it(options, at_least, scale):
+    """Another library decodes those; the bits must not tell which."""
+    noise = np.random.default_rng(0).integers(0, 256, (437, 611, 3), np.uint8)
+    data = encoded(Image.fromarray(noise).resize((661, 437)), "JPEG", **options)
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("RGB", (image.width // scale, image.height // scale))
+        expected = np.asarray(image)
+    sides = None if at_least is None else (at_least, at_least)
+    for content in (data, data + b"appended"):  # Pillow's turn where something follows
+        found = decoded(content, at_least=sides)
+        np.testing.assert_array_equal(found, expected)
+        assert found.flags.writeable and found.flags.c_contiguous
+
+
 def test_a_large_jpeg_may_be_decoded_smaller_but_not_too_small():
     large = Image.fromarray(COLOURS).resize((1600, 1200))
     data = encoded(large, "JPEG")
