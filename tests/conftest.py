@@ -11,8 +11,17 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# How wide a terminal is says the test that has one; pytest-xdist would tell its processes of the suite's.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 # A suite that a shell started in the background ignores Ctrl-C, and would hand that on to the processes it interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The node's tests first: they wait more than they reckon, and `pytest -n 2` is to end with both cores at work."""
+    items.sort(key=lambda item: "dsformer_ros" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +34,9 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def unseen_town() -> Any:
+def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Drives through a town that nothing was trained on, rendered once for all who ask (`unseen_town.py`)."""
-    from tests.unseen_town import render_drives
+    from tests.unseen_town import rendered_once
 
-    return render_drives()
+    own = tmp_path_factory.getbasetemp()
+    return rendered_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)

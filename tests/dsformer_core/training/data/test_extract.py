@@ -102,7 +102,7 @@ def write_long_street(folder: Path, count: int) -> Path:
     return folder / "street.partition"
 
 
-def wait_until(condition: object, seconds: float = 60) -> bool:
+def wait_until(condition: object, seconds: float = 150) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
