@@ -117,8 +117,12 @@ class Point:
     pictures: tuple[bytes, ...] = ()
 
 
-def new_map(bounds: Sequence[tuple[float, float]]) -> "folium.Map":
+def new_map(bounds: Sequence[tuple[float, float]], *, fitted: bool = True) -> "folium.Map":
     """An empty map that shows the given (latitude, longitude) corners.
+
+    Args:
+        bounds: the corners.
+        fitted: whether all between them is seen; otherwise their middle is, and a program of the page fits them in.
 
     Raises:
         DsformerError: the `viz` extra is not installed.
@@ -136,7 +140,8 @@ def new_map(bounds: Sequence[tuple[float, float]]) -> "folium.Map":
     # Links to files that a robot in a field cannot reach.
     page.default_js, page.default_css = [], []
     folium.TileLayer("OpenStreetMap", max_native_zoom=19, max_zoom=22).add_to(page)
-    page.fit_bounds(corners, padding=(30, 30), max_zoom=20)
+    if fitted:
+        page.fit_bounds(corners, padding=(30, 30), max_zoom=20)
     figure: Any = page.get_root()
     figure.header.add_child(Element(f"<script>{_leaflet_file('leaflet.js')}</script>"))
     figure.header.add_child(Element(f"<style>{_leaflet_styles()}</style>"))

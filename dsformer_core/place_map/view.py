@@ -87,7 +87,7 @@ def write_view(
         )
     drawn = _Drawn(place_map, before, changes(before, place_map) if before is not None else None)
     corners = [(float(end(drawn.latitude)), float(end(drawn.longitude))) for end in (np.min, np.max)]
-    page = new_map(corners)
+    page = new_map(corners, fitted=False)
     arrow = max(3.0, 0.8 * place_map.spacing)
     ready = None
     if drawn.count <= ONE_BY_ONE:
