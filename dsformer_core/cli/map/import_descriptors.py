@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, errors, print_json, progress
-from dsformer_core.cli.map.index_arguments import add_index_arguments
+from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Imports the descriptors and says what was made of them."""
     from dsformer_core.cli.map.info import describe
-    from dsformer_core.cli.map.rewriting_arguments import chosen_index
     from dsformer_core.geodesy import UtmZone
     from dsformer_core.place_map.importing import Imports, import_place_map
     from dsformer_core.sources import ManifestSource
@@ -75,15 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(words, style="yellow", markup=False, highlight=False)
     network, extractor = _network(arguments, imports)
     least = _check(arguments, imports, extractor) if arguments.check else None
-    request = chosen_index(arguments)
-    assert request is not None
     with progress("writing references", len(imports.pictures)) as advance:
         place_map = import_place_map(
             imports,
             network,
             arguments.output,
             name=arguments.name,
-            index=request,
+            index=requested_index(arguments),
             overwrite=arguments.overwrite,
             on_progress=advance,
         )

@@ -13,18 +13,27 @@ INDEX_KINDS = ("auto", "flat", "flat_fp16", "binary", "ivf_pq", "hnsw")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-def add_index_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--index` and what goes with some kinds of it."""
+def add_index_arguments(
+    parser: argparse.ArgumentParser, *, otherwise: str | None = None, required: bool = False
+) -> None:
+    """Adds `--index` and what goes with some kinds of it.
+
+    Args:
+        parser: gets the options.
+        otherwise: which index there is where nobody says `--index`, in words; None for "auto".
+        required: whether somebody must say it.
+    """
     group = parser.add_argument_group("index", "how the map is searched; maps/README.md compares the kinds")
     group.add_argument(
         "--index",
         choices=INDEX_KINDS,
-        default="auto",
+        required=required,
+        default="auto" if otherwise is None else None,
         help="auto (by the number of references, --memory-limit and --recall), flat (exact; memory for each reference: "
         "4 bytes per number of the descriptor, 2048 for 512), flat_fp16 (similarities within 0.001; half of that), "
         "binary (64 bytes whatever the descriptor, then floats of the best from disk), ivf_pq (lists of codes, 72 "
         "bytes, or none; trained; then floats of the best from disk; for millions) or hnsw (a graph; 272 bytes more "
-        "than flat_fp16; the fastest, and slow to make) (default: %(default)s)",
+        "than flat_fp16; the fastest, and slow to make)" + ("" if required else f" (default: {otherwise or 'auto'})"),
     )
     group.add_argument(
         "--candidates",

@@ -30,10 +30,10 @@ def register(verbs: Any) -> None:
     parser.add_argument("maps", type=Path, nargs="+", metavar="MAP", help="the maps' directories, two or more")
     parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="directory to make")
     parser.add_argument("--name", help="what to call the map (default: the directory's name)")
-    add_index_arguments(parser)
+    add_index_arguments(parser, otherwise="that of the first map")
     parser.add_argument("--overwrite", action="store_true", help="replace the map that is there")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
-    parser.set_defaults(run=run, index=None)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

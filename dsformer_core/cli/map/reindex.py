@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, progress
-from dsformer_core.cli.map.index_arguments import add_index_arguments
-from dsformer_core.cli.map.rewriting_arguments import add_rewriting_arguments, chosen_index
+from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index
+from dsformer_core.cli.map.rewriting_arguments import add_rewriting_arguments
 
 EXAMPLES = """\
 examples:
@@ -25,8 +25,8 @@ def register(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_rewriting_arguments(parser)
-    add_index_arguments(parser)
-    parser.set_defaults(run=run, index=None)
+    add_index_arguments(parser, required=True)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,13 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from dsformer_core.cli.map.info import describe
-    from dsformer_core.errors import UsageError
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.rewriting import keep_rows
 
-    request = chosen_index(arguments)
-    if request is None:
-        raise UsageError("say which index: --index KIND")
+    request = requested_index(arguments)
     before = PlaceMap.open(arguments.map)
     with progress("writing references", before.count) as advance:
         after = keep_rows(

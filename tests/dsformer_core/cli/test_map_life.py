@@ -208,7 +208,6 @@ def test_imported_descriptors_are_compared_with_the_pictures(folder: Path, capsy
         (["remove", "a.map", "--match", "a/001*", "--output", "b.map"], 2, "exists"),
         (["thin", "a.map", "--every-metres", "0"], 2, "must be more than 0"),
         (["split", "a.map", "--areas", "x.geojson", "--overlap", "5", "--output", "t"], 2, "--overlap is for --tiles"),
-        (["reindex", "a.map"], 2, "say which index"),
         (["reindex", "a.map", "--index", "flat", "--candidates", "5"], 2, "candidates"),
         (["export", "a.map", "--format", "geojson", "--output", "drive/000.jpg"], 2, "exists"),
         (["export", "a.map", "--format", "geojson", "--output", "x", "--pairs", "2"], 2, "are of hloc-pairs"),
@@ -237,6 +236,14 @@ def test_help_has_examples(verb: str, capsys: Captured) -> None:
         main(["map", verb, "--help"])
     assert ended.value.code == 0
     assert f"examples:\n  dsformer map {verb}" in capsys.readouterr().out
+
+
+def test_an_index_must_be_named(folder: Path, capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["map", "reindex", "a.map"])
+    assert ended.value.code == 2 and "--index" in capsys.readouterr().err
+    assert main(["map", "merge", "a.map", "b.map", "--output", "c.map", "--candidates", "9"]) == 2
+    assert "--candidates is of an index that is named" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_the_old_map(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

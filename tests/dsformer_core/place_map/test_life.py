@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.place_map import PlaceMap
+from dsformer_core.extractor import Described
+from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.place_map.build import add_to_place_map
 from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.merging import merge_place_maps
@@ -27,7 +28,7 @@ steps = st.one_of(
     st.tuples(st.just("remove"), st.integers(1, 9)),
     st.tuples(st.just("thin"), st.integers(1, 30)),
     st.tuples(st.just("split"), st.integers(10, 40)),
-    st.tuples(st.just("reindex"), st.sampled_from(["flat_fp16", "binary"])),
+    st.tuples(st.just("reindex"), st.sampled_from(["flat_fp16", "binary", "hnsw"])),
 )
 
 
@@ -89,6 +90,28 @@ def test_whatever_happens_references_stay_what_they_are(
         own = place_map.search(np.asarray(place_map.descriptors, np.float32), k=1).indices[:, 0]
         np.testing.assert_array_equal(own, np.arange(place_map.count))
     assert not [path.name for path in folder.rglob(".*")]
+
+
+def test_codes_of_the_network_go_with_their_references(tmp_path: Path) -> None:
+    """Also through maps whose index needs none, so that pictures are never needed again."""
+    codes = np.random.default_rng(0).integers(0, 256, (20, 64), np.uint8)
+    source, extractor = drive("first", 20, 0)
+    extractor.code_bytes = 64
+    extractor.extract_pictures = lambda loaders, **_: (
+        (row, Described(extractor.descriptors[row : row + 1], codes[row : row + 1])) for row, _ in enumerate(loaders)
+    )
+    place_map = build_place_map(source, extractor, tmp_path / "town.map", index="flat_fp16", thumbnails=False)
+    kept = np.array([1, 2, 5, 8, 13])
+    fewer = keep_rows(place_map, kept, tmp_path / "fewer.map")
+    merged = merge_place_maps([fewer, place_map], tmp_path / "all.map").place_map
+    binary = keep_rows(merged, np.arange(20), index=IndexRequest("binary"))
+    order = [*kept, *np.setdiff1d(np.arange(20), kept)]
+    for found, rows in ((fewer, kept), (merged, order), (binary, order)):
+        np.testing.assert_array_equal(found.codes, codes[rows])
+    assert binary.index.details()["codes"] == "hash branch"
+    # A map without codes beside it: then there are none, rather than some.
+    without = drive_map(tmp_path / "b.map", "other", 4, seed=1)
+    assert merge_place_maps([binary, without], tmp_path / "c.map").place_map.codes is None
 
 
 def test_who_has_a_map_open_goes_on_with_the_old_one(tmp_path: Path) -> None:
