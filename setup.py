@@ -71,7 +71,7 @@ setup(
             "rosbags-image>=0.10",
         ],
         # Sources of pictures: recordings, without ROS, and films with a GPX track.
-        "bags": ["rosbags>=0.11", "rosbags-image>=0.10"],
+        "bags": ["rosbags>=0.11.7", "rosbags-image>=0.10"],
         "video": ["av>=14", "gpxpy>=1.5"],
         "train": [
             "lightning-fabric>=2.2",
