@@ -1,8 +1,9 @@
 """The options of `dsformer map` that say who describes the pictures: this process, others, or a cluster."""
 
 import argparse
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from dsformer_core.errors import UsageError
@@ -97,5 +98,6 @@ def chosen_describer(arguments: argparse.Namespace) -> "Iterator[Describer]":
             device=arguments.device,
             gpus_per_worker=arguments.gpus_per_worker,
         )
-    with workers as describer:
+    # Ray says on stdout what it mends.
+    with redirect_stdout(sys.stderr), workers as describer:
         yield describer

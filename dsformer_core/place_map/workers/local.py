@@ -201,7 +201,7 @@ class _Queue:
         """
         self._losses[task.number] += 1
         if self._losses[task.number] == MOST_LOSSES:
-            raise lost_too_often(task)
+            raise lost_too_often(task, MOST_LOSSES)
         self._again.append(task)
         self.empty = False
 

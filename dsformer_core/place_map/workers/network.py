@@ -181,11 +181,11 @@ def describe_task(describer: Here, task: ShardTask) -> DescribedShard:
     return shard
 
 
-def lost_too_often(task: ShardTask) -> DsformerError:
+def lost_too_often(task: ShardTask, times: int) -> DsformerError:
     """What a shard is that no worker lives to finish."""
     first, last = task.pictures[0].image, task.pictures[-1].image
     return DsformerError(
-        f"{MOST_LOSSES} workers were lost, one after the other, while they described {first} to {last}: "
+        f"{first} to {last}: workers that described these were lost {times} times: "
         "give each more memory (fewer workers, a smaller --batch-size), or take out a picture that kills its decoder"
     )
 

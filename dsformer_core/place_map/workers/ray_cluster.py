@@ -187,7 +187,7 @@ class _Actor:
 
         task: ShardTask = pickle.loads(content)
         if ray.get(self._attempts.begin.remote(task.number)) > MOST_LOSSES:
-            raise lost_too_often(task)
+            raise lost_too_often(task, MOST_LOSSES)
         assert self._describer is not None
         return describe_task(self._describer, task)
 
