@@ -1,6 +1,7 @@
 """From a source of geotagged pictures to a place map on disk, in steps that survive a kill."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
@@ -143,7 +144,7 @@ def add_to_place_map(
 
     Args:
         place_map: the map.
-        source: where pictures come from; those whose path or bag reference is in the map are left out.
+        source: where pictures come from; those whose path or bag reference, and time, are in the map are left out.
         extractor: the network that the map was made with.
         batch_size: as for `build_place_map`.
         workers: as above.
@@ -175,8 +176,8 @@ def add_to_place_map(
     with full_disk_in_words(target), work.entered():
         if place_map.replaced:
             raise DsformerError(f"{place_map.directory} was replaced since it was opened: do it again")
-        known = set(place_map.images)
-        pictures = [picture for picture in build.scan(source) if picture.image not in known]
+        known = set(map(_moment, place_map.images, place_map.timestamps.tolist()))
+        pictures = [one for one in build.scan(source) if _moment(one.image, one.timestamp) not in known]
         if not pictures:
             raise DsformerError(f"{source.name}: all of its pictures are in {place_map.directory} already")
         build.run(
@@ -189,6 +190,11 @@ def add_to_place_map(
             adds_to=file_digest(place_map.directory / MAP_FILE),
         )
     return PlaceMap.open(place_map.directory)
+
+
+def _moment(image: str, timestamp: float) -> tuple[str, int | None]:
+    """What tells pictures apart: where they are and when they were taken, since cards and robots reuse names."""
+    return image, None if math.isnan(timestamp) else round(timestamp * 1e3)
 
 
 def _with_free_names(pictures: list[GeotaggedPicture], taken: AbstractSet[str], source: str) -> list[GeotaggedPicture]:

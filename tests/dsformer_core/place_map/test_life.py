@@ -3,6 +3,7 @@
 import resource
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,20 @@ def test_two_do_not_rewrite_a_map_at_once(tmp_path: Path) -> None:
     with pytest.raises(DsformerError, match=r"town\.map was replaced since it was opened: do it again"):
         add_drive(second, "second", 3, 1)
     assert PlaceMap.open(place_map.directory, verify="full").count == 9
+
+
+def test_a_card_that_was_recorded_over_holds_other_pictures(tmp_path: Path) -> None:
+    """The same paths at another time are added, under other names; at the same time they are left out."""
+    place_map = drive_map(tmp_path / "town.map", "card", 5)
+    source, extractor = drive("card", 7, 1)
+    scan = source.scan
+    source.scan = lambda on_progress=None: (
+        [replace(one, timestamp=one.timestamp + 3600 * (row > 3)) for row, one in enumerate(scan(on_progress)[0])],
+        [],
+    )
+    after = add_to_place_map(place_map, source, extractor)
+    assert after.ids[5:] == ["card/card/004.jpg", "card/card/005.jpg", "card/card/006.jpg"]
+    np.testing.assert_array_equal(after.timestamps[5:] - place_map.timestamps[0], [3604, 3605, 3606])
 
 
 class InterruptedByTestError(Exception):
