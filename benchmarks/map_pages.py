@@ -9,6 +9,7 @@ ten times each. Each page is made by a process of its own, whose memory at most 
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,9 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="references (default: %(default)s)")
     parser.add_argument("--index", default="flat_fp16", help="kind of search (default: %(default)s)")
     parser.add_argument("--keep", type=Path, help="folder for the pages (default: they are deleted)")
+    parser.add_argument("--json", type=Path, help="file for the same as JSON")
     arguments = parser.parse_args()
+    measured = []
     table = Table(title=f"Pages of maps with the index {arguments.index}")
     for column in ("references", "page", "MB", "seconds", "of computing", "MB of memory"):
         table.add_column(column, justify="right")
@@ -74,11 +77,23 @@ def main() -> None:
                 seconds, computing, memory = measure(verb, directory, page)
                 megabytes = page.stat().st_size / 1e6
                 taken = f"{seconds:.1f}", f"{computing:.1f}"
+                measured.append(
+                    {
+                        "references": count,
+                        "page": verb,
+                        "megabytes": megabytes,
+                        "seconds": seconds,
+                        "computing_seconds": computing,
+                        "memory_megabytes": memory,
+                    }
+                )
                 table.add_row(f"{count:,}", verb, f"{megabytes:.1f}", *taken, f"{memory:,.0f}")
                 if arguments.keep:
                     arguments.keep.mkdir(parents=True, exist_ok=True)
                     shutil.copy(page, arguments.keep)
     Console().print(table)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"index": arguments.index, "pages": measured}, indent=2))
 
 
 if __name__ == "__main__":

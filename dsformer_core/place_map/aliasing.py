@@ -26,9 +26,9 @@ share nothing, and what they have in common is looks."""
 LOOKS_ALIKE = 3.0
 """Score from which on two places are said to look alike: of normally scattered impostors one in 700 gets that far."""
 
-# Multiplications and additions that a sample may cost unasked: ten seconds or so of one core.
+# Multiplications and additions that a sample may cost unasked, and how many references it has at least and at most.
 _WORK = 1.25e11
-_SMALLEST_SAMPLE = 200
+_SMALLEST_SAMPLE, _LARGEST_SAMPLE = 200, 5_000
 _AT_ONCE = 64
 _FIRST_LOOK = 64
 
@@ -87,8 +87,8 @@ def find_aliases(
 
     Args:
         place_map: the map.
-        sample: how many references ask, drawn without order; None for all of a map of some 15,000 references of 512
-            numbers, and for as many of a larger one as take about as long (244 of a million).
+        sample: how many references ask, drawn without order; None for all of a map of up to 5,000, and for as many of
+            a larger one as take ten seconds or so of one core (244 of a million with descriptors of 512 numbers).
         seed: of the sample.
         on_progress: called with how many have been answered, and how many will be.
 
@@ -96,7 +96,8 @@ def find_aliases(
         UsageError: `sample` is negative.
     """
     if sample is None:
-        sample = max(_SMALLEST_SAMPLE, int(_WORK / (place_map.count * place_map.descriptor_dim)))
+        affordable = int(_WORK / (place_map.count * place_map.descriptor_dim))
+        sample = min(max(_SMALLEST_SAMPLE, affordable), _LARGEST_SAMPLE)
     if sample < 0:
         raise UsageError(f"{sample} references cannot be asked what they look like: say 0 or more")
     count = min(sample, place_map.count)

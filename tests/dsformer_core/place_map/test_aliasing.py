@@ -77,6 +77,19 @@ def test_a_sample_is_seeded_and_says_how_far_it_is(place_map: PlaceMap) -> None:
         find_aliases(place_map, sample=-1)
 
 
+@pytest.mark.parametrize("index", ["ivf_pq", "hnsw"])
+def test_copies_are_found_by_an_index_that_may_miss_some(tmp_path: Path, index: str) -> None:
+    descriptors, utm, yaw = street(1100, np.random.default_rng(0))
+    descriptors[300] = descriptors[20]
+    place_map = write_map(tmp_path / "a.map", descriptors, utm, yaw, index=index)
+    assert place_map.index_kind == index
+    aliases = find_aliases(place_map, sample=1100)
+    assert (aliases.partners >= 0).all()
+    assert aliases.partners[20] == 300
+    assert aliases.partners[300] == 20
+    assert {aliases.rows[aliases.worst(utm, 1)[0]], aliases.partners[aliases.worst(utm, 1)[0]]} == {20, 300}
+
+
 def test_one_place_is_like_no_other(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     utm = ORIGIN + random.uniform(0, 10, (30, 2))
