@@ -23,6 +23,8 @@ CHUNK_BYTES = 16 * 2**20
 WORKING_BYTES = 6 * CHUNK_BYTES
 """That a thread needs: the chunk as it is stored, widened, transformed, and compared with the lists' centroids."""
 
+# Of a quantiser with long parts FAISS takes a kilobyte for each byte of every code that it makes at once.
+_ENCODED_AT_ONCE = 512
 _UNSORTED = ".codes.npy"
 
 
@@ -90,8 +92,10 @@ def _encoded(
             vectors = transform.apply(vectors)
         _, numbers = quantizer.search(vectors, 1)
         codes = np.empty((len(vectors), ivf.code_size), np.uint8)
-        pointers = (faiss.swig_ptr(array) for array in (vectors, numbers, codes))
-        ivf.encode_vectors(len(vectors), *pointers)
+        for first in range(0, len(vectors), _ENCODED_AT_ONCE):
+            some = slice(first, first + _ENCODED_AT_ONCE)
+            pointers = (faiss.swig_ptr(array[some]) for array in (vectors, numbers, codes))
+            ivf.encode_vectors(len(codes[some]), *pointers)
         return numbers[:, 0], codes
 
     # One thread for each chunk, and several chunks: FAISS's own threads would add up numbers in another order.

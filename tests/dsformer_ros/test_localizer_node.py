@@ -199,7 +199,6 @@ def test_a_rough_position_restricts_where_it_looks(robot: Robot, place_map_direc
     """A view of one end of the map is not found at the other end, while the position there is new."""
     place_map = PlaceMap.open(place_map_directory)
     far = int(np.argmax(np.hypot(*(place_map.utm - place_map.utm[3]).T)))
-    stamp = robot.stamp()
     if topic == "/prior_fix":
         message: Any = NavSatFix(latitude=place_map.latitude[far], longitude=place_map.longitude[far])
         message.status.status = NavSatStatus.STATUS_FIX
@@ -208,16 +207,22 @@ def test_a_rough_position_restricts_where_it_looks(robot: Robot, place_map_direc
         message = PoseWithCovarianceStamped()
         message.header.frame_id = "map"
         message.pose.pose.position.x, message.pose.pose.position.y = float(x), float(y)
-    message.header.stamp = stamp
     radius = float(np.hypot(*(place_map.utm[far] - place_map.utm[3]))) / 2
     assert robot.set("prior_min_radius", radius) == "" and robot.set("prior_max_age", 5.0) == ""
     publisher = robot.ears.node.create_publisher(type(message), topic, 10)
     try:
         assert robot.ears.spin_until(publisher.get_subscription_count)
-        publisher.publish(message)
-        robot.ears.spin_for(0.5)
-        near = np.flatnonzero(np.hypot(*(place_map.utm - place_map.utm[far]).T) <= radius)
-        assert robot.matches(robot.show(street(3), stamp)) == set(near.tolist()) and 3 not in near
+        near = set(np.flatnonzero(np.hypot(*(place_map.utm - place_map.utm[far]).T) <= radius).tolist())
+        assert near and 3 not in near
+
+        def found_near() -> bool:
+            message.header.stamp = stamp = robot.stamp()
+            publisher.publish(message)
+            robot.ears.spin_for(0.3)
+            return robot.matches(robot.show(street(3), stamp)) == near
+
+        # Discovery has two ends: the first messages may be lost until the node has found this publisher as well.
+        assert any(found_near() for _ in range(10))
     finally:
         # From here on it is too old for every picture.
         assert robot.set("prior_max_age", 0.0) == ""

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.index_request import IndexRequest
 
 # As in dsformer_core/place_map/index.py, which is slow to import.
@@ -87,6 +88,14 @@ def requested_index(arguments: argparse.Namespace) -> "IndexRequest":
     )
     check_request(request)
     return request
+
+
+def why_that_index(request: "IndexRequest", place_map: "PlaceMap") -> str:
+    """In one line, which index a map got for what was asked, and why."""
+    from dsformer_core.place_map.index import choose_index
+
+    _, why = choose_index(request, place_map.count, place_map.descriptor_dim, place_map.codes is not None)
+    return why
 
 
 def codes_advice(request: "IndexRequest", model: str, *, makes_codes: bool) -> str:
