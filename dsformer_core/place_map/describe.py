@@ -62,7 +62,8 @@ class DescribedShard:
 class Describer(ABC):
     """Describes whole shards with one network, wherever that computes: here, in processes, on other machines.
 
-    What it says of a shard does not depend on who describes it, nor on what was described before.
+    What it says of a shard does not depend on who describes it, nor on what was described before: only on the kind of
+    device, the precision, the size of batches and, on CPUs, the number of the network's threads.
 
     Attributes:
         model_name: one of `list_models()`.

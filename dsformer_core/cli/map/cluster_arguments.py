@@ -44,7 +44,10 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpus-per-worker", type=float, metavar="GPUS", help="0.5 for two to a GPU (default: 1 where there are any)"
     )
     group.add_argument(
-        "--threads-per-worker", type=int, metavar="N", help="CPU threads of each worker's network (default: 1)"
+        "--threads-per-worker",
+        type=int,
+        metavar="N",
+        help="CPU threads of each worker's network, on which the last bits of descriptors depend there (default: 1)",
     )
 
 

@@ -5,7 +5,8 @@
     ...     build_place_map(source, describer, "town.map")
 
 The driver, which builds the map, finds the pictures, hands out shards and writes what comes back; a worker loads the
-network once and describes one shard after the other. What a lost worker had in hand is described by another.
+network once and describes one shard after the other. What a lost worker had in hand is described by another. The map is
+that of an ordinary build on the same kind of device, in the same precision and with as many threads, bit for bit.
 """
 
 from dsformer_core.place_map.workers.local import LocalWorkers
