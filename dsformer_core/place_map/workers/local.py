@@ -84,7 +84,8 @@ class LocalWorkers(Describer):
             for worker in self._running:
                 worker.connection.close()
             for worker in self._running:
-                worker.process.join(_PATIENCE)
+                # One that is still loading the network would only find out when it has.
+                worker.process.join(_PATIENCE if worker.ready else 0)
         self._kill()
 
     def describe_shards(
