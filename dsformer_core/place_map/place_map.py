@@ -84,6 +84,8 @@ class PlaceMap:
         self._references = References(directory / REFERENCES_FILE)
         self.descriptors = map_array(directory / DESCRIPTORS_FILE)
         check_shapes(directory, description, len(self._references), self.descriptors)
+        # Opened now: by its name, a map that is replaced meanwhile would give another's rows.
+        self._stored = where_stored(self.descriptors)
         self._codes = _map_codes(directory, description)
         self.index = _open_index(directory, description, self.descriptors)
 
@@ -282,7 +284,7 @@ class PlaceMap:
 
     @cached_property
     def _vicinity(self) -> Vicinity:
-        return Vicinity(self.utm, where_stored(self.descriptors))
+        return Vicinity(self.utm, self._stored)
 
     def check_model(self, model_name: str, weights_sha256: str) -> None:
         """Refuses a network other than the one that described the references.

@@ -119,6 +119,8 @@ def test_who_has_a_map_open_goes_on_with_the_old_one(tmp_path: Path) -> None:
     opened = drive_map(tmp_path / "town.map", "first", 30)
     queries = np.asarray(opened.descriptors, np.float32).copy()
     before, names = opened.search(queries, k=3), list(opened.ids)
+    near = {"near": opened.utm[3], "radius": 30.0}
+    nearby = PlaceMap.open(opened.directory).search(queries, k=3, **near)
     thumbnail = opened.thumbnail_path(7)
     assert thumbnail is not None and not opened.replaced
     colour = thumbnail.read_bytes()
@@ -128,6 +130,8 @@ def test_who_has_a_map_open_goes_on_with_the_old_one(tmp_path: Path) -> None:
     assert now.ids[0] == names[5]
     np.testing.assert_array_equal(opened.search(queries, k=3).indices, before.indices)
     np.testing.assert_array_equal(opened.search(queries, k=3).similarities, before.similarities)
+    np.testing.assert_array_equal(opened.search(queries, k=3, **near).indices, nearby.indices)
+    np.testing.assert_array_equal(opened.search(queries, k=3, **near).similarities, nearby.similarities)
     assert list(opened.ids) == names and opened.count == 30
     assert opened.utm.shape == (30, 2)
     # Row 7 of the directory is another reference now: rather no picture than a wrong one.
@@ -136,7 +140,7 @@ def test_who_has_a_map_open_goes_on_with_the_old_one(tmp_path: Path) -> None:
     assert moved is not None and moved.read_bytes() == colour
 
 
-@pytest.mark.parametrize("index", ["flat", "flat_fp16", "binary"])
+@pytest.mark.parametrize("index", ["flat", "flat_fp16", "binary", "hnsw"])
 def test_searches_go_on_while_a_map_is_replaced_again_and_again(tmp_path: Path, index: str) -> None:
     opened = drive_map(tmp_path / "town.map", "first", 40, index=index)
     queries = np.asarray(opened.descriptors, np.float32).copy()
