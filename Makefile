@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := ros,train,viz,dev
+EXTRAS := ros,train,viz,bags,video,geo,hloc,cluster,dev
 INSTALLED := $(VENV)/.installed
 
 # Inference threads are few and deliberate; libraries must not start one per core in every process.
@@ -28,7 +28,7 @@ $(INSTALLED): setup.py constraints.txt
 
 test: install
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --fail-under=85
 
