@@ -40,7 +40,7 @@ TRAINED = ["ivf_pq", "hnsw"]
 DIMENSION = 64
 COUNT = 1_200
 # Trained in a tenth of the time that the default takes.
-FACTORIES = {"ivf_pq": "IVF16,PQ16"}
+FACTORIES = {"ivf_pq": "IVF16,PQ8"}
 
 
 def places(count: int, seed: int = 0, dimension: int = DIMENSION) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_the_same_references_give_the_same_bytes(tmp_path: Path, monkeypatch: py
     """Whatever the number of threads; of more chunks than threads."""
     monkeypatch.setattr("dsformer_core.place_map.inverted_lists.CHUNK_BYTES", 250 * 4 * DIMENSION)
     digests = set()
-    for threads in (1, 2, 3):
+    for threads in (1, 3):
         folder = tmp_path / str(threads)
         folder.mkdir()
         mapped = stored(folder, places(2_000), kind)
@@ -148,9 +148,9 @@ def test_the_same_references_give_the_same_bytes(tmp_path: Path, monkeypatch: py
 def test_a_hundred_thousand_references(tmp_path: Path) -> None:
     """Random ones, which no list holds together: the effort is found that reaches the wanted recall nevertheless."""
     descriptors = places(100_000)
-    request = IndexRequest("ivf_pq", factory="IVF256,PQ16", recall=0.9)
+    request = IndexRequest("ivf_pq", factory="IVF128,PQ8", recall=0.9)
     index = written(tmp_path, descriptors, request)
-    assert isinstance(index, IvfPqIndex) and index.recall >= 0.9 and index.effort < 256
+    assert isinstance(index, IvfPqIndex) and index.recall >= 0.9 and index.effort < 128
     queries = unit(descriptors[::1_000] + 0.3 * unit(np.random.default_rng(2).normal(size=(100, DIMENSION))))
     _, rows = index.search(Described(queries), 1)
     exact = np.argmax(queries @ np.load(tmp_path / "descriptors.npy").astype(np.float32).T, axis=1)
@@ -159,7 +159,7 @@ def test_a_hundred_thousand_references(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.search(Described(queries), 5)[1], index.search(Described(queries), 5)[1])
 
 
-@pytest.mark.parametrize("factory", ["IVF16,PQ8", "IVF900,PQ8", "PCA32,IVF16,PQ8", "IVF16,SQ8", "OPQ8_32,IVF16,PQ8"])
+@pytest.mark.parametrize("factory", ["IVF16,PQ8", "IVF900,PQ8", "PCA32,IVF16,PQ8", "IVF16,SQ8", "RR32,IVF16,PQ8"])
 def test_the_file_of_lists_is_what_faiss_writes(tmp_path: Path, factory: str) -> None:
     """With most lists full, and with most of them empty."""
     known = places(COUNT).astype(np.float16)
