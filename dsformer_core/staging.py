@@ -44,7 +44,7 @@ def staged_directory(target: Path, *, overwrite: bool, marker: str, kind: str) -
     try:
         with full_disk_in_words(target):
             yield staging
-            put_in_place(staging, target)
+            put_in_place(staging, target, overwrite=overwrite, marker=marker, kind=kind)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -89,7 +89,7 @@ def full_disk_in_words(target: Path) -> Iterator[None]:
         ) from error
 
 
-def put_in_place(staging: Path, target: Path) -> None:
+def put_in_place(staging: Path, target: Path, *, overwrite: bool, marker: str, kind: str) -> None:
     """Gives a finished folder its name, after every byte of it is on the disk.
 
     What had the name before is removed; who has its files open goes on reading them. At every moment there is one of
@@ -99,8 +99,15 @@ def put_in_place(staging: Path, target: Path) -> None:
     Args:
         staging: on the same file system as `target`, readable for its owner alone as `tempfile.mkdtemp` makes it.
         target: absolute.
+        overwrite: as for `staged_directory`.
+        marker: as above.
+        kind: as above.
+
+    Raises:
+        UsageError: since it was last looked, something came there that must not be replaced.
     """
     _sync_tree(staging)
+    free_target(target, overwrite=overwrite, marker=marker, kind=kind)
     # mkdtemp makes folders for their owner alone; ours are for whoever may read their neighbours.
     umask = os.umask(0)
     os.umask(umask)

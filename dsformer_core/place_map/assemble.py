@@ -49,6 +49,7 @@ class About:
         frame: where the ROS frame `map` has its origin; None for the middle of the references. A map that grows or
             shrinks keeps it, because robots have poses in it.
         altitude_reference: what altitudes are above; None for what most of the references' are. Others become NaN.
+        plan_sha256: digest of what a build was to make (`Plan.digest`); None where the map was not built of pictures.
     """
 
     name: str
@@ -60,6 +61,7 @@ class About:
     descriptor_dim: int
     frame: MapFrame | None = None
     altitude_reference: str | None = None
+    plan_sha256: str | None = None
 
     @classmethod
     def of(cls, place_map: PlaceMap, *, name: str | None = None, created: str) -> "About":
@@ -134,6 +136,7 @@ def assemble(
 
     mapped = np.load(folder / DESCRIPTORS_FILE, mmap_mode="r", allow_pickle=False)
     fields, index_files = write_index(kind, folder, mapped, _codes(codes, count), request)
+    fields["asked"] = request.asked()
     description: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "name": about.name,
@@ -157,6 +160,8 @@ def assemble(
         "index": fields,
         "calibration": fit_calibration(mapped, placement.utm, placement.yaw).to_dict(),
     }
+    if about.plan_sha256 is not None:
+        description["plan_sha256"] = about.plan_sha256
     files = (REFERENCES_FILE, DESCRIPTORS_FILE, *index_files)
     description["files"] = {file: file_digest(folder / file) for file in files}
     if thumbnails:

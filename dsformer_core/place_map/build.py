@@ -83,6 +83,7 @@ def build_place_map(
         strict: whether one picture that cannot be used ends the build.
         overwrite: whether a map that is already at `output` is replaced, and an interrupted build of it forgotten.
         resume: whether an interrupted build is gone on with, where there is one; with `overwrite`, to replace the map.
+            A map that this very build has made already is left as it is.
         on_progress: called as the work goes on.
         on_skipped: called with each picture that cannot be used.
 
@@ -110,7 +111,8 @@ def build_place_map(
     work = WorkFolder(target)
     if work.finish_clearing() and resume:
         return PlaceMap.open(output)
-    free_target(target, overwrite=overwrite, marker=MAP_FILE, kind="place map")
+    if not resume:
+        free_target(target, overwrite=overwrite, marker=MAP_FILE, kind="place map")
     if not (resume or overwrite) and (begun := unfinished_build(target)):
         raise UsageError(
             f"{target}: a build was interrupted here, with {begun.described} of {begun.pictures} pictures described: "
@@ -121,7 +123,7 @@ def build_place_map(
         if not resume:
             work.clear()
         pictures = build.scan(source)
-        build.run(work, source, pictures, about, before=[], index=request)
+        build.run(work, source, pictures, about, before=[], index=request, overwrite=overwrite)
     return PlaceMap.open(output)
 
 
@@ -144,7 +146,8 @@ def add_to_place_map(
 
     Args:
         place_map: the map.
-        source: where pictures come from; those whose path or bag reference, and time, are in the map are left out.
+        source: where pictures come from; those whose path or bag reference, and time (or place), are in the map are
+            left out.
         extractor: the network that the map was made with.
         batch_size: as for `build_place_map`.
         workers: as above.
@@ -176,8 +179,13 @@ def add_to_place_map(
     with full_disk_in_words(target), work.entered():
         if place_map.replaced:
             raise DsformerError(f"{place_map.directory} was replaced since it was opened: do it again")
-        known = set(map(_moment, place_map.images, place_map.timestamps.tolist()))
-        pictures = [one for one in build.scan(source) if _moment(one.image, one.timestamp) not in known]
+        numbers = (place_map.timestamps, place_map.latitude, place_map.longitude)
+        known = set(map(_moment, place_map.images, *(column.tolist() for column in numbers)))
+        pictures = [
+            one
+            for one in build.scan(source)
+            if _moment(one.image, one.timestamp, one.latitude, one.longitude) not in known
+        ]
         if not pictures:
             raise DsformerError(f"{source.name}: all of its pictures are in {place_map.directory} already")
         build.run(
@@ -186,15 +194,16 @@ def add_to_place_map(
             _with_free_names(pictures, set(place_map.ids), source.name),
             About.of(place_map, created=now()),
             before=[MapPart(place_map)],
-            index=IndexRequest(place_map.index_kind, place_map.index.details().get("candidates")),
+            index=place_map.index_request,
+            overwrite=True,
             adds_to=file_digest(place_map.directory / MAP_FILE),
         )
     return PlaceMap.open(place_map.directory)
 
 
-def _moment(image: str, timestamp: float) -> tuple[str, int | None]:
-    """What tells pictures apart: where they are and when they were taken, since cards and robots reuse names."""
-    return image, None if math.isnan(timestamp) else round(timestamp * 1e3)
+def _moment(image: str, timestamp: float, *position: float) -> tuple[object, ...]:
+    """What tells pictures apart: their path and time, or, without a time, their place: cards and robots reuse names."""
+    return (image, *position) if math.isnan(timestamp) else (image, round(timestamp * 1e3))
 
 
 def _with_free_names(pictures: list[GeotaggedPicture], taken: AbstractSet[str], source: str) -> list[GeotaggedPicture]:
@@ -239,24 +248,27 @@ class _Build:
         *,
         before: list[Part],
         index: IndexRequest,
+        overwrite: bool,
         adds_to: str = "",
     ) -> None:
         """Describes what is not described yet, and puts the map in place."""
         _refuse_far_apart(before, pictures)
-        plan, shards = work.begin(
-            Plan(
-                created=about.created,
-                pictures=len(pictures),
-                pictures_sha256=pictures_digest(pictures),
-                model_name=self.describer.model_name,
-                weights_sha256=self.describer.weights_sha256,
-                precision=self.describer.precision,
-                dtype=storage_of(index),
-                thumbnails=self.thumbnails,
-                shard_size=shard_size(len(pictures)),
-                adds_to=adds_to,
-            )
+        plan = Plan(
+            created=about.created,
+            pictures=len(pictures),
+            pictures_sha256=pictures_digest(pictures),
+            model_name=self.describer.model_name,
+            weights_sha256=self.describer.weights_sha256,
+            precision=self.describer.precision,
+            dtype=storage_of(index),
+            thumbnails=self.thumbnails,
+            shard_size=shard_size(len(pictures)),
+            adds_to=adds_to,
         )
+        if not overwrite and work.is_finished(plan):
+            return
+        free_target(work.target, overwrite=overwrite, marker=MAP_FILE, kind="place map")
+        plan, shards = work.begin(plan)
         while True:
             try:
                 self._describe(source, pictures, shards)
@@ -268,11 +280,11 @@ class _Build:
                         f"{source.name}: none of its {len(pictures)} pictures can be used{_first(unread)}"
                     )
                 self.on_progress(Progress("finishing", 0, None))
-                with work.finished_map() as folder:
+                with work.finished_map(overwrite=overwrite) as folder:
                     assemble(
                         folder,
                         [*before, *made],
-                        replace(about, created=plan.created),
+                        replace(about, created=plan.created, plan_sha256=plan.digest),
                         index=index,
                         thumbnails=self.thumbnails,
                     )

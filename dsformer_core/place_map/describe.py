@@ -1,5 +1,6 @@
 """Pictures of a source -> described shards of a build: what is to be done, who does it, and how it is done here."""
 
+import errno
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -143,6 +144,7 @@ class Here(Describer):
             for _, found in described:
                 shard = begun[0]
                 if isinstance(found, DsformerError):
+                    _refuse_gone(found)
                     on_skipped(shard.skip(found))
                 else:
                     shard.found.append(found)
@@ -205,6 +207,23 @@ class _Begun:
             if found is not None
         ]
         return DescribedShard(self.task.number, records(chosen, self.task.source, self.task.dtype), self.skipped)
+
+
+# What a file that was there answers when its disk or its share is not.
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN)
+
+
+def _refuse_gone(error: DsformerError) -> None:
+    """Sources found every picture's file: one that is gone is no damaged picture to be left out.
+
+    Raises:
+        DsformerError: the file is not there any more.
+    """
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in _GONE:
+        raise DsformerError(
+            f"{error}, but it was there when its position was read: is its disk still there? Nothing is left out; "
+            "--resume goes on"
+        ) from error
 
 
 def records(pictures: Sequence[tuple[GeotaggedPicture, Described, bytes | None]], source: str, dtype: str) -> pa.Table:

@@ -1,7 +1,8 @@
 """What somebody wants of a map's index, before it is known how many references there will be."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from dsformer_core.errors import UsageError
 
@@ -48,3 +49,9 @@ class IndexRequest:
     def of(cls, index: "str | IndexRequest", candidates: int | None = None) -> "IndexRequest":
         """A request from a kind's name alone, or as it is."""
         return index if isinstance(index, IndexRequest) else cls(index, candidates)
+
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, without what the index decides by itself: `map.yaml` keeps it for when the map grows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {"kind": self.kind} | {name: value for name, value in values.items() if value != defaults[name]}

@@ -16,7 +16,7 @@ from dsformer_core.place_map.format import MapError
 from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.parts import RECORD, MapPart, bytes_column
 from dsformer_core.place_map.place_map import PlaceMap
-from dsformer_core.place_map.rewriting import index_of, write_map
+from dsformer_core.place_map.rewriting import write_map
 from dsformer_core.place_map.work_folder import now
 
 
@@ -48,8 +48,8 @@ def merge_place_maps(
 ) -> Merged:
     """Puts maps together, in the frame of the first; positions in other zones are projected into its.
 
-    A picture is the same in two maps where both its `image` and its time are, since two robots may give their pictures
-    the same names: it is kept as the earlier map has it.
+    A picture is the same in two maps where both its `image` and its time are (without a time, its place), since two
+    robots may give their pictures the same names: it is kept as the earlier map has it.
 
     Args:
         place_maps: two or more, of one network; their references follow each other.
@@ -93,7 +93,7 @@ def merge_place_maps(
         place_maps,
         about,
         Path(output),
-        index=index or index_of(first),
+        index=index or first.index_request,
         overwrite=overwrite,
         on_progress=on_progress,
     )
@@ -186,18 +186,22 @@ class _Pictures:
 
     Attributes:
         images: (N,) paths or bag references.
-        times: (N,) seconds since 1970, NaN where unknown.
+        moments: (N, 3) milliseconds since 1970, or, where the time is unknown, latitude and longitude.
     """
 
     images: pa.Array
-    times: npt.NDArray[np.float64]
+    moments: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, place_map: PlaceMap) -> "_Pictures":
-        return cls(_texts(place_map, "image"), place_map.timestamps)
+        moments = np.column_stack([place_map.timestamps, place_map.latitude, place_map.longitude])
+        known = ~np.isnan(moments[:, 0])
+        moments[known, 0] = np.round(moments[known, 0] * 1e3)
+        moments[known, 1:], moments[~known, 0] = 0, 0
+        return cls(_texts(place_map, "image"), moments)
 
     def with_those_of(self, others: "_Pictures") -> "_Pictures":
-        return _Pictures(pa.concat_arrays([self.images, others.images]), np.concatenate([self.times, others.times]))
+        return _Pictures(pa.concat_arrays([self.images, others.images]), np.concatenate([self.moments, others.moments]))
 
     def among(self, others: "_Pictures") -> npt.NDArray[np.bool_]:
         """(N,) whether each is one of `others`."""
@@ -205,12 +209,10 @@ class _Pictures:
         known = pc.unique(others.images)
         own = pc.index_in(self.images, value_set=known).fill_null(-1).to_numpy(zero_copy_only=False)
         theirs = pc.index_in(others.images, value_set=known).to_numpy(zero_copy_only=False)
-        found = pc.is_in(_keys(own, self.times), value_set=_keys(theirs, others.times))
+        found = pc.is_in(_keys(own, self.moments), value_set=_keys(theirs, others.moments))
         return found.to_numpy(zero_copy_only=False)
 
 
-def _keys(names: npt.NDArray[np.integer], times: npt.NDArray[np.float64]) -> pa.Array:
-    """(N,) values that are equal where names are, and times to the millisecond."""
-    known = ~np.isnan(times)
-    milliseconds = np.round(np.where(known, times, 0) * 1e3)
-    return bytes_column(np.column_stack([names, milliseconds, known]).astype(np.int64))
+def _keys(names: npt.NDArray[np.integer], moments: npt.NDArray[np.float64]) -> pa.Array:
+    """(N,) values that are equal where names and moments are."""
+    return bytes_column(np.column_stack([names.astype(np.float64), moments]))

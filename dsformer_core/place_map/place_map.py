@@ -29,6 +29,7 @@ from dsformer_core.place_map.format import (
     thumbnail_file,
 )
 from dsformer_core.place_map.index import INDEX_KINDS, Index
+from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.matches import Matches
 from dsformer_core.place_map.references import Names, References
 from dsformer_core.place_map.stored_rows import where_stored
@@ -59,6 +60,7 @@ class PlaceMap:
         calibration: what similarities are worth in this map.
         descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `HalfFlatIndex`).
         index: what searches them.
+        index_request: what was asked for when the index was chosen: it is asked for again when the map changes.
         unread: files whose checksums were not compared when it was opened.
     """
 
@@ -88,6 +90,7 @@ class PlaceMap:
         self._stored = where_stored(self.descriptors)
         self._codes = _map_codes(directory, description)
         self.index = _open_index(directory, description, self.descriptors)
+        self.index_request = _asked(description["index"], self.index)
 
     @classmethod
     def open(cls, directory: str | Path, *, verify: Verify = "quick") -> "PlaceMap":
@@ -103,6 +106,23 @@ class PlaceMap:
                 no directory.
         """
         directory = Path(directory)
+        while True:
+            before = _identity(directory)
+            try:
+                place_map = cls._open(directory, verify)
+            except MapError:
+                if _identity(directory) == before:
+                    raise
+            else:
+                # Replaced while it was opened, it could be half of one map and half of another.
+                if _identity(directory) == before:
+                    break
+        if not place_map.calibrated:
+            log.warning("WARNING: %s is too small to calibrate: its probabilities are a guess", directory)
+        return place_map
+
+    @classmethod
+    def _open(cls, directory: Path, verify: Verify) -> "PlaceMap":
         description = read_description(directory)
         try:
             # Its kind first: later versions of this program may add some, with files that are not known here.
@@ -114,8 +134,6 @@ class PlaceMap:
             raise
         except (TypeError, DsformerError) as error:
             raise MapError(f"{directory / 'map.yaml'} does not describe a map ({error}): {_AGAIN}") from error
-        if not place_map.calibrated:
-            log.warning("WARNING: %s is too small to calibrate: its probabilities are a guess", directory)
         return place_map
 
     def __len__(self) -> int:
@@ -305,6 +323,11 @@ class PlaceMap:
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:
         return self._references.numbers(name)[:, 0]
+
+
+def _asked(fields: dict[str, Any], index: Index) -> IndexRequest:
+    """Maps that do not say what was asked for are to stay of their kind."""
+    return IndexRequest(**fields.get("asked", {"kind": index.kind, "candidates": fields.get("candidates")}))
 
 
 def _identity(directory: Path) -> tuple[int, int, int] | None:

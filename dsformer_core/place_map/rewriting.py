@@ -37,7 +37,7 @@ def keep_rows(
         rows: which references, ascending.
         output: the directory to make; None for the map's own, which is replaced. Who has it open goes on searching it.
         name: of the new map; the same when None.
-        index: how it is searched; as the map when None.
+        index: how it is searched; as was asked for the map when None.
         overwrite: whether a map that is already at `output` is replaced.
         on_progress: called with the number of references written since its last call.
 
@@ -56,7 +56,7 @@ def keep_rows(
         [place_map],
         About.of(place_map, name=name, created=now()),
         directory,
-        index=index or index_of(place_map),
+        index=index or place_map.index_request,
         overwrite=overwrite or output is None,
         on_progress=on_progress,
     )
@@ -110,8 +110,3 @@ def write_map(
             for place_map in place_maps:
                 if place_map.replaced:
                     raise DsformerError(f"{place_map.directory} was replaced while it was read: do it again")
-
-
-def index_of(place_map: PlaceMap) -> IndexRequest:
-    """What to ask for to have a map searched as another one is; what depends on its size is chosen anew."""
-    return IndexRequest(kind=place_map.index_kind, candidates=place_map.index.details().get("candidates"))

@@ -18,7 +18,7 @@ from dsformer_core.place_map.areas import Area
 from dsformer_core.place_map.assemble import About
 from dsformer_core.place_map.parts import MapPart
 from dsformer_core.place_map.place_map import PlaceMap
-from dsformer_core.place_map.rewriting import index_of, write_map
+from dsformer_core.place_map.rewriting import write_map
 from dsformer_core.place_map.work_folder import now
 from dsformer_core.staging import staged_directory
 
@@ -153,7 +153,7 @@ def write_pieces(
                 [place_map],
                 About.of(place_map, name=f"{place_map.name} {piece.name}", created=created),
                 folder / f"{piece.name}{MAP_SUFFIX}",
-                index=index_of(place_map),
+                index=place_map.index_request,
                 overwrite=False,
                 on_progress=on_progress,
             )

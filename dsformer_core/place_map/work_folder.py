@@ -12,14 +12,14 @@ from pathlib import Path
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.lock import working_alone
-from dsformer_core.place_map.format import MAP_FILE, file_digest
+from dsformer_core.place_map.format import MAP_FILE, MapError, file_digest, read_description
 from dsformer_core.place_map.shards import Shards
 from dsformer_core.sources import GeotaggedPicture
 from dsformer_core.staging import durable_file, put_in_place
 
 PLAN_FILE = "plan.json"
 DONE_FILE = "done"
-_SHARDS = "shards"
+_SHARDS = "shards-"
 _MAP = "map"
 
 # What a plan says -> what is wrong where a resumed build says something else.
@@ -64,6 +64,12 @@ class Plan:
     shard_size: int
     adds_to: str = ""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that shards depend on, hexadecimal."""
+        said = {name: value for name, value in asdict(self).items() if name != "created"}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Unfinished:
@@ -105,7 +111,7 @@ class WorkFolder:
                 try:
                     yield
                 finally:
-                    if not any((self.folder / _SHARDS).glob("*/*.parquet")):
+                    if not any(self.folder.glob(f"{_SHARDS}*/*/*.parquet")):
                         shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError as error:
             raise DsformerError(f"{self.folder} was taken away while {self.target.name} was built in it") from error
@@ -132,7 +138,7 @@ class WorkFolder:
             self.clear()
             with durable_file(path) as file:
                 file.write(json.dumps(asdict(plan), indent=1).encode())
-        return plan, Shards(self.folder / _SHARDS, plan.pictures, plan.shard_size, plan.dtype)
+        return plan, _shards(self.folder, plan)
 
     def finish_clearing(self) -> bool:
         """Clears up behind a build that was killed after its map was put in place; False where there was none."""
@@ -143,22 +149,37 @@ class WorkFolder:
             self.clear()
         return True
 
+    def is_finished(self, plan: Plan) -> bool:
+        """Whether the map that is there was made by a plan."""
+        try:
+            return read_description(self.target).get("plan_sha256") == plan.digest
+        except MapError:
+            return False
+
     @contextmanager
-    def finished_map(self) -> Iterator[Path]:
-        """An empty folder for the files of the map, which becomes the map when the block ends well."""
+    def finished_map(self, *, overwrite: bool) -> Iterator[Path]:
+        """An empty folder for the files of the map, which becomes the map when the block ends well.
+
+        Args:
+            overwrite: whether a map that is there is replaced.
+
+        Raises:
+            UsageError: something is there that must not be replaced.
+        """
         folder = self.folder / _MAP
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         yield folder
         with durable_file(self.folder / DONE_FILE) as file:
             file.write(file_digest(folder / MAP_FILE).encode())
-        put_in_place(folder, self.target)
+        put_in_place(folder, self.target, overwrite=overwrite, marker=MAP_FILE, kind="place map")
 
     def clear(self) -> None:
         """Removes everything that was described."""
         # The plan first: without it, what is left is nothing that could be resumed.
         (self.folder / PLAN_FILE).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / _SHARDS, ignore_errors=True)
+        for shards in self.folder.glob(f"{_SHARDS}*"):
+            shutil.rmtree(shards, ignore_errors=True)
         (self.folder / DONE_FILE).unlink(missing_ok=True)
 
 
@@ -173,7 +194,7 @@ def unfinished_build(target: str | Path) -> Unfinished | None:
     plan = _read_plan(folder / PLAN_FILE)
     if plan is None:
         return None
-    shards = Shards(folder / _SHARDS, plan.pictures, plan.shard_size, plan.dtype)
+    shards = _shards(folder, plan)
     described = plan.pictures - sum(len(shards.rows(number)) for number in shards.missing())
     return Unfinished(described, plan.pictures) if described else None
 
@@ -196,6 +217,11 @@ def pictures_digest(pictures: Sequence[GeotaggedPicture]) -> str:
         said = (one.id, one.image, one.latitude, one.longitude, one.altitude, one.altitude_reference, one.heading_deg)
         digest.update(repr((*said, one.timestamp, one.source)).encode())
     return digest.hexdigest()
+
+
+def _shards(folder: Path, plan: Plan) -> Shards:
+    """Those of a plan, in a folder of their own: none of another plan's can be taken for them, whatever was left."""
+    return Shards(folder / f"{_SHARDS}{plan.digest[:16]}", plan.pictures, plan.shard_size, plan.dtype)
 
 
 def _read_plan(path: Path) -> Plan | None:

@@ -259,7 +259,7 @@ def test_an_interrupted_build_says_what_it_keeps_and_goes_on(
     drive = write_pictures(tmp_path / "drive", 400)
     process = build_process(drive, tmp_path / "a.map")
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(tmp_path.glob(".a.map.building/shards/*/*.parquet")):
+    while time.monotonic() < deadline and not list(tmp_path.glob(".a.map.building/shards-*/*/*.parquet")):
         time.sleep(0.02)
     process.send_signal(number)
     _, words = process.communicate(timeout=30)

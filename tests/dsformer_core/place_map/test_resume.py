@@ -16,7 +16,9 @@ import pytest
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.place_map import MapError, PlaceMap, add_to_place_map, build_place_map
+from dsformer_core.place_map import place_map as place_map_module
 from dsformer_core.place_map import shards as shards_module
+from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.work_folder import unfinished_build
 from dsformer_core.sources import Skipped, open_source
 from tests.stub_network import stub_extractor
@@ -230,10 +232,19 @@ def test_what_was_interrupted_is_neither_forgotten_nor_mixed_with_something_else
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.map", "b.map", "expected"]
 
 
-def test_resuming_what_was_never_begun_builds_it(tmp_path: Path, drive: Path, expected: dict[str, bytes]) -> None:
+def test_resuming_what_was_never_begun_builds_it_and_what_is_finished_is_left(
+    tmp_path: Path, drive: Path, other_drive: Path, expected: dict[str, bytes]
+) -> None:
+    """So a script may say --resume until it succeeds."""
     assert contents(build(drive, tmp_path / "a.map", resume=True)) == expected
+    made = (tmp_path / "a.map").stat()
+    steps: list[Any] = []
+    build(drive, tmp_path / "a.map", resume=True, on_progress=steps.append)
+    assert (tmp_path / "a.map").stat() == made
+    assert {step.step for step in steps} == {"scanning"}
     with pytest.raises(UsageError, match="exists"):
-        build(drive, tmp_path / "a.map", resume=True)
+        build(other_drive, tmp_path / "a.map", resume=True)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_one_build_at_a_time(tmp_path: Path, drive: Path) -> None:
@@ -260,3 +271,71 @@ def test_a_drive_is_added_behind_what_was_there(tmp_path: Path, drive: Path, oth
     PlaceMap.open(tmp_path / "a.map", verify="full")
     with pytest.raises(DsformerError, match=r"all of its pictures are in .*a\.map already"):
         add_to_place_map(after, open_source(other_drive), stub_extractor())
+
+
+def test_shards_of_something_else_are_never_used(
+    tmp_path: Path, drive: Path, other_drive: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
+) -> None:
+    """Although a folder that cannot be removed, as on a share that another machine reads, leaves them there."""
+    built_until({"fsync": 12}, other_drive, tmp_path / "a.map")
+    remove = shutil.rmtree
+
+    def stubborn(path: Path, *arguments: Any, **options: Any) -> None:
+        if not Path(path).name.startswith("shards"):
+            remove(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", stubborn)
+    build(drive, tmp_path / "a.map", overwrite=True)
+    assert contents(tmp_path / "a.map") == expected
+
+
+def test_pictures_that_vanish_are_not_left_out(tmp_path: Path, drive: Path, expected: dict[str, bytes]) -> None:
+    """A share that goes while its pictures are described ends the build; nothing is lost."""
+    copy = shutil.copytree(drive, tmp_path / "share" / "drive")
+
+    def unmount(progress: Any) -> None:
+        if progress.step == "describing" and progress.done == 20:
+            copy.rename(tmp_path / "share" / "gone")
+
+    with pytest.raises(DsformerError, match=r"No such file .* is its disk still there\? .* --resume goes on"):
+        build(copy, tmp_path / "a.map", on_progress=unmount)
+    (tmp_path / "share" / "gone").rename(copy)
+    build(copy, tmp_path / "a.map", resume=True)
+    resumed = contents(tmp_path / "a.map")
+    assert resumed["descriptors.npy"] == expected["descriptors.npy"]
+
+
+def test_what_came_under_the_name_meanwhile_is_left_alone(tmp_path: Path, drive: Path, other_drive: Path) -> None:
+    def meddle(progress: Any) -> None:
+        if progress.step == "finishing":
+            (tmp_path / "a.map").mkdir()
+            (tmp_path / "a.map" / "thesis.txt").write_text("no map")
+
+    with pytest.raises(UsageError, match="exists: choose another name"):
+        build(drive, tmp_path / "a.map", on_progress=meddle)
+    assert (tmp_path / "a.map" / "thesis.txt").read_text() == "no map"
+
+
+def test_a_map_that_is_replaced_while_it_is_opened_is_one_of_the_two(
+    tmp_path: Path, drive: Path, other_drive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(other_drive, tmp_path / "a.map")
+    original, times = place_map_module.read_description, []
+
+    def replaced_behind(directory: Path) -> dict[str, Any]:
+        description = original(directory)
+        if not times:
+            times.append(1)
+            build(drive, tmp_path / "a.map", overwrite=True)
+        return description
+
+    monkeypatch.setattr(place_map_module, "read_description", replaced_behind)
+    opened = PlaceMap.open(tmp_path / "a.map")
+    assert opened.count == COUNT - 1 and not opened.replaced
+
+
+def test_what_was_asked_of_the_index_is_asked_again(tmp_path: Path, drive: Path, other_drive: Path) -> None:
+    build(drive, tmp_path / "a.map", index=IndexRequest("auto", memory_limit=10_000))
+    before = PlaceMap.open(tmp_path / "a.map")
+    after = add_to_place_map(before, open_source(other_drive), stub_extractor())
+    assert after.index_request == before.index_request == IndexRequest("auto", memory_limit=10_000)

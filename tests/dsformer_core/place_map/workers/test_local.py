@@ -98,7 +98,7 @@ def test_workers_end_with_the_driver_and_what_they_did_is_kept(
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(tmp_path.glob(".town.map.building/shards/*/*.parquet")):
+    while time.monotonic() < deadline and not list(tmp_path.glob(".town.map.building/shards-*/*/*.parquet")):
         time.sleep(0.005)
     assert driver.poll() is None, driver.communicate()
     if number == signal.SIGINT:

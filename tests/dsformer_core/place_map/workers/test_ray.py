@@ -47,7 +47,7 @@ def test_an_actor_is_killed_in_the_middle(
     killed: list[int] = []
 
     def kill_one() -> None:
-        while not list(tmp_path.glob(".town.map.building/shards/*/*.parquet")):
+        while not list(tmp_path.glob(".town.map.building/shards-*/*/*.parquet")):
             time.sleep(0.005)
         killed.append(_actors()[0])
         os.kill(killed[0], signal.SIGKILL)
