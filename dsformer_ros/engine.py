@@ -13,7 +13,7 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization import Hypothesis, Verdict, judge, localize
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE
-from dsformer_core.localization.prior import Prior
+from dsformer_core.localization.prior import Prior, look
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.network import require_known_network
 from dsformer_ros.frame_queue import Frame
@@ -115,16 +115,14 @@ class Engine:
         clock.finish("decode")
         described = self.extractor.describe([picture])
         clock.finish("extract")
-        circle = {} if prior is None else prior.circle()
-        matches = self.place_map.search(described, k=config.top_k, **circle)[0]
+        looked = look(prior, self.place_map)
+        matches = self.place_map.search(described, k=config.top_k, **looked.circle)[0]
         clock.finish("search")
         if math.isfinite(camera_yaw):
             hypotheses = localize(matches, self.place_map, config, camera_yaw=camera_yaw)
         else:
             hypotheses = [_without_yaw(hypothesis) for hypothesis in localize(matches, self.place_map, config)]
-        verdict = judge(hypotheses, config)
-        if prior is not None:
-            verdict = replace(verdict, reason=f"{verdict.reason}; looked {prior.words()}")
+        verdict = looked.told(judge(hypotheses, config))
         clock.finish("localize")
         return Answer(frame, picture, matches, hypotheses, verdict, clock.seconds)
 

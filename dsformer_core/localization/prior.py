@@ -1,7 +1,7 @@
 """Where the robot is, roughly, as somebody else knows it: GPS in a street canyon, a filter, a person with a mouse."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import check_latlon, to_utm
+from dsformer_core.localization.verdict import Verdict
 from dsformer_core.place_map import PlaceMap
+
+MOST_NEAR = 20_000
+"""References in a circle from which on all of the map is searched: those of a circle are compared one by one, read from
+disk, and more of them would take longer than the index takes for the whole map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +52,35 @@ class Prior:
             raise DsformerError(f"{source}: {x}, {y} is no position")
         return cls(np.asarray(place_map.frame.to_utm(np.array([x, y])), np.float64).reshape(2), radius, source)
 
-    def words(self) -> str:
-        """Where a map was searched, for people."""
-        return f"within {self.radius:.0f} m of {self.source}"
+    def look(self, place_map: PlaceMap) -> "Look":
+        """How a map is searched with it: around it, or everywhere where that is hardly more."""
+        near = place_map.count_near(self.utm, self.radius)
+        where = f"within {self.radius:.0f} m of {self.source}"
+        if near > MOST_NEAR:
+            return Look({}, f"everywhere: {near:,} references are {where}")
+        return Look({"near": self.utm, "radius": self.radius}, where if near else f"{where}, where no reference is")
 
-    def circle(self) -> dict[str, Any]:
-        """What `PlaceMap.search` takes of it."""
-        return {"near": self.utm, "radius": self.radius}
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Where a map is searched.
+
+    Attributes:
+        circle: what `PlaceMap.search` takes of it.
+        words: the same for people; empty where nothing was known.
+    """
+
+    circle: dict[str, Any]
+    words: str
+
+    def told(self, verdict: Verdict) -> Verdict:
+        """A verdict that says so, too."""
+        return replace(verdict, reason=f"{verdict.reason}; looked {self.words}") if self.words else verdict
+
+
+def look(prior: Prior | None, place_map: PlaceMap) -> Look:
+    """How a map is searched with what is known of the position, or, with None, nothing."""
+    return Look({}, "") if prior is None else prior.look(place_map)
 
 
 def radius_of(covariance: ArrayLike, *, sigmas: float, least: float) -> float:

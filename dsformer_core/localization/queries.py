@@ -13,7 +13,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.geodesy import to_utm
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.hypotheses import Hypothesis, localize
-from dsformer_core.localization.prior import Prior
+from dsformer_core.localization.prior import Prior, look
 from dsformer_core.localization.verdict import State, Verdict, judge
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
@@ -91,14 +91,14 @@ def localize_pictures(
         DsformerError: the network failed.
     """
     config = config or LocalizationConfig()
-    circle = {} if prior is None else prior.circle()
+    looked = look(prior, place_map)
     with closing(extractor.extract_pictures(map(extractor.loader, paths))) as described:
         for index, found in described:
             path = paths[index]
             if isinstance(found, DsformerError):
                 yield path, found
             else:
-                matches = place_map.search(found, k=config.top_k, **circle)[0]
+                matches = place_map.search(found, k=config.top_k, **looked.circle)[0]
                 hypotheses = localize(matches, place_map, config, camera_yaw=camera_yaw)
                 truth = _own_position(path, place_map)
                 yield (
@@ -107,7 +107,7 @@ def localize_pictures(
                         picture=path,
                         matches=matches,
                         hypotheses=hypotheses,
-                        verdict=judge(hypotheses, config),
+                        verdict=looked.told(judge(hypotheses, config)),
                         error=_apart(truth, hypotheses[0].utm if hypotheses else None),
                         reference_error=_apart(truth, place_map.utm[matches.indices[0, 0]] if hypotheses else None),
                     ),

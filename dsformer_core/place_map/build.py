@@ -15,8 +15,9 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.place_map.assemble import About, assemble, positions_of
 from dsformer_core.place_map.describe import Describer, Here, ShardTask
+from dsformer_core.place_map.faiss_files import named_index
 from dsformer_core.place_map.format import MAP_FILE, file_digest
-from dsformer_core.place_map.index import DEFAULT_INDEX, check_request, storage_of
+from dsformer_core.place_map.index import DEFAULT_INDEX, check_request, choose_index, storage_of
 from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.place_map.parts import MapPart, Part
 from dsformer_core.place_map.place_map import PlaceMap
@@ -64,8 +65,8 @@ def build_place_map(
     """Describes every picture of a source and writes the map, whole or not at all.
 
     What was described stays in the hidden folder ``.NAME.building`` beside the map until that is finished, so that a
-    build that was interrupted, killed or ran out of disk can be resumed; the map is then the same, bit for bit (but for
-    the time of its beginning, which `work_folder.now` tells).
+    build that was interrupted, killed or ran out of disk can be resumed; with the same batch size and
+    network threads the map is then the same, bit for bit (but for the time of its beginning, see `work_folder.now`).
 
     Args:
         source: where the pictures come from.
@@ -265,6 +266,11 @@ class _Build:
             shard_size=shard_size(len(pictures)),
             adds_to=adds_to,
         )
+        known = sum(len(part) for part in before)
+        # An index that cannot be had is better refused now than after days of describing.
+        choose_index(index, known + len(pictures), self.describer.descriptor_dim, bool(self.describer.code_bytes))
+        if index.factory is not None:
+            named_index(index.factory, self.describer.descriptor_dim)
         if not overwrite and work.is_finished(plan):
             return
         free_target(work.target, overwrite=overwrite, marker=MAP_FILE, kind="place map")
@@ -354,5 +360,9 @@ def _refuse_far_apart(before: Sequence[Part], pictures: list[GeotaggedPicture]) 
     columns = {column: [getattr(picture, column) for picture in pictures] for column in POSITION}
     place(
         pa.concat_tables([known, pa.table(columns, known.schema)]),
-        name=lambda row: f"reference {row} of the map" if row < len(known) else pictures[row - len(known)].image,
+        name=lambda row: (
+            f"reference {row} of the map, seen from the pictures that are to be added,"
+            if row < len(known)
+            else pictures[row - len(known)].image
+        ),
     )

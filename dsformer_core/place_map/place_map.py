@@ -300,6 +300,10 @@ class PlaceMap:
             np.clip(np.take_along_axis(similarities, order, 1), -1, 1).astype(np.float32),
         )
 
+    def count_near(self, near: npt.ArrayLike, radius: float) -> int:
+        """How many references lie at most `radius` metres from `near` (2,), easting and northing in the map's zone."""
+        return len(self._vicinity.rows(np.asarray(near, np.float64), radius))
+
     @cached_property
     def _vicinity(self) -> Vicinity:
         return Vicinity(self.utm, self._stored)

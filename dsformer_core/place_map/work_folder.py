@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -128,7 +128,9 @@ class WorkFolder:
         path = self.folder / PLAN_FILE
         begun = _read_plan(path)
         if begun is not None:
-            differing = [name for name in _DIFFERENCES if getattr(begun, name) != getattr(plan, name)]
+            # float32 can still become float16, and not the other way round.
+            finer = replace(plan, dtype=begun.dtype) if begun.dtype == "float32" else plan
+            differing = [name for name in _DIFFERENCES if getattr(begun, name) != getattr(finer, name)]
             if differing:
                 raise UsageError(
                     f"{self.target} cannot be resumed: {_DIFFERENCES[differing[0]]}; --overwrite begins anew"

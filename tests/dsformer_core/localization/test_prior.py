@@ -10,6 +10,7 @@ from dsformer_core.cli.main import main
 from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization.prior import Prior, radius_of
+from dsformer_core.localization.verdict import State, Verdict
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.sources import open_source
 from tests.synthetic import write_pictures
@@ -43,9 +44,19 @@ def test_degrees_and_the_map_frame_name_the_same_spot(place_map: PlaceMap) -> No
     latlon = Prior.at_latlon(place_map, place_map.latitude[4], place_map.longitude[4], 30.0, "/prior_fix")
     np.testing.assert_allclose(local.utm, place_map.utm[4], atol=1e-6)
     np.testing.assert_allclose(latlon.utm, place_map.utm[4], atol=1e-2)
-    assert local.words() == "within 30 m of /prior"
+    assert local.look(place_map).words == "within 30 m of /prior"
     with pytest.raises(DsformerError, match="no position"):
         Prior.at_local(place_map, float("nan"), 0.0, 30.0, "/prior")
+
+
+def test_a_circle_that_holds_a_city_is_none(place_map: PlaceMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = Prior(place_map.utm[0], 22.0, "/prior")
+    assert prior.look(place_map).circle["radius"] == 22.0
+    monkeypatch.setattr("dsformer_core.localization.prior.MOST_NEAR", 4)
+    wide = prior.look(place_map)
+    assert (wide.circle, wide.words) == ({}, "everywhere: 5 references are within 22 m of /prior")
+    told = wide.told(Verdict(State.LOCALIZED, "sure"))
+    assert told == Verdict(State.LOCALIZED, f"sure; looked {wide.words}")
 
 
 def test_the_command_looks_near_where_it_is_told(place_map: PlaceMap, capsys: pytest.CaptureFixture[str]) -> None:

@@ -339,3 +339,26 @@ def test_what_was_asked_of_the_index_is_asked_again(tmp_path: Path, drive: Path,
     before = PlaceMap.open(tmp_path / "a.map")
     after = add_to_place_map(before, open_source(other_drive), stub_extractor())
     assert after.index_request == before.index_request == IndexRequest("auto", memory_limit=10_000)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        (IndexRequest("flat", memory_limit=1_000), "the memory limit"),
+        (IndexRequest("ivf_pq", factory="nonsense"), "factory 'nonsense' is no index of 64 numbers"),
+    ],
+)
+def test_an_index_that_cannot_be_had_is_refused_before_anything_is_described(
+    tmp_path: Path, drive: Path, index: IndexRequest, said: str
+) -> None:
+    steps: list[Any] = []
+    with pytest.raises(UsageError, match=said):
+        build(drive, tmp_path / "a.map", index=index, on_progress=steps.append)
+    assert {step.step for step in steps} == {"scanning"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_described_finely_can_become_coarser(tmp_path: Path, drive: Path, expected: dict[str, bytes]) -> None:
+    built_until({"fsync": 12}, drive, tmp_path / "a.map", index="flat")
+    build(drive, tmp_path / "a.map", resume=True, index="flat_fp16")
+    assert contents(tmp_path / "a.map")["descriptors.npy"] == expected["descriptors.npy"]
