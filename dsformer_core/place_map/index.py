@@ -1,6 +1,7 @@
 """The kinds of index that a place map can have: one class each, chosen here and nowhere else."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
@@ -182,13 +183,32 @@ def choose_index(request: IndexRequest, count: int, dimension: int, has_codes: b
     """
     check_request(request)
     chosen, why = (_by_itself if request.kind == AUTO else _asked)(request, count, dimension, has_codes)
-    limit, needed = request.memory_limit, chosen.memory(count, dimension)
-    if limit is not None and needed > limit:
-        raise UsageError(
-            f"an index {chosen.kind!r} of {count:,} references needs {needed / 1e6:,.0f} MB, and the memory limit is "
-            f"{limit / 1e6:,.0f} MB: take {IvfPqIndex.kind!r}, which can stay on disk"
-        )
+    if request.memory_limit is not None and chosen.memory(count, dimension) > request.memory_limit:
+        raise UsageError(_too_large(request, chosen, count, dimension))
     return chosen, f"{chosen.kind}: {why}"
+
+
+def _too_large(request: IndexRequest, chosen: type[Index], count: int, dimension: int) -> str:
+    """What does not fit into the memory, and what to do."""
+    if request.recall == 1:
+        what, instead = "an exact index", ", or be content with a recall below 1"
+    elif chosen.kind == request.kind:
+        what, instead = f"an index {chosen.kind!r}", f", or take {IvfPqIndex.kind!r}, which can stay on disk"
+    else:
+        what, instead = "an index", ""
+    needed = _amount(chosen.memory(count, dimension))
+    return (
+        f"{what} of {count:,} references needs {needed} and the memory limit is {request.memory_limit:,} "
+        f"bytes: raise it to {needed}{instead if count >= IvfPqIndex.fewest else ''}"
+    )
+
+
+def _amount(size: int) -> str:
+    """Bytes as `--memory-limit` takes them, rounded up, so that so much is enough."""
+    unit, name = next(
+        (unit, name) for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"), (1, "B")) if size >= unit
+    )
+    return f"{math.ceil(10 * size / unit) / 10:g}{name}"
 
 
 def _asked(request: IndexRequest, count: int, dimension: int, has_codes: bool) -> tuple[type[Index], str]:
@@ -204,7 +224,7 @@ def _by_itself(request: IndexRequest, count: int, dimension: int, has_codes: boo
         return HalfFlatIndex, "nothing else finds all"
     codes = "the network's codes" if has_codes else "codes of 64 bytes"
     for index, most, why in (
-        (HalfFlatIndex, MOST_COMPARED, f"{count:,} references are compared in no time"),
+        (HalfFlatIndex, MOST_COMPARED, f"{count:,} references are few enough to compare each"),
         (BinaryIndex, MOST_CODES, f"of {count:,} references {codes} are compared, and the descriptors of the best"),
     ):
         if count <= most and (request.memory_limit is None or index.memory(count, dimension) <= request.memory_limit):

@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from dsformer_core.cli.main import main
 from dsformer_core.cli.map.index_arguments import INDEX_KINDS as OFFERED
+from dsformer_core.cli.map.index_arguments import amount_of_memory
 from dsformer_core.errors import UsageError
 from dsformer_core.extractor import Described
 from dsformer_core.place_map import IndexRequest, MapError, PlaceMap
@@ -284,8 +287,31 @@ def test_an_index_that_cannot_be_had_is_one_line(tmp_path: Path, request_: Index
 
 @pytest.mark.parametrize("kind", ["flat", "flat_fp16", "binary", "hnsw"])
 def test_what_does_not_fit_is_refused(kind: str) -> None:
-    with pytest.raises(UsageError, match=rf"'{kind}' of 1,000,000 references needs .* MB, .* take 'ivf_pq'"):
+    with pytest.raises(UsageError, match=rf"'{kind}' of 1,000,000 references needs .*[MG]B .* take 'ivf_pq'"):
         choose_index(IndexRequest(kind, memory_limit=30_000_000), 1_000_000, 512, has_codes=False)
+
+
+@pytest.mark.parametrize(
+    ("request_", "count", "said", "unsaid"),
+    [
+        (IndexRequest(memory_limit=2), 30, "an index of 30 references", "binary"),
+        (IndexRequest("ivf_pq", memory_limit=2), 30, "an index of 30 references", "ivf_pq"),
+        (IndexRequest("flat", memory_limit=2), 30, "an index 'flat' of 30 references", "ivf_pq"),
+        (IndexRequest(memory_limit=5_000_000, recall=1.0), 100_000, "an exact index of 100,000 references", "ivf_pq"),
+        (IndexRequest("hnsw", memory_limit=5_000_000), 100_000, "an index 'hnsw' of 100,000 references", "binary"),
+    ],
+)
+def test_what_would_fit_is_said(request_: IndexRequest, count: int, said: str, unsaid: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_index(request_, count, 128, has_codes=False)
+    words = str(caught.value)
+    assert words.startswith(f"{said} needs ") and f"is {request_.memory_limit:,} bytes" in words
+    assert unsaid not in words
+    assert ("a recall below 1" in words) == (request_.recall == 1)
+    # Who does as it says gets an index.
+    found = re.search(r"raise it to (\S+?B)\b", words)
+    assert found
+    choose_index(replace(request_, memory_limit=amount_of_memory(found[1])), count, 128, has_codes=False)
 
 
 def test_lists_that_do_not_fit_stay_on_disk(tmp_path: Path) -> None:
@@ -299,6 +325,7 @@ def test_lists_that_do_not_fit_stay_on_disk(tmp_path: Path) -> None:
 
 _PEAK = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from dsformer_core.place_map import IndexRequest
