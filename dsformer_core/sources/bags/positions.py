@@ -21,6 +21,8 @@ ODOMETRY = "nav_msgs/msg/Odometry"
 POSES = (ODOMETRY, "geometry_msgs/msg/PoseWithCovarianceStamped", "geometry_msgs/msg/PoseStamped")
 IMU = "sensor_msgs/msg/Imu"
 
+_TOO_UNSURE = "too unsure"
+
 
 def stamp(message: Any, received: int) -> float:
     """Seconds since 1970 at which a message's content was measured; when it was received, where it does not say."""
@@ -46,7 +48,9 @@ class Positions:
         self.refused: Counter[str] = Counter()
         self.read = 0
         self._frame = frame
-        self._max_variance = max_std**2
+        self._max_std = max_std
+        # Of the standard deviations that were refused, the least and the greatest, in metres.
+        self._unsure: list[float] = []
         self._rows: list[tuple[float, float, float, float]] = []
 
     def take(self, message: Any, received: int) -> None:
@@ -57,6 +61,15 @@ class Positions:
             self._rows.append((stamp(message, received), *place))
         else:
             self.refused[reason] += 1
+
+    def refusals(self) -> str:
+        """What was refused, and why; how unsure positions are, and what they may be. Empty where nothing was."""
+        reasons = {reason: f"{count} {reason}" for reason, count in sorted(self.refused.items())}
+        if _TOO_UNSURE in reasons:
+            known = [f"{deviation:.3g}" for deviation in self._unsure]
+            said = f"by {' to '.join(dict.fromkeys(known))} m" if known else "they do not say how much"
+            reasons[_TOO_UNSURE] += f" ({said}; --max-position-std is {self._max_std:g} m)"
+        return ", ".join(reasons.values())
 
     def track(self, max_gap: float) -> Track:
         """Where the vehicle was."""
@@ -74,7 +87,7 @@ class Positions:
             return "without lock", place
         if why_unusable(*place[:2]) is not None:
             return "no usable position", place
-        return ("too unsure" if unsure else None), place
+        return (_TOO_UNSURE if unsure else None), place
 
     def _pose(self, message: Any) -> tuple[str | None, tuple[float, float, float]]:
         with_covariance = hasattr(message.pose, "covariance")
@@ -83,11 +96,16 @@ class Positions:
         if not all(map(math.isfinite, place)):
             return "no usable position", place
         unsure = with_covariance and self._is_unsure(message.pose.covariance, 6)
-        return ("too unsure" if unsure else None), place
+        return (_TOO_UNSURE if unsure else None), place
 
     def _is_unsure(self, covariance: Any, rows: int) -> bool:
+        variance = max(covariance[0], covariance[rows + 1])
         # Not the other way round, so that NaN is unsure.
-        return not max(covariance[0], covariance[rows + 1]) <= self._max_variance
+        unsure = not variance <= self._max_std**2
+        if unsure and not math.isnan(variance):
+            deviations = [*self._unsure, math.sqrt(variance)]
+            self._unsure = [min(deviations), max(deviations)]
+        return unsure
 
 
 class Headings:

@@ -151,7 +151,7 @@ class BagSource:
     def _check(self, positions: Positions, headings: Headings, track: Track, cameras: list[_Camera]) -> None:
         """Says what was refused, and stops where nothing is left or nothing fits together."""
         topic = self._topics.positions
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(positions.refused.items()))
+        reasons = positions.refusals()
         refused = f"{positions.refused.total()} of {positions.read} positions on {topic} refused: {reasons}"
         if not len(track.time):
             why = refused if reasons else f"{topic} has no messages"

@@ -114,9 +114,11 @@ def test_fixes_without_lock_or_too_unsure_are_refused_and_counted(
     pictures, skipped = scan(recorder.path, **EVERY)
     assert metres(pictures) == pytest.approx(np.arange(9), abs=1e-3)
     assert not skipped
-    assert "5 of 14 positions on /fix refused: 2 no usable position, 2 too unsure, 1 without lock" in caplog.text
-    with pytest.raises(DsformerError, match=r"no position can be used: 14 of 14 positions on /fix refused"):
+    unsure = "2 too unsure (by 11 m; --max-position-std is 10 m)"
+    assert f"5 of 14 positions on /fix refused: 2 no usable position, {unsure}, 1 without lock" in caplog.text
+    with pytest.raises(DsformerError, match=r"no position can be used: 14 of 14 positions on /fix refused") as caught:
         scan(recorder.path, max_position_std=2.0)
+    assert "too unsure (by 3 to 11 m; --max-position-std is 2 m)" in str(caught.value)
 
 
 def test_a_drive_across_the_date_line(tmp_path: Path) -> None:
