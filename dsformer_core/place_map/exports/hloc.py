@@ -4,6 +4,7 @@ hloc names a picture by its path below the folder that all pictures are in, and 
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -31,9 +32,11 @@ def picture_names(images: Sequence[str], root: str | Path | None = None) -> list
     Raises:
         UsageError: a picture is none of a file, or not below `root`; a name has a blank, which ends a name in a list.
     """
+    # What is in a bag or a video is named FILE#TOPIC@TIME, and topics have slashes; files may have a # in their names.
+    none = (image for image in images if not Path(image).is_absolute() or ("#" in image and not Path(image).is_file()))
+    if (first := next(none, None)) is not None:
+        raise UsageError(f"{first} is not the file of a picture, and hloc reads nothing else: save it as a file first")
     paths = [Path(image) for image in images]
-    if (inside := next((path for path in paths if not path.is_absolute() or "#" in path.name), None)) is not None:
-        raise UsageError(f"{inside} is not the file of a picture, and hloc reads nothing else: save it as a file first")
     top = Path(root or os.path.commonpath([path.parent for path in paths])).absolute()
     names = []
     for path in paths:
@@ -95,7 +98,7 @@ def write_query_pairs(
     pairs: int,
     root: str | Path | None = None,
 ) -> int:
-    """Writes the references that look most like each query, for localization.
+    """Writes the references that look most like each query, for localization; nothing is paired with itself.
 
     Args:
         place_map: the map.
@@ -109,12 +112,15 @@ def write_query_pairs(
     """
     images = list(place_map.images)
     names = picture_names([*images, *(path.absolute().as_posix() for path, _ in queries)], root)
+    references, asked = names[: len(images)], names[len(images) :]
+    times = Counter(references)
     count = 0
     with durable_file(Path(output)) as file:
-        for query, (_, described) in enumerate(queries, len(images)):
-            found = place_map.search(described, k=pairs).indices[0].tolist()
-            file.writelines(f"{names[query]} {names[row]}\n".encode() for row in found)
-            count += len(found)
+        for query, (_, described) in zip(asked, queries, strict=True):
+            found = place_map.search(described, k=pairs + times[query]).indices[0].tolist()
+            others = [references[row] for row in found if references[row] != query][:pairs]
+            file.writelines(f"{query} {other}\n".encode() for other in others)
+            count += len(others)
     return count
 
 

@@ -21,6 +21,7 @@ from dsformer_core.place_map.exports.hloc import (
     write_reference_pairs,
 )
 from tests.drive_maps import drive_map
+from tests.synthetic import write_picture
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +121,32 @@ def test_pairs_of_queries(place_map: PlaceMap, tmp_path: Path) -> None:
         write_query_pairs(place_map, queries, tmp_path / "b.txt", pairs=4, root="/pictures/first")
 
 
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_a_query_that_is_a_reference_is_not_paired_with_itself(place_map: PlaceMap, tmp_path: Path, pairs: int) -> None:
+    queries = [(Path(place_map.images[row]), _described(place_map, row)) for row in (7, 20)]
+    assert write_query_pairs(place_map, queries, tmp_path / "pairs.txt", pairs=pairs) == 2 * pairs
+    found = [line.split() for line in (tmp_path / "pairs.txt").read_text().splitlines()]
+    descriptors = np.asarray(place_map.descriptors, np.float32)
+    for number, row in enumerate((7, 20)):
+        similar = np.argsort(-(descriptors @ descriptors[row]))[1 : pairs + 1]
+        assert found[number * pairs : (number + 1) * pairs] == [[f"{row:03d}.jpg", f"{one:03d}.jpg"] for one in similar]
+
+
 def _described(place_map: PlaceMap, row: int) -> Described:
     return Described(np.asarray(place_map.descriptors[row : row + 1], np.float32))
 
 
-def test_names_are_what_hloc_can_find_again() -> None:
+def test_names_are_what_hloc_can_find_again(tmp_path: Path) -> None:
     assert picture_names(["/data/db/a.jpg", "/data/q/b.jpg"]) == ["db/a.jpg", "q/b.jpg"]
     assert picture_names(["/data/db/a.jpg"], "/data") == ["db/a.jpg"]
     with pytest.raises(UsageError, match="has a blank"):
         picture_names(["/data/db/a 1.jpg"])
     with pytest.raises(UsageError, match="is not the file of a picture"):
         picture_names(["/data/a.jpg", "drive.mcap#/camera@1.5"])
+    with pytest.raises(UsageError, match="is not the file of a picture"):
+        picture_names(["/data/bags/drive#/camera/image/compressed@1700000000.5"])
+    picture = write_picture(tmp_path / "tour#2" / "a.jpg", latitude=50.0)
+    assert picture_names([str(picture)], tmp_path) == ["tour#2/a.jpg"]
 
 
 def test_descriptors_for_hloc(place_map: PlaceMap, tmp_path: Path) -> None:
