@@ -13,6 +13,7 @@ from typing import BinaryIO
 from dsformer_core.errors import DsformerError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_FILES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 
 # renameat2(2) of Linux.
 _AT_FDCWD = -100
@@ -67,21 +68,37 @@ def free_target(target: Path, *, overwrite: bool, marker: str, kind: str) -> Pat
             raise UsageError(f"{target} exists: choose another name, or say --overwrite")
         if not (target / marker).is_file():
             raise UsageError(f"{target} is not a {kind}, so it is not overwritten: choose another name")
-    if not target.parent.is_dir():
-        raise UsageError(f"{target.parent}: no such folder to write {target.name} into")
+    require_folder_of(target)
     return target
+
+
+def require_folder_of(path: Path) -> None:
+    """Refuses a name in a folder that is not there, before the work whose result is to have it.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder to write {path.name} into")
 
 
 @contextmanager
 def full_disk_in_words(target: Path) -> Iterator[None]:
-    """Turns what a full disk raises in the block into one line about `target`.
+    """Turns what a full disk, or a folder that takes no files, raises in the block into one line about `target`.
 
     Raises:
-        DsformerError: the disk is full.
+        DsformerError: the disk is full, or nothing can be made beside `target`.
     """
     try:
         yield
     except OSError as error:
+        made = Path(os.fsdecode(error.filename or ""))
+        if error.errno in _NO_FILES and made.parent == target.parent and made.name.startswith(f".{target.name}."):
+            raise DsformerError(
+                f"{target} was not written: no folder can be made in {target.parent} ({os.strerror(error.errno)}); "
+                "write it elsewhere"
+            ) from error
         if error.errno not in _FULL:
             raise
         raise DsformerError(

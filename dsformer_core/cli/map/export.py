@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, print_json, progress
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.staging import require_folder_of
 
 if TYPE_CHECKING:
     from dsformer_core.extractor import Described
@@ -100,8 +101,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--pairs {arguments.pairs}: there must be 1 or more")
     if arguments.output.exists() and not arguments.overwrite:
         raise UsageError(f"{arguments.output} exists: choose another name, or say --overwrite")
-    if not arguments.output.absolute().parent.is_dir():
-        raise UsageError(f"{arguments.output.absolute().parent}: no such folder to write {arguments.output.name} into")
+    require_folder_of(arguments.output)
 
 
 def _described(place_map: "PlaceMap", arguments: argparse.Namespace) -> "list[tuple[Path, Described]]":

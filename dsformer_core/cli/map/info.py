@@ -114,9 +114,8 @@ def print_description(place_map: "PlaceMap") -> None:
 def _index(place_map: "PlaceMap") -> str:
     from dsformer_core.place_map.references import POSITION_BYTES
 
-    words = ", ".join(filter(None, [place_map.index_kind, place_map.index.words()]))
     memory = f"{place_map.index.bytes_per_reference} + {POSITION_BYTES} (position) bytes of memory per reference"
-    return f"{place_map.index_kind}{words and f', {words}'}, {memory}"
+    return ", ".join(filter(None, [place_map.index_kind, place_map.index.words(), memory]))
 
 
 def _more_than_one_spot(place_map: "PlaceMap") -> bool:

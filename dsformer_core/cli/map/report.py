@@ -48,11 +48,14 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.localization.report import write_survey
     from dsformer_core.localization.survey import survey
     from dsformer_core.place_map import PlaceMap
+    from dsformer_core.staging import require_folder_of
 
-    place_map = PlaceMap.open(arguments.map)
     output = arguments.output
     if output is None and not arguments.json:
         output = arguments.map.absolute().with_suffix(".report.html")
+    if output is not None:
+        require_folder_of(output)
+    place_map = PlaceMap.open(arguments.map)
     with steps() as show:
         found = survey(place_map, seed=arguments.seed, aliases=arguments.likes, on_progress=show)
     if output is not None:

@@ -47,10 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Draws the page."""
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.view import write_view
+    from dsformer_core.staging import require_folder_of
 
+    output = arguments.output or arguments.map.absolute().with_suffix(".html")
+    require_folder_of(output)
     place_map = PlaceMap.open(arguments.map)
     before = PlaceMap.open(arguments.before) if arguments.before is not None else None
-    output = arguments.output or arguments.map.absolute().with_suffix(".html")
     with steps() as show:
         pictures = write_view(place_map, output, before=before, aliases=arguments.likes, on_progress=show)
     some = f", pictures of {pictures} of them" if 0 < pictures < place_map.count else ""

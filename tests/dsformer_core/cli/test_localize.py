@@ -157,6 +157,7 @@ def test_a_folder_is_taken_as_map_build_takes_it(
         (["--top-k", "0"], 2, "top_k"),
         (["--min-probability", "2"], 2, "min_probability"),
         (["--camera-yaw-deg", "nan"], 2, "not an angle"),
+        (["--html", "no/answers.html"], 2, "/no: no such folder to write answers.html into"),
         (["--model", "gem_resnet50"], 1, "was built with gem_mobilenet_v2, not gem_resnet50"),
     ],
 )

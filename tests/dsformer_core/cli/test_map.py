@@ -65,6 +65,7 @@ def test_info(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "gem_mobilenet_v2" in text
     assert "UTM 33N" in text
+    assert re.search("index +flat_fp16, [0-9]+ [+]", text)
     assert main(["map", "info", str(built), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["count"] == answer["headings_known"] == 6
@@ -127,8 +128,8 @@ def test_view_is_one_page_without_links(built: Path, tmp_path: Path, capsys: pyt
         assert words in html
     capsys.readouterr()
     nowhere = tmp_path / "no/where.html"
-    assert main(["map", "view", str(built), "--output", str(nowhere)]) == 1
-    assert capsys.readouterr().err == f"dsformer: {nowhere}: No such file or directory\n"
+    assert main(["map", "view", str(built), "--output", str(nowhere)]) == 2
+    assert capsys.readouterr().err == f"dsformer: {nowhere.parent}: no such folder to write where.html into\n"
 
 
 def test_a_page_that_the_disk_does_not_hold_is_named(
@@ -168,6 +169,7 @@ def test_a_file_name_cannot_inject_a_script(tmp_path: Path) -> None:
         (["build", "--images", "drive", "--output", "a.map", *BUILD, "--zone", "99X"], 2, "not a UTM zone"),
         (["build", "--images", "drive", "--output", "a.map", "--model", "dsformer_resnet50"], 1, "dsformer_resnet50"),
         (["build", "--images", "drive", "--output", "a.map", *BUILD, "--device", "tpu"], 2, "no device"),
+        (["build", "--images", "drive", "--output", "/proc/a.map", *BUILD], 1, "no folder can be made in /proc"),
     ],
 )
 def test_wrong_calls_get_one_line(

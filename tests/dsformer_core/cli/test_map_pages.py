@@ -46,10 +46,13 @@ def test_wrong_calls_get_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["sample"]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    nowhere = tmp_path / "no" / "report.html"
-    assert main(["map", "report", str(SAMPLE), "--output", str(nowhere)]) == 1
-    assert capsys.readouterr().err == f"dsformer: {nowhere}: No such file or directory\n"
+@pytest.mark.parametrize("verb", ["view", "report"])
+def test_a_folder_that_is_not_there_is_named_before_the_map_is_read(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "no" / "a.html"
+    assert main(["map", verb, "no such map", "--output", str(nowhere)]) == 2
+    assert capsys.readouterr().err == f"dsformer: {nowhere.parent}: no such folder to write a.html into\n"
 
 
 @pytest.mark.parametrize("verb", ["view", "report"])
