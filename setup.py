@@ -40,7 +40,7 @@ setup(
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[
-        "faiss-cpu>=1.8",
+        "faiss-cpu>=1.9",
         "numpy>=1.23",
         "opencv-python-headless>=4.5",
         "pillow>=9.0",
@@ -88,7 +88,7 @@ setup(
         "cluster": ["ray[data]>=2.40"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
-        "gpu": ["faiss-gpu-cu12>=1.8"],
+        "gpu": ["faiss-gpu-cu12>=1.9"],
         "dev": [
             "cv-bridge==1.13.0.post0",
             "geopandas>=1.0",
