@@ -50,17 +50,18 @@ def keep_rows(
     """
     if not len(rows):
         raise DsformerError(f"{place_map.directory}: none of its {place_map.count} references would be left")
-    directory = place_map.directory if output is None else Path(output)
+    # In its place means what a symbolic link names; one at `output` is replaced itself.
+    target = place_map.directory.resolve() if output is None else Path(output)
     write_map(
         [MapPart(place_map, rows)],
         [place_map],
         About.of(place_map, name=name, created=now()),
-        directory,
+        target,
         index=index or place_map.index_request,
         overwrite=overwrite or output is None,
         on_progress=on_progress,
     )
-    return PlaceMap.open(directory)
+    return PlaceMap.open(place_map.directory if output is None else target)
 
 
 def write_map(

@@ -14,6 +14,9 @@ from dsformer_core.errors import UsageError
 from dsformer_core.place_map.areas import Area
 from dsformer_core.place_map.place_map import PlaceMap
 
+# Of a map's sources in a message; a map may have thousands.
+_SOURCES_NAMED = 8
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -74,6 +77,21 @@ class Selection:
         if not math.isnan(self.before):
             chosen &= place_map.timestamps < self.before
         return np.flatnonzero(chosen)
+
+    def met_by_none(self, place_map: PlaceMap) -> list[str]:
+        """Patterns and sources that no reference of a map has, each in a line that says what there is."""
+        lines = []
+        for glob in self.match:
+            pattern = re.compile(fnmatch.translate(glob))
+            if not any(map(pattern.match, place_map.ids)):
+                lines.append(f"no id matches {glob!r}; the first is {place_map.ids[0]!r}")
+        if self.sources:
+            there = list(dict.fromkeys(place_map.sources))
+            known = ", ".join(map(repr, there[:_SOURCES_NAMED])) + (", …" if len(there) > _SOURCES_NAMED else "")
+            lines += [
+                f"no reference is of source {name!r}; there are {known}" for name in self.sources if name not in there
+            ]
+        return lines
 
 
 def _those(names: Iterable[str], meant: Callable[[str], bool]) -> Mask:

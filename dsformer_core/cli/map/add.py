@@ -61,9 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
 
     source = chosen_source(arguments)
-    before = PlaceMap.open(arguments.map)
+    # Through a symbolic link the map that it names grows; the link stays what it is.
+    directory = arguments.map.resolve() if arguments.map.is_symlink() else arguments.map
+    before = PlaceMap.open(directory)
     extractor = network_of(before, arguments.weights, device=arguments.device, precision=arguments.precision)
-    with steps() as show, saying_what_is_kept(arguments.map):
+    with steps() as show, saying_what_is_kept(directory):
         after = add_to_place_map(
             before,
             source,

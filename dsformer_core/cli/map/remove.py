@@ -21,6 +21,9 @@ examples:
 What is given together must all apply: --source tuesday --within park.geojson removes what is of both.
 """
 
+# Ids on the terminal; all of them are in the JSON.
+_SHOWN = 3
+
 
 def register(verbs: Any) -> None:
     """Adds `remove` to `dsformer map`."""
@@ -42,7 +45,7 @@ def register(verbs: Any) -> None:
     )
     which.add_argument("--after", metavar="TIME", help="those taken from then on, ISO 8601, UTC without an offset")
     which.add_argument("--before", metavar="TIME", help="those taken before then")
-    parser.add_argument("--dry-run", action="store_true", help="only say how many")
+    parser.add_argument("--dry-run", action="store_true", help="only say how many and which")
     parser.set_defaults(run=run)
 
 
@@ -63,6 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
             markup=False,
             highlight=False,
         )
+    for line in selection.met_by_none(place_map):
+        errors.print(f"{arguments.map}: {line}", style="yellow", markup=False, highlight=False)
+    ids = [place_map.ids[row] for row in chosen.tolist()]
     output = arguments.output or arguments.map
     kept = np.setdiff1d(np.arange(place_map.count), chosen, assume_unique=True)
     wanted = len(chosen) > 0 or arguments.output is not None
@@ -70,12 +76,13 @@ def run(arguments: argparse.Namespace) -> None:
         with progress("writing references", len(kept)) as advance:
             keep_rows(place_map, kept, arguments.output, overwrite=arguments.overwrite, on_progress=advance)
     if arguments.json:
-        answer = {"directory": str(output), "removed": len(chosen), "count": len(kept), "dry_run": arguments.dry_run}
-        print_json(answer)
+        counts = {"removed": len(chosen), "count": len(kept), "dry_run": arguments.dry_run}
+        print_json({"directory": str(output), **counts, "ids": ids})
         return
     words = "would be removed" if arguments.dry_run else "removed"
+    some = f": {', '.join(ids[:_SHOWN])}{', …' if len(ids) > _SHOWN else ''}" if ids else ""
     answers.print(
-        f"{output}: {len(chosen)} of {place_map.count} references {words}, {len(kept)} left",
+        f"{output}: {len(chosen)} of {place_map.count} references {words}, {len(kept)} left{some}",
         markup=False,
         highlight=False,
     )

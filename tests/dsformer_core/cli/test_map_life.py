@@ -56,9 +56,11 @@ def test_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) 
         write_picture(folder / f"drive/{number:03d}.jpg", latitude=55.7 + number * 5 / 111_320, seed=number)
     write_picture(folder / "drive/nowhere.jpg", latitude=None)
     before = PlaceMap.open("real.map")
-    assert main(["map", "add", "real.map", "--images", "drive"]) == 0
+    (folder / "current.map").symlink_to("real.map")
+    assert main(["map", "add", "current.map", "--images", "drive"]) == 0
+    assert (folder / "current.map").readlink() == Path("real.map")
     captured = capsys.readouterr()
-    assert "real.map: 3 references added, 6 in all, 1 pictures skipped" in captured.out
+    assert "current.map: 3 references added, 6 in all, 1 pictures skipped" in captured.out
     assert "nowhere.jpg" in captured.err
     after = PlaceMap.open("real.map", verify="full")
     assert after.ids[:3] == before.ids and after.frame == before.frame
@@ -76,7 +78,8 @@ def test_merge(folder: Path, capsys: Captured) -> None:
 
 def test_remove(folder: Path, capsys: Captured) -> None:
     assert main(["map", "remove", "a.map", "--match", "a/00*", "--dry-run"]) == 0
-    assert "a.map: 10 of 20 references would be removed, 10 left" in capsys.readouterr().out
+    said = "a.map: 10 of 20 references would be removed, 10 left: a/000.jpg, a/001.jpg, a/002.jpg, …\n"
+    assert capsys.readouterr() == (said, "")
     assert PlaceMap.open("a.map").count == 20
     assert main(["map", "remove", "a.map", "--match", "a/00*", "--output", "rest.map"]) == 0
     assert (PlaceMap.open("a.map").count, PlaceMap.open("rest.map").count) == (20, 10)
@@ -86,12 +89,35 @@ def test_remove(folder: Path, capsys: Captured) -> None:
     assert "a.map: 1 of 20 references removed, 19 left" in captured.out
     assert "1 of the 2 ids of ids.txt are not in a.map" in captured.err
     said = answer(capsys, "remove", "a.map", "--before", "2023-11-14T22:13:23Z", "--after", "2023-11-14T23:13:21+01:00")
-    assert (said["removed"], said["count"]) == (2, 17)
+    assert (said["removed"], said["count"], said["ids"]) == (2, 17, ["a/001.jpg", "a/002.jpg"])
     assert "a/001.jpg" not in PlaceMap.open("a.map", verify="full").ids
     before = (folder / "a.map" / MAP_FILE).read_bytes()
-    assert answer(capsys, "remove", "a.map", "--source", "nobody")["removed"] == 0
+    assert main(["map", "remove", "a.map", "--source", "nobody", "a", "--match", "tuesday/*"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "a.map: 0 of 17 references removed, 17 left\n"
+    assert captured.err.splitlines() == [
+        "a.map: no id matches 'tuesday/*'; the first is 'a/003.jpg'",
+        "a.map: no reference is of source 'nobody'; there are 'a'",
+    ]
     assert answer(capsys, "remove", "a.map", "--bbox", "0", "0", "1", "1")["removed"] == 0
     assert (folder / "a.map" / MAP_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["remove", "current.map", "--match", "a/00*"],
+        ["thin", "current.map", "--every-metres", "20", "--similar", "-1"],
+        ["reindex", "current.map", "--index", "flat"],
+    ],
+)
+def test_the_map_that_a_link_names_is_changed_and_the_link_stays(folder: Path, arguments: list[str]) -> None:
+    (folder / "current.map").symlink_to("a.map")
+    before = (folder / "a.map" / MAP_FILE).read_bytes()
+    assert main(["map", *arguments]) == 0
+    assert (folder / "current.map").readlink() == Path("a.map")
+    assert (folder / "a.map" / MAP_FILE).read_bytes() != before
+    PlaceMap.open("a.map", verify="full")
 
 
 def test_thin(folder: Path, capsys: Captured) -> None:
