@@ -17,7 +17,6 @@ from dsformer_core.extractor import Described
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS, SURROUNDINGS_RADIUS
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.places import COMPATIBLE_YAW, SAME_SPOT, compatible_yaw
-from dsformer_core.place_map.stored_rows import where_stored
 
 TURNED_AWAY = 2 * COMPATIBLE_YAW
 """Radians. Two pictures of one spot may overlap up to `COMPATIBLE_YAW` and a little beyond; turned twice as far they
@@ -120,7 +119,7 @@ def find_aliases(
 def describe_rows(place_map: PlaceMap, rows: npt.NDArray[np.int64]) -> Described:
     """References as queries of their own map, with codes where its network made them."""
     codes = None if place_map.codes is None else place_map.codes[rows]
-    return Described(where_stored(place_map.descriptors)[rows].astype(np.float32), codes)
+    return Described(place_map.stored[rows].astype(np.float32), codes)
 
 
 class _Asked:

@@ -21,6 +21,7 @@ from dsformer_core.place_map.format import (
     folder_digest,
     map_file,
 )
+from dsformer_core.place_map.stored_rows import Stored
 
 # Beyond this many bytes (a quarter of a second), only a full check reads descriptors.
 HASHED_WHEN_OPENED = 256 * 2**20
@@ -33,6 +34,10 @@ Verify = Literal["quick", "most", "full"]
 256 MiB. "most": thumbnails, too. "full": every byte."""
 
 _AGAIN = "copy the map again, or rebuild it"
+
+# Of descriptors: float16 rounds a length of 1 by less than a thousandth.
+_LONGEST = 1.01
+_AT_ONCE = 8_192
 
 
 def check_files(directory: Path, digests: Mapping[str, str], known: tuple[str, ...], verify: Verify) -> tuple[str, ...]:
@@ -82,6 +87,50 @@ def _altered(path: Path) -> MapError:
         f"{path}: one or more of its {count} thumbnails were altered, cut off, added or taken away since the map was "
         f"built: {_AGAIN}"
     )
+
+
+def check_found(
+    directory: Path,
+    descriptors: Stored,
+    queries: npt.NDArray[np.float32],
+    similarities: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    *,
+    read: bool,
+) -> None:
+    """Refuses what no unit vectors could have given: of descriptors whose checksum nobody compared, a bit is enough.
+
+    A flipped bit of an exponent makes one number of a descriptor so large that it answers every other query. One that
+    leaves the descriptor of unit length to within `_LONGEST` changes what that number weighs in a similarity, no more.
+
+    Args:
+        directory: the map.
+        descriptors: (N, D) of it.
+        queries: (Q, D).
+        similarities: (Q, k) inner products, as the search gave them.
+        rows: (Q, k), without any that stand for nothing.
+        read: whether the checksum was compared when the map was opened; what was found is measured where it was not.
+
+    Raises:
+        MapError: one is not finite, or larger than a cosine can be.
+    """
+    longest = _LONGEST * np.linalg.norm(queries, axis=1, keepdims=True) + 1e-6
+    # Not the other way round: what is not a number is no more than anything.
+    possible = (np.abs(similarities) <= longest) & (rows >= 0)
+    wrong = rows[~possible]
+    if not read and not len(wrong):
+        found = np.unique(rows)
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            vectors = descriptors[some].astype(np.float32)
+            wrong = np.append(wrong, some[~(np.einsum("nd,nd->n", vectors, vectors) <= _LONGEST**2)])
+    if len(wrong):
+        row = int(wrong.max())
+        which = f"that of row {row} is no unit vector" if row >= 0 else "some cannot be compared"
+        raise MapError(
+            f"{directory / DESCRIPTORS_FILE} holds other descriptors than were written ({which}): copy the map again, "
+            f"or rebuild it; `dsformer map verify --deep {directory}` reads every byte of it"
+        )
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:

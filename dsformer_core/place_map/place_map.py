@@ -14,7 +14,7 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Codes, Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
 from dsformer_core.place_map.calibration import SimilarityCalibration
-from dsformer_core.place_map.checks import ALWAYS_KNOWN, Verify, check_files, check_shapes, map_array
+from dsformer_core.place_map.checks import ALWAYS_KNOWN, Verify, check_files, check_found, check_shapes, map_array
 from dsformer_core.place_map.codes import CODE_BYTES
 from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.format import (
@@ -59,6 +59,7 @@ class PlaceMap:
         has_thumbnails: whether it keeps small pictures.
         calibration: what similarities are worth in this map.
         descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `HalfFlatIndex`).
+        stored: the same, read from the file that was opened: for rows here and there, and while the map is replaced.
         index: what searches them.
         index_request: what was asked for when the index was chosen: it is asked for again when the map changes.
         unread: files whose checksums were not compared when it was opened.
@@ -87,7 +88,7 @@ class PlaceMap:
         self.descriptors = map_array(directory / DESCRIPTORS_FILE)
         check_shapes(directory, description, len(self._references), self.descriptors)
         # Opened now: by its name, a map that is replaced meanwhile would give another's rows.
-        self._stored = where_stored(self.descriptors)
+        self.stored = where_stored(self.descriptors)
         self._codes = _map_codes(directory, description)
         self.index = _open_index(directory, description, self.descriptors)
         self.index_request = _asked(description["index"], self.index)
@@ -259,7 +260,7 @@ class PlaceMap:
         """Finds the references whose descriptors are most similar.
 
         Near somewhere it compares the descriptors of all references there, whatever the kind of index: the answer is
-        exact, and takes the longer the more there are, 3 ms for a thousand. The first such search of a map puts its
+        exact, and takes the longer the more there are. The first such search of a map puts its
         positions into a tree (`vicinity.TREE_BYTES` of each reference).
 
         Args:
@@ -277,6 +278,8 @@ class PlaceMap:
         Raises:
             ValueError: descriptors or positions have another shape, a number that is not finite or negative, or `k` is
                 below 1.
+            MapError: what was found are no unit vectors: the map was altered, in a file that is not read as a whole
+                when it is opened, or since.
         """
         given = queries if isinstance(queries, Described) else Described(np.asarray(queries, np.float32))
         descriptors = np.atleast_2d(np.ascontiguousarray(given.descriptors, np.float32))
@@ -289,16 +292,26 @@ class PlaceMap:
         if given.codes is not None and given.codes.shape != (len(descriptors), CODE_BYTES):
             raise ValueError(f"codes have shape {given.codes.shape}, not {(len(descriptors), CODE_BYTES)}")
         if near is not None or radius is not None:
-            return self._vicinity.search(descriptors, k, *_circles(near, radius, len(descriptors)))
+            circles = _circles(near, radius, len(descriptors))
+            return self._checked(descriptors, self._vicinity.search(descriptors, k, *circles))
         k = min(k, self.count)
         if not len(descriptors):
             return Matches(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
         similarities, rows = self.index.search(Described(descriptors, given.codes), k)
         order = np.lexsort((rows, -similarities), axis=1)
-        return Matches(
-            np.take_along_axis(rows, order, 1).astype(np.int64),
-            np.clip(np.take_along_axis(similarities, order, 1), -1, 1).astype(np.float32),
-        )
+        found = Matches(np.take_along_axis(rows, order, 1), np.take_along_axis(similarities, order, 1))
+        return self._checked(descriptors, found)
+
+    def _checked(self, queries: npt.NDArray[np.float32], found: Matches) -> Matches:
+        """The same, of cosines, where they can be some."""
+        filled = np.zeros(found.indices.shape, dtype=bool)
+        if found.among is not None:
+            filled = np.arange(filled.shape[1]) >= found.among[:, None]
+        rows, similarities = np.where(filled, 0, found.indices), np.where(filled, 0, found.similarities)
+        read = DESCRIPTORS_FILE not in self.unread
+        check_found(self.directory, self.stored, queries, similarities, rows, read=read)
+        cosines = np.where(filled, -np.inf, np.clip(similarities, -1, 1))
+        return Matches(found.indices.astype(np.int64), cosines.astype(np.float32), found.among)
 
     def count_near(self, near: npt.ArrayLike, radius: float) -> int:
         """How many references lie at most `radius` metres from `near` (2,), easting and northing in the map's zone."""
@@ -306,7 +319,7 @@ class PlaceMap:
 
     @cached_property
     def _vicinity(self) -> Vicinity:
-        return Vicinity(self.utm, self._stored)
+        return Vicinity(self.utm, self.stored)
 
     def check_model(self, model_name: str, weights_sha256: str) -> None:
         """Refuses a network other than the one that described the references.

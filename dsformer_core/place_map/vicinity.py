@@ -46,7 +46,8 @@ class Vicinity:
             radius: (Q,) metres.
 
         Returns:
-            Matches with `among`; as many columns as the query with the most has, at most k.
+            Matches with `among`; as many columns as the query with the most has, at most k. Similarities are inner
+            products as they come, whatever the descriptors are.
         """
         found = [
             self._best(query, k, *where) for query, where in zip(queries, zip(near, radius, strict=True), strict=True)
@@ -55,7 +56,7 @@ class Vicinity:
         similarities: npt.NDArray[np.float32] = np.full((len(queries), width), -np.inf, np.float32)
         indices: npt.NDArray[np.int64] = np.full((len(queries), width), NOTHING, np.int64)
         for query, (its_similarities, rows, _) in enumerate(found):
-            similarities[query, : len(rows)] = np.clip(its_similarities, -1, 1)
+            similarities[query, : len(rows)] = its_similarities
             indices[query, : len(rows)] = rows
         return Matches(indices, similarities, np.array([among for _, _, among in found], np.int64))
 

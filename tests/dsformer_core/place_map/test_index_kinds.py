@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -384,6 +385,59 @@ def test_no_flipped_byte_goes_unnoticed(maps: dict[str, PlaceMap], tmp_path: Pat
             file.seek(at)
             file.write(before)
     PlaceMap.open(directory, verify="full")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_that_nobody_looked_for_gives_no_wrong_answer(
+    maps: dict[str, PlaceMap], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As of descriptors that are too large to be read whenever they are opened."""
+    monkeypatch.setattr("dsformer_core.place_map.checks.HASHED_WHEN_OPENED", 1_000)
+    directory, random = copy(maps[kind], tmp_path), np.random.default_rng(len(kind))
+    known = np.asarray(maps[kind].descriptors, np.float32)
+    queries = unit(known[::12] + 0.3 * unit(random.normal(size=(100, DIMENSION))))
+    ways: list[dict[str, Any]] = [{}, {"near": ORIGIN, "radius": 1_000.0}]
+    before = [maps[kind].search(queries, k=5, **way) for way in ways]
+    path, size = directory / "descriptors.npy", maps[kind].descriptors.itemsize
+    whole = path.read_bytes()
+    head = len(whole) - COUNT * DIMENSION * size
+    # The first is the highest of an exponent, which turns a tenth into thousands.
+    places_of_bits = [(COUNT // 2 * DIMENSION * size + size - 1, 6)]
+    places_of_bits += [(int(random.integers(COUNT * DIMENSION * size)), int(random.integers(8))) for _ in range(4)]
+    refused = []
+    for at, bit in places_of_bits:
+        altered = bytearray(whole)
+        altered[head + at] ^= 1 << bit
+        path.write_bytes(altered)
+        place_map = PlaceMap.open(directory)
+        assert place_map.unread == ("descriptors.npy",)
+        for way, good in zip(ways, before, strict=True):
+            try:
+                found = place_map.search(queries, k=5, **way)
+            except MapError as error:
+                assert re.fullmatch(r".*descriptors\.npy holds other .*`dsformer map verify --deep .*", str(error))
+                refused.append((at, bit))
+                continue
+            others = (good.indices[:, 0] != at // (DIMENSION * size)) & (found.indices[:, 0] != good.indices[:, 0])
+            # Two that were as good as equal may change places.
+            np.testing.assert_allclose(found.similarities[others, 0], good.similarities[others, 0], atol=0.05)
+    assert refused[:2] == places_of_bits[:1] * 2
+
+
+def test_what_is_altered_while_it_is_searched_is_refused(maps: dict[str, PlaceMap], tmp_path: Path) -> None:
+    """Of a map that was whole when it was opened."""
+    directory = copy(maps["binary"], tmp_path)
+    place_map = PlaceMap.open(directory, verify="full")
+    query = np.asarray(place_map.descriptors[:1], np.float32)
+    for number in (np.nan, np.inf, 100.0):
+        with (directory / "descriptors.npy").open("r+b") as file:
+            file.seek(-2 * COUNT * DIMENSION, os.SEEK_END)
+            file.write(np.full(DIMENSION, number, np.float16).tobytes())
+        for way in ({}, {"near": ORIGIN, "radius": 1_000.0}):
+            if np.isnan(number):
+                assert 0 not in place_map.search(query, k=5, **way).indices
+            with pytest.raises(MapError, match=r"descriptors\.npy holds other descriptors than were written"):
+                place_map.search(query, k=COUNT, **way)
 
 
 @pytest.mark.parametrize("kind", TRAINED)

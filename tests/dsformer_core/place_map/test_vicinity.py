@@ -8,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsformer_core.localization import localize
-from dsformer_core.place_map import Matches, PlaceMap
+from dsformer_core.place_map import IndexRequest, Matches, PlaceMap
+from dsformer_core.place_map.index import INDEX_KINDS
 from dsformer_core.place_map.vicinity import Vicinity
 from tests.synthetic import ORIGIN, unit, write_map
 
 
-@pytest.fixture(scope="module", params=["flat_fp16", "flat", "binary", "hnsw"])
+@pytest.fixture(scope="module", params=[*INDEX_KINDS])
 def place_map(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
     random = np.random.default_rng(0)
     utm = ORIGIN + random.uniform(-200, 200, (300, 2))
     directory = tmp_path_factory.mktemp("maps") / "town.map"
-    return write_map(directory, unit(random.normal(size=(300, 64))), utm, index=request.param)
+    asked = IndexRequest(request.param, factory="IVF4,PQ8" if request.param == "ivf_pq" else None)
+    return write_map(directory, unit(random.normal(size=(300, 64))), utm, index=asked)
 
 
 def brute_force(descriptors: np.ndarray, utm: np.ndarray, query: np.ndarray, near: np.ndarray, radius: float) -> list:
@@ -52,7 +54,8 @@ def test_it_finds_what_comparing_all_finds(count: int, queries: int, k: int, rad
         )
 
 
-def test_every_kind_of_index_gives_the_same(place_map: PlaceMap) -> None:
+def test_every_kind_of_index_gives_the_same(place_map: PlaceMap, request: pytest.FixtureRequest) -> None:
+    assert place_map.index_kind == request.node.callspec.params["place_map"]
     random = np.random.default_rng(1)
     queries, near = unit(random.normal(size=(5, 64))), ORIGIN + random.uniform(-200, 200, (5, 2))
     found = place_map.search(queries, k=7, near=near, radius=60.0)
