@@ -137,7 +137,7 @@ class LocalWorkers(Describer):
                 self._facts = self._facts or said
                 self._facts.check(said)
                 self._facts.tell(self)
-                worker.ready = True
+                worker.ready, self._lost_loading = True, 0
             elif isinstance(said, DescribedShard):
                 assert worker.task is not None
                 heard.described.append((said, len(worker.task.pictures)))
