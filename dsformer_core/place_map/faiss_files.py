@@ -33,7 +33,7 @@ def named_index(factory: str, dimension: int) -> Any:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """FAISS computes with one thread, so that sums are taken in one order: the same bytes on every machine."""
+    """FAISS computes with one thread, so that sums are taken in one order: the same bytes whatever there are."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

@@ -219,8 +219,8 @@ def default_factory(count: int, dimension: int) -> str:
     """FAISS's name of the index that so many references get.
 
     4 √N lists, as FAISS's authors advise, or as many as there are points to train them with. Codes of 64 bytes; longer
-    descriptors are projected first. A learned rotation (OPQ) before the codes takes longer to train than all the rest,
-    and what it gains the candidates' descriptors bring anyway.
+    descriptors are projected first. Without a learned rotation (OPQ) before the codes: candidates are put in order by
+    their descriptors, not by codes.
     """
     lists = max(1, min(round(4 * math.sqrt(count)), count // _POINTS_PER_LIST))
     numbers = min(dimension, MOST_NUMBERS)

@@ -67,7 +67,7 @@ def rows_to_keep(
 
     In the order of rows, each reference that is still there stays and sends away the later ones that it stands for. So
     every one that goes is near one that stays, looks the same way and is as similar as is asked; no two that stay are
-    all of that; and the result does not depend on the machine.
+    all of that; and the result does not depend on the number of threads.
 
     Args:
         place_map: the map.
