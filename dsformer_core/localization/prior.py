@@ -13,7 +13,7 @@ from dsformer_core.localization.verdict import Verdict
 from dsformer_core.place_map import PlaceMap
 
 MOST_NEAR = 20_000
-"""References in a circle from which on all of the map is searched: those of a circle are compared one by one, read from
+"""References in a circle beyond which all of the map is searched: those of a circle are compared one by one, read from
 disk, and more of them would take longer than the index takes for the whole map."""
 
 
