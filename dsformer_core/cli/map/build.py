@@ -8,7 +8,7 @@ from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.cli.map.cluster_arguments import add_cluster_arguments, chosen_describer
-from dsformer_core.cli.map.index_arguments import add_index_arguments, codes_advice, requested_index, why_that_index
+from dsformer_core.cli.map.index_arguments import add_index_arguments, codes_advice, requested_index, say_why_that_index
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 from dsformer_core.errors import UsageError
 
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
             on_progress=lambda progress: show(STEPS[progress.step], progress.done, progress.total),
             on_skipped=report,
         )
-    errors.print(f"index: {why_that_index(request, place_map)}", markup=False, highlight=False)
+    say_why_that_index(place_map)
     if arguments.json:
         print_json(describe(place_map) | {"skipped": [{"image": one.image, "reason": one.reason} for one in skipped]})
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, errors, print_json, progress
-from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index
+from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index, say_why_that_index
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
             overwrite=arguments.overwrite,
             on_progress=advance,
         )
+    say_why_that_index(place_map)
     if arguments.json:
         left_out = [{"image": one.image, "reason": one.reason} for one in imports.skipped]
         counts = {"skipped": left_out, "normalised": imports.normalised, "least_similarity": least}

@@ -4,6 +4,8 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
+from dsformer_core.cli.console import errors
+
 if TYPE_CHECKING:
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.index_request import IndexRequest
@@ -90,12 +92,13 @@ def requested_index(arguments: argparse.Namespace) -> "IndexRequest":
     return request
 
 
-def why_that_index(request: "IndexRequest", place_map: "PlaceMap") -> str:
-    """In one line, which index a map got for what was asked, and why."""
+def say_why_that_index(place_map: "PlaceMap") -> None:
+    """Says in one line which index a new map got for what was asked, and why."""
     from dsformer_core.place_map.index import choose_index
 
-    _, why = choose_index(request, place_map.count, place_map.descriptor_dim, place_map.codes is not None)
-    return why
+    has_codes = place_map.codes is not None
+    _, why = choose_index(place_map.index_request, place_map.count, place_map.descriptor_dim, has_codes)
+    errors.print(f"index: {why}", markup=False, highlight=False)
 
 
 def codes_advice(request: "IndexRequest", model: str, *, makes_codes: bool) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, progress
-from dsformer_core.cli.map.index_arguments import add_index_arguments
+from dsformer_core.cli.map.index_arguments import add_index_arguments, say_why_that_index
 from dsformer_core.cli.map.rewriting_arguments import chosen_index
 
 EXAMPLES = """\
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             markup=False,
             highlight=False,
         )
+    say_why_that_index(merged.place_map)
     counts = {"repeated": merged.repeated, "renamed": merged.renamed, "altitudes_lost": merged.altitudes_lost}
     if arguments.json:
         print_json(describe(merged.place_map) | counts)

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, progress
-from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index
+from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index, say_why_that_index
 from dsformer_core.cli.map.rewriting_arguments import add_rewriting_arguments
 
 EXAMPLES = """\
@@ -56,11 +56,13 @@ def run(arguments: argparse.Namespace) -> None:
             markup=False,
             highlight=False,
         )
+    say_why_that_index(after)
     if arguments.json:
         print_json(describe(after))
         return
+    instead = "as before" if after.index_kind == before.index_kind else f"instead of {before.index_kind}"
     answers.print(
-        f"{after.directory}: {after.count} references, searched by {after.index_kind} instead of {before.index_kind}",
+        f"{after.directory}: {after.count} references, searched by {after.index_kind} {instead}",
         markup=False,
         highlight=False,
     )

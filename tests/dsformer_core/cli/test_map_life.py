@@ -70,7 +70,9 @@ def test_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) 
 
 def test_merge(folder: Path, capsys: Captured) -> None:
     assert main(["map", "merge", "a.map", "b.map", "--output", "town.map"]) == 0
-    assert "town.map: 30 references of 2 maps\n" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "town.map: 30 references of 2 maps\n" in captured.out
+    assert captured.err == "index: flat_fp16: 30 references are few enough to compare each\n"
     said = answer(capsys, "merge", "town.map", "b.map", "--output", "town.map", "--overwrite", "--index", "binary")
     assert (said["count"], said["repeated"], said["renamed"], said["index"]) == (30, 10, 0, "binary")
     assert PlaceMap.open("town.map", verify="full").index_kind == "binary"
@@ -164,6 +166,15 @@ def test_reindex(folder: Path, capsys: Captured) -> None:
     assert "with the precision of float16" in capsys.readouterr().err
 
 
+def test_an_index_that_is_not_the_one_asked_for_comes_with_the_reason(folder: Path, capsys: Captured) -> None:
+    assert main(["map", "reindex", "a.map", "--index", "ivf_pq"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "index: flat_fp16: ivf_pq is made of 1,000 references or more, and there are 20\n"
+    assert captured.out.endswith("a.map: 20 references, searched by flat_fp16 as before\n")
+    assert main(["map", "reindex", "a.map", "--index", "auto", "--recall", "1"]) == 0
+    assert capsys.readouterr().err == "index: flat_fp16: nothing else finds all\n"
+
+
 def test_export_and_import(folder: Path, capsys: Captured) -> None:
     for kind, name, count in (
         ("geoparquet", "a.parquet", 20),
@@ -183,6 +194,7 @@ def test_export_and_import(folder: Path, capsys: Captured) -> None:
     captured = capsys.readouterr()
     assert "c.map: 20 references of elsewhere_net" in captured.out
     assert "elsewhere_net is no network of this program" in captured.err
+    assert "index: binary: as asked" in captured.err
     np.testing.assert_array_equal(PlaceMap.open("c.map").descriptors, PlaceMap.open("a.map").descriptors)
     assert main(["localize", "drive/000.jpg", "--map", "c.map"]) == 1
     assert "'elsewhere_net', which is no network of this program" in capsys.readouterr().err
