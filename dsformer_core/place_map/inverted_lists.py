@@ -5,16 +5,19 @@ its lists. What FAISS would have in memory, the lists, is never there as a whole
 would have written. Chunks are the same for any number of threads, and so is every byte.
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from dsformer_core.place_map.faiss_files import faiss
+from dsformer_core.place_map.faiss_files import AGAIN, faiss
+from dsformer_core.place_map.format import MapError
 from dsformer_core.place_map.stored_rows import Stored, StoredRows, span
 
 CHUNK_BYTES = 16 * 2**20
@@ -26,6 +29,13 @@ WORKING_BYTES = 6 * CHUNK_BYTES
 # Of a quantiser with long parts FAISS takes a kilobyte for each byte of every code that it makes at once.
 _ENCODED_AT_ONCE = 512
 _UNSORTED = ".codes.npy"
+
+# How FAISS says that lists are in the file itself, in another one, or nowhere; and how it says how long each is.
+_LISTS: Final = b"ilar"
+_KINDS_OF_LISTS: Final = (_LISTS, b"ilod", b"il00")
+_FULL: Final = b"full"
+_SPARSE: Final = b"sprs"
+_ID_BYTES: Final = 8
 
 
 def inverted_file(index: Any) -> Any:
@@ -75,6 +85,71 @@ def write_inverted_file(path: Path, index: Any, descriptors: Stored, threads: in
         unsorted.unlink(missing_ok=True)
 
 
+def check_lists(path: Path, count: int) -> None:
+    """Refuses a file that does not hold its lists as `write_inverted_file` writes them, before FAISS follows it.
+
+    FAISS knows lists in another file, too, which it maps whatever file an index names.
+
+    Args:
+        path: of an index.
+        count: of references, each of which must be in one list.
+
+    Raises:
+        MapError: its lists are others, or it cannot be read.
+    """
+    refused = MapError(f"{path} holds lists of other than {count} references: {AGAIN}")
+    try:
+        with path.open("rb") as file:
+            kind = _skip_to_lists(file)
+            lists, code_size = (int(number) for number in _read_numbers(file, 2))
+            form, numbers = file.read(4), int(_read_numbers(file, 1)[0])
+            if kind != _LISTS or form not in (_FULL, _SPARSE) or 8 * max(lists, numbers) > path.stat().st_size:
+                raise refused
+            sizes = _read_numbers(file, numbers).astype(np.int64)
+            if form == _SPARSE:
+                sizes = sizes[1::2]
+            entry = code_size + _ID_BYTES
+            fits = file.tell() + count * entry == path.stat().st_size
+            if not fits or sizes.sum() != count or not ((sizes >= 0) & (sizes <= count)).all():
+                raise refused
+            seen = np.zeros(count, dtype=bool)
+            for size in sizes[sizes > 0]:
+                file.seek(int(size) * code_size, os.SEEK_CUR)
+                rows = _read_numbers(file, int(size))
+                if rows.max() >= count:
+                    raise refused
+                seen[rows] = True
+            if not seen.all():
+                raise refused
+    except (OSError, MemoryError, ValueError) as error:
+        raise MapError(f"{path} cannot be read ({error or 'out of memory'}): {AGAIN}") from error
+
+
+def _skip_to_lists(file: BinaryIO) -> bytes:
+    """Has FAISS read an index up to its lists; what these are."""
+    found = b""
+
+    def read(size: int) -> bytes:
+        nonlocal found
+        content = file.read(size)
+        if content in _KINDS_OF_LISTS:
+            found = content
+        return b"" if found else content
+
+    # It always fails: with nothing more to read where lists begin, or before.
+    with suppress(RuntimeError, MemoryError):
+        faiss.read_index(faiss.PyCallbackIOReader(read))
+    return found
+
+
+def _read_numbers(file: BinaryIO, count: int) -> npt.NDArray[np.uint64]:
+    """So many, and not one fewer."""
+    content = file.read(8 * count)
+    if len(content) != 8 * count:
+        raise ValueError("it is cut off")
+    return np.frombuffer(content, np.uint64)
+
+
 def _encoded(
     index: Any, ivf: Any, descriptors: Stored, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
@@ -111,14 +186,14 @@ def _head(index: Any, ivf: Any, count: int, sizes: npt.NDArray[np.int64]) -> byt
     content = faiss.serialize_index(index).tobytes()
     for each in totals:
         each.ntotal = 0
-    begins = b"ilar" + _numbers(ivf.nlist, ivf.code_size)
-    empty = begins + b"sprs" + _numbers(0)
+    begins = _LISTS + _numbers(ivf.nlist, ivf.code_size)
+    empty = begins + _SPARSE + _numbers(0)
     assert content.endswith(empty), "this FAISS writes inverted lists in another way"
     full = np.flatnonzero(sizes)
     if len(full) > ivf.nlist // 2:
-        return content[: -len(empty)] + begins + b"full" + _numbers(ivf.nlist, *sizes)
+        return content[: -len(empty)] + begins + _FULL + _numbers(ivf.nlist, *sizes)
     pairs = np.column_stack([full, sizes[full]]).ravel()
-    return content[: -len(empty)] + begins + b"sprs" + _numbers(len(pairs), *pairs)
+    return content[: -len(empty)] + begins + _SPARSE + _numbers(len(pairs), *pairs)
 
 
 def _numbers(*values: Any) -> bytes:

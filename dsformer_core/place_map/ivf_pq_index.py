@@ -27,7 +27,7 @@ from dsformer_core.place_map.index_tuning import (
     least_effort,
     share_found,
 )
-from dsformer_core.place_map.inverted_lists import WORKING_BYTES, inverted_file, write_inverted_file
+from dsformer_core.place_map.inverted_lists import WORKING_BYTES, check_lists, inverted_file, write_inverted_file
 from dsformer_core.place_map.stored_rows import Stored, StoredRows, where_stored
 
 MEMORY: Final = "memory"
@@ -267,9 +267,10 @@ def _train(index: Any, stored: Stored, factory: str, memory_limit: int | None) -
 
 def _read(path: Path, fields: Mapping[str, Any], descriptors: Stored) -> Any:
     """The index of a map, with what it says of its own size compared with what there is."""
+    count, dimension = descriptors.shape
+    check_lists(path, count)
     flags = faiss.IO_FLAG_MMAP if fields["lists"] == DISK else 0
     index = read_index_file(str(path), path, flags)
-    count, dimension = descriptors.shape
     try:
         ivf = inverted_file(index)
     except RuntimeError:
@@ -280,7 +281,9 @@ def _read(path: Path, fields: Mapping[str, Any], descriptors: Stored) -> Any:
         )
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise MapError(f"{path} compares in another way than by inner product: {AGAIN}")
-    lists = ivf.invlists
-    if not ivf.is_trained or sum(lists.list_size(number) for number in range(ivf.nlist)) != count:
+    lists = faiss.downcast_InvertedLists(ivf.invlists)
+    # Lists that are mapped where they are have no name of their own.
+    elsewhere = getattr(lists, "filename", "")
+    if elsewhere or not ivf.is_trained or sum(lists.list_size(number) for number in range(ivf.nlist)) != count:
         raise MapError(f"{path} holds lists of other than {count} references: {AGAIN}")
     return index

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -483,6 +484,44 @@ def test_an_index_of_something_else_is_refused(tmp_path: Path, maps: dict[str, P
     with pytest.raises(MapError, match=r"index\.faiss") as caught:
         INDEX_KINDS[kind].open(tmp_path, fields, mapped).search(Described(places(1)), 3)
     assert "\n" not in str(caught.value)
+
+
+def _in_another_file(index: Any, folder: Path) -> None:
+    """Lists as FAISS keeps them beside an index, in a file that the index names."""
+    ivf = inverted_file(index)
+    elsewhere = faiss.OnDiskInvertedLists(ivf.nlist, ivf.code_size, str(folder / "elsewhere"))
+    for number in range(ivf.nlist):
+        size = ivf.invlists.list_size(number)
+        elsewhere.add_entries(number, size, ivf.invlists.get_ids(number), ivf.invlists.get_codes(number))
+    elsewhere.this.disown()
+    ivf.replace_invlists(elsewhere, True)
+
+
+def _named(row: int) -> Callable[[Any, Path], None]:
+    """Lists in which every reference is the same one."""
+
+    def change(index: Any, folder: Path) -> None:
+        ivf = inverted_file(index)
+        for number in range(ivf.nlist):
+            if size := ivf.invlists.list_size(number):
+                faiss.rev_swig_ptr(ivf.invlists.get_ids(number), size)[:] = row
+
+    return change
+
+
+@pytest.mark.parametrize("lists", ["memory", "disk"])
+@pytest.mark.parametrize("change", [_in_another_file, _named(0), _named(-7), _named(COUNT)])
+def test_lists_of_anything_but_each_reference_once_are_refused(
+    maps: dict[str, PlaceMap], tmp_path: Path, lists: str, change: Callable[[Any, Path], None]
+) -> None:
+    """Their checksum would be right, were it in `map.yaml`; a file that is named in there is not opened."""
+    index = faiss.read_index(str(maps["ivf_pq"].directory / "index.faiss"))
+    change(index, tmp_path)
+    faiss.write_index(index, str(tmp_path / "index.faiss"))
+    (tmp_path / "elsewhere").unlink(missing_ok=True)
+    fields = maps["ivf_pq"].index.details() | {"lists": lists}
+    with pytest.raises(MapError, match=r"index\.faiss holds lists of other than 1200 references"):
+        IvfPqIndex.open(tmp_path, fields, maps["ivf_pq"].descriptors)
 
 
 def test_links_that_lead_out_of_the_map_are_refused(maps: dict[str, PlaceMap], tmp_path: Path) -> None:
