@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from dsformer_core.extractor import Described
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, yaw_to_heading
-from dsformer_core.place_map import PlaceMap, build_place_map
+from dsformer_core.place_map import IndexRequest, PlaceMap, build_place_map
 from dsformer_core.sources import GeotaggedPicture, Skipped
 
 ZONE = UtmZone(33, True)
@@ -106,3 +106,18 @@ def write_map(
     yaw = np.full(len(utm), np.nan) if yaw is None else yaw
     extractor: Any = ArrayExtractor(descriptors)
     return build_place_map(ArraySource(utm, yaw), extractor, directory, **{"thumbnails": False} | options)
+
+
+def write_larger_map(directory: Path, place_map: PlaceMap, kind: str) -> PlaceMap:
+    """A map's references with an index of some kind, and as many elsewhere as lists need to be trained."""
+    random, extra = np.random.default_rng(0), 288
+    known = np.asarray(place_map.descriptors, np.float32)
+    extractor: Any = ArrayExtractor(np.vstack([known, unit(random.normal(size=(extra, known.shape[1])))]))
+    extractor.model_name, extractor.weights_sha256 = place_map.model_name, place_map.weights_sha256
+    extractor.weights = place_map.weights
+    utm = np.vstack([place_map.utm, place_map.utm[0] + 5_000 + random.uniform(0, 2_000, (extra, 2))])
+    source = ArraySource(utm, np.append(place_map.yaw, np.zeros(extra)))
+    # Through all of themselves: what an index may miss otherwise is another test's.
+    through_all = {"ivf_pq": {"factory": "IVF4,PQ8", "effort": 4}, "hnsw": {"effort": 400}}
+    request = IndexRequest(kind, **through_all.get(kind, {}))
+    return build_place_map(source, extractor, directory, index=request, thumbnails=False)

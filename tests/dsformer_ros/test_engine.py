@@ -8,14 +8,14 @@ import pytest
 from ros_processes import street
 from sensor_msgs.msg import CompressedImage
 
-from dsformer_core.extractor import Extractor
 from dsformer_core.localization import State
 from dsformer_core.localization.prior import Prior
-from dsformer_core.place_map import build_place_map
-from dsformer_core.sources import open_source
+from dsformer_core.place_map import MapError
+from dsformer_core.place_map.index import INDEX_KINDS
 from dsformer_ros.engine import Engine
 from dsformer_ros.frame_queue import Frame
 from dsformer_ros.parameters import Settings
+from tests.synthetic import write_larger_map
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,11 @@ def engine(place_map_directory: Path) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def engine_of_codes(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    directory = tmp_path_factory.mktemp("maps") / "codes.map"
-    build_place_map(open_source(drive / "drive.csv"), Extractor("gem_mobilenet_v2"), directory, index="binary")
-    return Engine.load(Settings(map=str(directory), threads=1))
+def engines(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
+    """One for each kind of index."""
+    folder = tmp_path_factory.mktemp("maps")
+    maps = {kind: write_larger_map(folder / f"{kind}.map", engine.place_map, kind) for kind in INDEX_KINDS}
+    return {kind: engine.with_map(place_map.directory) for kind, place_map in maps.items()}
 
 
 def frame(number: int) -> Frame:
@@ -61,15 +62,27 @@ def test_what_is_known_beforehand_restricts_and_is_said(engine: Engine) -> None:
     assert nowhere.hypotheses == [] and nowhere.verdict.state is State.NO_MATCH
 
 
-def test_the_kind_of_index_does_not_show(engine: Engine, engine_of_codes: Engine) -> None:
-    """A dozen references are all candidates; of a larger map `benchmarks/two_stage_search.py` says what is missed."""
+@pytest.mark.parametrize("kind", [kind for kind in INDEX_KINDS if kind != "flat"])
+def test_the_kind_of_index_does_not_show(engines: dict[str, Engine], kind: str) -> None:
+    assert engines[kind].place_map.index_kind == kind
     for number in (0, 5, 11):
-        exact, found = (one.answer(frame(number), Settings(), 0.0) for one in (engine, engine_of_codes))
-        np.testing.assert_array_equal(found.matches.indices, exact.matches.indices)
-        np.testing.assert_allclose(found.matches.similarities, exact.matches.similarities, atol=1e-5)
-        assert found.verdict == exact.verdict
-        assert [one.references.tolist() for one in found.hypotheses] == [
-            one.references.tolist() for one in exact.hypotheses
-        ]
-    again = engine_of_codes.with_map(engine_of_codes.place_map.directory)
-    assert again.place_map.index_kind == "binary"
+        exact, found = (one.answer(frame(number), Settings(), 0.0) for one in (engines["flat"], engines[kind]))
+        assert exact.hypotheses and exact.matches.indices[0, 0] == number
+        np.testing.assert_array_equal(found.matches.indices[:, :12], exact.matches.indices[:, :12])
+        np.testing.assert_allclose(found.matches.similarities, exact.matches.similarities, atol=2e-3)
+        assert found.verdict.state is exact.verdict.state
+        assert found.hypotheses[0].references[0] == exact.hypotheses[0].references[0] == number
+
+
+def test_a_map_that_is_altered_while_it_is_searched_gives_no_answer(engines: dict[str, Engine]) -> None:
+    """The worker takes it as it takes a picture that is none: the node goes on, and `~/status` says why."""
+    engine = engines["binary"]
+    path = engine.place_map.directory / "descriptors.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2] + np.float16(6_000).tobytes())
+    try:
+        with pytest.raises(MapError, match="`dsformer map verify --deep"):
+            engine.answer(frame(3), Settings(), 0.0)
+    finally:
+        path.write_bytes(whole)
+    assert engine.answer(frame(3), Settings(), 0.0).hypotheses

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dsformer_core.cli.main import main
-from tests.synthetic import write_picture, write_pictures
+from dsformer_core.place_map import PlaceMap
+from dsformer_core.place_map.index import INDEX_KINDS
+from tests.synthetic import write_larger_map, write_picture, write_pictures
 
 UNTRAINED = ["--weights", "untrained"]
 
@@ -45,6 +47,17 @@ def test_pictures_of_the_map_are_found_and_scored(town: Path, capsys: pytest.Cap
     assert first["hypotheses"][0]["heading_deg"] == pytest.approx(90, abs=0.1)
     assert sum(hypothesis["probability"] for hypothesis in first["hypotheses"]) < 1
     assert first["error_m"] < 25
+
+
+@pytest.mark.parametrize("kind", INDEX_KINDS)
+def test_the_kind_of_index_does_not_show(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    larger = write_larger_map(tmp_path / "town.map", PlaceMap.open(town / "town.map"), kind)
+    assert larger.index_kind == kind
+    assert main(localize(tmp_path, town / "drive/003.jpg", more=["--json", "--min-probability", "0.01"])) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    assert answer["hypotheses"][0]["references"][0] == "000003.jpg" and answer["error_m"] < 10
 
 
 def test_the_table_says_why_not(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
