@@ -165,7 +165,8 @@ def add_to_place_map(
         DsformerError: there are no new usable pictures, the disk is full, or (`strict`) a picture cannot be used.
         UsageError: the pictures lie too far from the map, or another addition was interrupted.
     """
-    target = place_map.directory.absolute()
+    # A link is followed, unlike where a map is made: it names the map that is added to.
+    target = place_map.directory.resolve()
     describer = _describer(extractor, batch_size, workers)
     place_map.check_model(describer.model_name, describer.weights_sha256)
     work = WorkFolder(target)
