@@ -144,7 +144,7 @@ def test_maps_from_before_there_were_kinds_are_searched_as_they_were(tmp_path: P
         directory = write_map(tmp_path / f"{index}.map", known, spots(300), index=index).directory
         before = PlaceMap.open(directory).search(known[:20], k=5)
         description = read_description(directory)
-        assert description["index"] == {"kind": index}
+        assert description["index"]["kind"] == index
         write_description(directory / "map.yaml", description | {"index": {"kind": "flat"}})
         old = PlaceMap.open(directory, verify="full")
         assert (old.index_kind, str(old.descriptors.dtype)) == (index, dtype)
