@@ -1,5 +1,6 @@
 """FAISS's indexes by name, in files, and with one thread: what more than one kind of index needs of FAISS."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,9 +85,9 @@ def read_index_file(source: Any, path: Path, flags: int = 0) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """What FAISS has to say, in one line."""
+    """What FAISS has to say, in one line, without the place in its source."""
     lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else "out of memory"
+    return re.sub(r"^Error in .* at \S+:[0-9]+: ", "", lines[-1].strip()) if lines else "out of memory"
 
 
 def spread_rows(count: int, wanted: int) -> npt.NDArray[np.int64]:

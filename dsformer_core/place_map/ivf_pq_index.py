@@ -16,7 +16,15 @@ import numpy.typing as npt
 from dsformer_core.errors import UsageError
 from dsformer_core.extractor import Codes, Described
 from dsformer_core.place_map.codes import CANDIDATES, CODE_BYTES, best_rows, rerank
-from dsformer_core.place_map.faiss_files import AGAIN, faiss, named_index, one_thread, read_index_file, spread_rows
+from dsformer_core.place_map.faiss_files import (
+    AGAIN,
+    faiss,
+    named_index,
+    one_thread,
+    read_index_file,
+    reason_of,
+    spread_rows,
+)
 from dsformer_core.place_map.format import INDEX_FILE, MapError
 from dsformer_core.place_map.index_fields import check_count, check_name, check_share
 from dsformer_core.place_map.index_request import IndexRequest
@@ -253,7 +261,8 @@ def _train(index: Any, stored: Stored, factory: str, memory_limit: int | None) -
         points = min(points, memory_limit // 2 // (4 * dimension))
     fewest = max(256, ivf.nlist)
     if min(points, count) < fewest:
-        lacking = f"there are {count}" if count < fewest else f"memory for {points} of them"
+        enough = math.ceil(fewest * 8 * dimension / 1e5) / 10
+        lacking = f"there are {count}" if count < fewest else f"memory for {points} of them: {enough:g}MB are enough"
         raise UsageError(f"factory {factory!r} needs {fewest} references to be trained, and {lacking}")
     sample = np.ascontiguousarray(stored[spread_rows(count, points)], np.float32)
     with one_thread():
@@ -261,7 +270,7 @@ def _train(index: Any, stored: Stored, factory: str, memory_limit: int | None) -
             index.train(sample)
         except RuntimeError as error:
             raise UsageError(
-                f"factory {factory!r} cannot be trained with {len(sample)} references ({error})"
+                f"factory {factory!r} cannot be trained with {len(sample)} references ({reason_of(error)})"
             ) from error
 
 

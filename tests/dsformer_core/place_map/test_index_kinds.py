@@ -274,11 +274,11 @@ def test_what_makes_no_sense_is_refused_in_one_line(fields: dict[str, Any], mess
         (IndexRequest("ivf_pq", factory="HNSW32"), "is no inverted file"),
         (IndexRequest("ivf_pq", factory="IVF5000,PQ8"), "needs 5000 references to be trained, and there are 1200"),
         (IndexRequest("ivf_pq", factory="IVF4,PQ7"), "is no index of 64 numbers"),
-        (IndexRequest("ivf_pq", factory="nonsense"), "is no index of 64 numbers"),
+        (IndexRequest("ivf_pq", factory="nonsense"), r"is no index of 64 numbers \(could not parse"),
         (IndexRequest("ivf_pq", factory="IVF4,PQ8x4fs"), "cannot be written out of core"),
         (IndexRequest("hnsw", factory="HNSW32"), "is no graph over float16"),
         (IndexRequest("hnsw", factory="IVF4,PQ8"), "is no graph over float16"),
-        (IndexRequest("ivf_pq", memory_limit=60_000), "memory for 117 of them"),
+        (IndexRequest("ivf_pq", memory_limit=60_000), "memory for 117 of them: 0.2MB are enough"),
     ],
 )
 def test_an_index_that_cannot_be_had_is_one_line(tmp_path: Path, request_: IndexRequest, message: str) -> None:
