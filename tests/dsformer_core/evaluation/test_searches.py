@@ -13,6 +13,7 @@ from dsformer_core.evaluation.searches import search_all, with_sign_codes
 from dsformer_core.extractor import Described, Extractor
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.binary_index import BinaryIndex
+from dsformer_core.place_map.index_request import IndexRequest
 from dsformer_core.sample_world import Camera, make_town, parse_condition, render
 from tests.synthetic import unit
 
@@ -97,7 +98,7 @@ def test_sign_codes_are_those_of_a_binary_map_and_unreadable_pictures_have_no_sa
     queries, references, signs = with_sign_codes(asked, kept)
     np.save(tmp_path / "stored.npy", descriptors.astype(np.float16))
     stored = np.load(tmp_path / "stored.npy", mmap_mode="r")
-    of_map = BinaryIndex.open(tmp_path, BinaryIndex.write(tmp_path, stored, None), stored)
+    of_map = BinaryIndex.open(tmp_path, BinaryIndex.write(tmp_path, stored, None, IndexRequest("binary")), stored)
     assert of_map.signs is not None
     np.testing.assert_array_equal(signs.thresholds, of_map.signs.thresholds)
     readable = np.isfinite(torn[:, 0])
