@@ -36,7 +36,7 @@ def add_index_arguments(
         "4 bytes per number of the descriptor, 2048 for 512), flat_fp16 (similarities within 0.001; half of that), "
         "binary (64 bytes whatever the descriptor, then floats of the best from disk), ivf_pq (lists of codes, 72 "
         "bytes, or none; trained; then floats of the best from disk; for millions) or hnsw (a graph; 272 bytes more "
-        "than flat_fp16; the fastest, and slow to make)" + ("" if required else f" (default: {otherwise or 'auto'})"),
+        "than flat_fp16; slow to make, for some 100,000)" + ("" if required else f" (default: {otherwise or 'auto'})"),
     )
     group.add_argument(
         "--candidates",
