@@ -6,6 +6,7 @@ from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.cli.map.build import STEPS, saying_what_is_kept
+from dsformer_core.cli.map.describing_arguments import add_describing_arguments
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 
 EXAMPLES = """\
@@ -32,15 +33,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--weights", help="file, or name of released weights (default: those that the map names, if they were released)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        help="auto, float32, bfloat16 or float16 (default: bfloat16 on CUDA, else float32)",
-    )
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
-    parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
+    add_describing_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted addition was")
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
     parser.set_defaults(run=run)

@@ -8,6 +8,7 @@ from typing import Any
 
 from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.cli.map.cluster_arguments import add_cluster_arguments, chosen_describer
+from dsformer_core.cli.map.describing_arguments import add_describing_arguments
 from dsformer_core.cli.map.index_arguments import add_index_arguments, codes_advice, requested_index, say_why_that_index
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 from dsformer_core.errors import UsageError
@@ -47,16 +48,8 @@ def register(verbs: Any) -> None:
     parser.add_argument("--name", help="what to call the map (default: the directory's name)")
     add_index_arguments(parser)
     parser.add_argument("--no-thumbnails", action="store_true", help="keep no small pictures to look at")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        help="auto, float32, bfloat16 or float16 (default: bfloat16 on CUDA, else float32)",
-    )
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
+    add_describing_arguments(parser)
     add_cluster_arguments(parser)
-    parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")
     parser.add_argument(
         "--resume", action="store_true", help="go on where an interrupted build of this map was, if there is one"
     )
