@@ -27,7 +27,7 @@ setup(
     maintainer_email="maintainers@users.noreply.b-seed-f7865446.example",
     packages=find_packages(include=["dsformer_core*", "dsformer_ros*"]),
     package_data={
-        "dsformer_core": ["py.typed", "models/*.safetensors", "place_map/*.js"],
+        "dsformer_core": ["py.typed", "models/*.safetensors", "place_map/inspection/*.js"],
         "dsformer_ros": ["py.typed"],
     },
     data_files=[

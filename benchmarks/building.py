@@ -43,11 +43,11 @@ from dsformer_core.models import list_models
 from dsformer_core.models.registry import DescriptorModel, Features, Preprocessing
 from dsformer_core.pictures import Picture, read_picture
 from dsformer_core.place_map import PlaceMap, build_place_map
-from dsformer_core.place_map.assemble import About, assemble
-from dsformer_core.place_map.build import Progress
-from dsformer_core.place_map.describe import THUMBNAIL_SIDE, Here, records
-from dsformer_core.place_map.index_request import IndexRequest
-from dsformer_core.place_map.shards import Shards, shard_size
+from dsformer_core.place_map.building.assemble import About, assemble
+from dsformer_core.place_map.building.build import Progress
+from dsformer_core.place_map.building.describe import THUMBNAIL_SIDE, Here, records
+from dsformer_core.place_map.building.shards import Shards, shard_size
+from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.sources import GeotaggedPicture, Skipped, open_source
 
 # Photographs that differ; files repeat them, moved sideways.

@@ -45,7 +45,7 @@ from dsformer_core.place_map.format import (
     read_description,
     write_description,
 )
-from dsformer_core.place_map.index import choose_index, index_class, write_index
+from dsformer_core.place_map.indexes.index import choose_index, index_class, write_index
 
 KINDS = ("flat_fp16", "binary", "ivf_pq", "hnsw")
 NEIGHBOURS = 10

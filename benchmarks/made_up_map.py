@@ -20,8 +20,8 @@ from dsformer_core.place_map.format import (
     file_digest,
     write_description,
 )
-from dsformer_core.place_map.index import choose_index, write_index
-from dsformer_core.place_map.index_request import IndexRequest
+from dsformer_core.place_map.indexes.index import choose_index, write_index
+from dsformer_core.place_map.indexes.request import IndexRequest
 
 MIDDLE = {"latitude": 55.68, "longitude": 12.57, "altitude": 10.0}
 ZONE = UtmZone(33, True)

@@ -37,9 +37,9 @@ from dsformer_core.extractor import Described, Extractor
 from dsformer_core.localization import localize
 from dsformer_core.models import DESCRIPTOR_DIM
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.binary_index import BinaryIndex
 from dsformer_core.place_map.format import DESCRIPTORS_FILE
-from dsformer_core.place_map.index_request import IndexRequest
+from dsformer_core.place_map.indexes.binary import BinaryIndex
+from dsformer_core.place_map.indexes.request import IndexRequest
 
 NEIGHBOURS = 20
 CANDIDATES = (20, 100, 200, 300, 400, 800)

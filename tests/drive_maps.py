@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsformer_core.place_map import PlaceMap, build_place_map
-from dsformer_core.place_map.build import add_to_place_map
+from dsformer_core.place_map.building.build import add_to_place_map
 from dsformer_core.sources import GeotaggedPicture, Skipped
 from tests.synthetic import ORIGIN, ArrayExtractor, ArraySource, unit
 

@@ -23,6 +23,9 @@ LAYERS = [
     | {"ordered_map", "staging", "lock", "errors"},
 ]
 
+# The same among the parts of the place map; what is beside them, the map itself, is under all but the indexes.
+PLACE_MAP_LAYERS = [{"exports", "inspection", "changes"}, {"building"}, {"indexes"}]
+
 
 def imports(path: Path) -> set[str]:
     names = set()
@@ -49,6 +52,17 @@ def test_the_core_imports_no_ros_and_nothing_above_itself(path: Path) -> None:
         parts = {name.split(".")[1] for name in imported if name.startswith("dsformer_core.")}
         upward = {part for part in parts if layer(part) < layer(own)}
         assert not upward, f"{own} imports {upward}, which lie above it"
+
+
+@pytest.mark.parametrize("part", ["building", "indexes"])
+def test_no_part_of_the_place_map_imports_one_above_itself(part: str) -> None:
+    own = next(depth for depth, parts in enumerate(PLACE_MAP_LAYERS) if part in parts)
+    above = {f"dsformer_core.place_map.{name}" for parts in PLACE_MAP_LAYERS[:own] for name in parts}
+    if part == "indexes":
+        above.add("dsformer_core.place_map.place_map")
+    for path in (ROOT / "dsformer_core" / "place_map" / part).rglob("*.py"):
+        upward = {name for name in imports(path) if name.startswith(tuple(above))}
+        assert not upward, f"{path.name} imports {upward}, which lie above it"
 
 
 def test_the_core_works_where_there_is_no_ros() -> None:

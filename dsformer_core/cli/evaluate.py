@@ -184,7 +184,7 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
     from dsformer_core.evaluation import default_cache, evaluate
     from dsformer_core.evaluation.evaluation import RETRIEVED
     from dsformer_core.extractor import Extractor
-    from dsformer_core.place_map.codes import CANDIDATES
+    from dsformer_core.place_map.indexes.codes import CANDIDATES
 
     models = arguments.model or []
     if arguments.submission is not None and (len(models) != 1 or not benchmark.name.startswith("msls")):

@@ -18,7 +18,7 @@ from dsformer_core.evaluation.recall import RECALL_AT, Recall, first_right, reca
 from dsformer_core.evaluation.search_cost import Cost, search_costs
 from dsformer_core.evaluation.searches import Search, search_all, with_sign_codes
 from dsformer_core.extractor import Described, Extractor
-from dsformer_core.place_map.codes import CANDIDATES
+from dsformer_core.place_map.indexes.codes import CANDIDATES
 from dsformer_core.place_map.stored_rows import where_stored
 
 DISTANCES_M = (1.0, 2.0, 5.0, 10.0, 15.0, 25.0, 50.0, 100.0)

@@ -18,7 +18,7 @@ from dsformer_core.evaluation.searches import Search, search_all, signed
 from dsformer_core.extractor import Described
 from dsformer_core.localization import LocalizationConfig, localize
 from dsformer_core.place_map import Matches, PlaceMap
-from dsformer_core.place_map.binary_index import BinaryIndex
+from dsformer_core.place_map.indexes.binary import BinaryIndex
 
 _QUERIES_AT_ONCE = 1024
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsformer_core.localization.survey import Survey
-from dsformer_core.place_map.aliasing import LOOKS_ALIKE, apart
+from dsformer_core.place_map.inspection.aliasing import LOOKS_ALIKE, apart
 
 WIDEST_SPACING = 10.0
 """Metres between references from which on a map is called thin; 2 to 5 are recommended."""

@@ -17,9 +17,9 @@ from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.hypotheses import localize
 from dsformer_core.localization.verdict import State, judge
 from dsformer_core.place_map import Matches, PlaceMap
-from dsformer_core.place_map.aliasing import describe_rows
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS, immediate_neighbourhoods
-from dsformer_core.place_map.coverage import squares
+from dsformer_core.place_map.inspection.aliasing import describe_rows
+from dsformer_core.place_map.inspection.coverage import squares
 from dsformer_core.place_map.places import SAME_SPOT, compatible_yaw
 
 HELD_OUT = 300

@@ -14,9 +14,9 @@ from dsformer_core.localization.report_page import REPORT_PAGE
 from dsformer_core.localization.survey import Survey, survey
 from dsformer_core.pages import data_uri, write_page
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.aliasing import LOOKS_ALIKE, apart
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
-from dsformer_core.place_map.coverage import ONE_DIRECTION
+from dsformer_core.place_map.inspection.aliasing import LOOKS_ALIKE, apart
+from dsformer_core.place_map.inspection.coverage import ONE_DIRECTION
 
 WORST_PICTURES = 6
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from dsformer_core.localization.held_out import HeldOut, hold_out
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.aliasing import LOOKS_ALIKE, Aliases, find_aliases
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
-from dsformer_core.place_map.coverage import Cells, Gap, cells, gaps, street_length, stretches
-from dsformer_core.place_map.drives import drive_names, numbered
-from dsformer_core.place_map.image_quality import Quality, image_quality
+from dsformer_core.place_map.inspection.aliasing import LOOKS_ALIKE, Aliases, find_aliases
+from dsformer_core.place_map.inspection.coverage import Cells, Gap, cells, gaps, street_length, stretches
+from dsformer_core.place_map.inspection.drives import drive_names, numbered
+from dsformer_core.place_map.inspection.image_quality import Quality, image_quality
 from dsformer_core.place_map.places import REFERENCE_STD
 
 PAIRS = 8

@@ -5,10 +5,10 @@
 >>> matches = place_map.search(descriptors, k=20)
 """
 
-from dsformer_core.place_map.build import add_to_place_map, build_place_map
+from dsformer_core.place_map.building.build import add_to_place_map, build_place_map
 from dsformer_core.place_map.calibration import SimilarityCalibration, fit_calibration
 from dsformer_core.place_map.format import MapError
-from dsformer_core.place_map.index_request import IndexRequest
+from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.matches import Matches
 from dsformer_core.place_map.place_map import PlaceMap
 

@@ -15,8 +15,6 @@ from dsformer_core.extractor import Codes, Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
 from dsformer_core.place_map.calibration import SimilarityCalibration
 from dsformer_core.place_map.checks import ALWAYS_KNOWN, Verify, check_files, check_found, check_shapes, map_array
-from dsformer_core.place_map.codes import CODE_BYTES
-from dsformer_core.place_map.flat_index import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.format import (
     CODES_FILE,
     DESCRIPTORS_FILE,
@@ -28,8 +26,10 @@ from dsformer_core.place_map.format import (
     read_description,
     thumbnail_file,
 )
-from dsformer_core.place_map.index import INDEX_KINDS, Index
-from dsformer_core.place_map.index_request import IndexRequest
+from dsformer_core.place_map.indexes.codes import CODE_BYTES
+from dsformer_core.place_map.indexes.flat import FlatIndex, HalfFlatIndex
+from dsformer_core.place_map.indexes.index import INDEX_KINDS, Index
+from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.matches import Matches
 from dsformer_core.place_map.references import Names, References
 from dsformer_core.place_map.stored_rows import where_stored

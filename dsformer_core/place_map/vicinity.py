@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from dsformer_core.place_map.codes import best_rows, rerank
+from dsformer_core.place_map.indexes.codes import best_rows, rerank
 from dsformer_core.place_map.matches import NOTHING, Matches
 from dsformer_core.place_map.stored_rows import Stored
 

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage
 from dsformer_core.localization import State
 from dsformer_core.localization.prior import Prior
 from dsformer_core.place_map import MapError
-from dsformer_core.place_map.index import INDEX_KINDS
+from dsformer_core.place_map.indexes.index import INDEX_KINDS
 from dsformer_ros.engine import Engine
 from dsformer_ros.frame_queue import Frame
 from dsformer_ros.parameters import Settings

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Adds the pictures and says how many."""
     from dsformer_core.cli.map.info import describe
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.build import add_to_place_map
+    from dsformer_core.place_map.building.build import add_to_place_map
     from dsformer_core.place_map.network import network_of
     from dsformer_core.sources import Skipped
 

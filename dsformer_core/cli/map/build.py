@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
 @contextmanager
 def saying_what_is_kept(output: Path) -> Iterator[None]:
     """Says, where the block is interrupted or fails, what of a map's building is kept."""
-    from dsformer_core.place_map.work_folder import unfinished_build
+    from dsformer_core.place_map.building.work_folder import unfinished_build
 
     try:
         yield

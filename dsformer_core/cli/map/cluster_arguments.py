@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dsformer_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from dsformer_core.place_map.describe import Describer
+    from dsformer_core.place_map.building.describe import Describer
 
 # Options of clusters -> those that they are for.
 _BELONG = {
@@ -68,14 +68,14 @@ def chosen_describer(arguments: argparse.Namespace) -> "Iterator[Describer]":
             raise UsageError(f"--{option.replace('_', '-')} is for {named}")
     if arguments.cluster is None:
         from dsformer_core.extractor import Extractor
-        from dsformer_core.place_map.describe import Here
+        from dsformer_core.place_map.building.describe import Here
 
         extractor = Extractor(
             arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision
         )
         yield Here(extractor, batch_size=arguments.batch_size, workers=arguments.workers)
         return
-    from dsformer_core.place_map.workers import LocalWorkers, Network, RayWorkers
+    from dsformer_core.place_map.building.workers import LocalWorkers, Network, RayWorkers
 
     network = Network.find(
         arguments.model,

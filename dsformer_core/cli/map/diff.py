@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dsformer_core.cli.console import answers, print_json, progress
 
 if TYPE_CHECKING:
-    from dsformer_core.place_map.difference import Difference
+    from dsformer_core.place_map.changes.difference import Difference
 
 EXAMPLES = """\
 examples:
@@ -38,7 +38,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Compares the maps."""
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.difference import difference
+    from dsformer_core.place_map.changes.difference import difference
 
     before, after = PlaceMap.open(arguments.before), PlaceMap.open(arguments.after)
     with progress("comparing references", after.count) as advance:

@@ -10,7 +10,7 @@ from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
     from dsformer_core.extractor import Extractor
-    from dsformer_core.place_map.importing import Imports, Network
+    from dsformer_core.place_map.changes.importing import Imports, Network
 
 EXAMPLES = """\
 examples:
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Imports the descriptors and says what was made of them."""
     from dsformer_core.cli.map.info import describe
     from dsformer_core.geodesy import UtmZone
-    from dsformer_core.place_map.importing import Imports, import_place_map
+    from dsformer_core.place_map.changes.importing import Imports, import_place_map
     from dsformer_core.sources import ManifestSource
     from dsformer_core.sources.manifest import MANIFEST_SUFFIXES
 
@@ -103,8 +103,8 @@ def _network(arguments: argparse.Namespace, imports: "Imports") -> "tuple[Networ
     """What the map says of its network, and the network itself where it is one of ours."""
     from dsformer_core.extractor import Extractor
     from dsformer_core.models import list_models
+    from dsformer_core.place_map.changes.importing import Network
     from dsformer_core.place_map.format import file_digest
-    from dsformer_core.place_map.importing import Network
 
     if arguments.model not in list_models():
         words = f"{arguments.model} is no network of this program: the map is searched from Python, with descriptors"
@@ -132,7 +132,7 @@ def _check(arguments: argparse.Namespace, imports: "Imports", extractor: "Extrac
     Raises:
         DsformerError: it is that of other pictures or another network.
     """
-    from dsformer_core.place_map.importing import SAME_NETWORK
+    from dsformer_core.place_map.changes.importing import SAME_NETWORK
 
     assert extractor is not None
     name, least = min(imports.similarities(extractor, arguments.check), key=lambda one: one[1])

@@ -8,9 +8,9 @@ from dsformer_core.cli.console import errors
 
 if TYPE_CHECKING:
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.index_request import IndexRequest
+    from dsformer_core.place_map.indexes.request import IndexRequest
 
-# As in dsformer_core/place_map/index.py, which is slow to import.
+# As in dsformer_core/place_map/indexes/index.py, which is slow to import.
 INDEX_KINDS = ("auto", "flat", "flat_fp16", "binary", "ivf_pq", "hnsw")
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -77,8 +77,8 @@ def requested_index(arguments: argparse.Namespace) -> "IndexRequest":
     Raises:
         UsageError: a number is out of range, or the kind cannot have what is asked of it.
     """
-    from dsformer_core.place_map.index import check_request
-    from dsformer_core.place_map.index_request import IndexRequest
+    from dsformer_core.place_map.indexes.index import check_request
+    from dsformer_core.place_map.indexes.request import IndexRequest
 
     request = IndexRequest(
         kind=arguments.index,
@@ -94,7 +94,7 @@ def requested_index(arguments: argparse.Namespace) -> "IndexRequest":
 
 def say_why_that_index(place_map: "PlaceMap") -> None:
     """Says in one line which index a new map got for what was asked, and why."""
-    from dsformer_core.place_map.index import choose_index
+    from dsformer_core.place_map.indexes.index import choose_index
 
     has_codes = place_map.codes is not None
     _, why = choose_index(place_map.index_request, place_map.count, place_map.descriptor_dim, has_codes)

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Merges the maps and says what became of their references."""
     from dsformer_core.cli.map.info import describe
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.merging import merge_place_maps
+    from dsformer_core.place_map.changes.merging import merge_place_maps
 
     place_maps = [PlaceMap.open(directory) for directory in arguments.maps]
     with progress("writing references", sum(one.count for one in place_maps)) as advance:

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from dsformer_core.cli.map.info import describe
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.rewriting import keep_rows
+    from dsformer_core.place_map.changes.rewriting import keep_rows
 
     request = requested_index(arguments)
     before = PlaceMap.open(arguments.map)

@@ -9,7 +9,7 @@ from dsformer_core.cli.map.rewriting_arguments import add_rewriting_arguments
 from dsformer_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from dsformer_core.place_map.selection import Selection
+    from dsformer_core.place_map.changes.selection import Selection
 
 EXAMPLES = """\
 examples:
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.rewriting import keep_rows
+    from dsformer_core.place_map.changes.rewriting import keep_rows
 
     selection = _selection(arguments)
     place_map = PlaceMap.open(arguments.map)
@@ -91,8 +91,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _selection(arguments: argparse.Namespace) -> "Selection":
     import math
 
-    from dsformer_core.place_map.areas import read_areas
-    from dsformer_core.place_map.selection import Selection, read_ids
+    from dsformer_core.place_map.changes.areas import read_areas
+    from dsformer_core.place_map.changes.selection import Selection, read_ids
 
     return Selection(
         match=arguments.match,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dsformer_core.cli.map.index_arguments import requested_index
 
 if TYPE_CHECKING:
-    from dsformer_core.place_map.index_request import IndexRequest
+    from dsformer_core.place_map.indexes.request import IndexRequest
 
 
 def add_rewriting_arguments(parser: argparse.ArgumentParser) -> None:

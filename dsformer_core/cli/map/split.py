@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Divides the map and says what into."""
     from dsformer_core.errors import UsageError
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.areas import read_areas
-    from dsformer_core.place_map.splitting import MAP_SUFFIX, districts, tiles, write_pieces
+    from dsformer_core.place_map.changes.areas import read_areas
+    from dsformer_core.place_map.changes.splitting import MAP_SUFFIX, districts, tiles, write_pieces
 
     if arguments.areas and arguments.overlap is not None:
         raise UsageError("--overlap is for --tiles: areas overlap where their polygons do")

@@ -47,8 +47,8 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Thins the map and says what it was before and after."""
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.rewriting import keep_rows
-    from dsformer_core.place_map.thinning import Thinning, rows_to_keep, usual_similarity
+    from dsformer_core.place_map.changes.rewriting import keep_rows
+    from dsformer_core.place_map.changes.thinning import Thinning, rows_to_keep, usual_similarity
 
     place_map = PlaceMap.open(arguments.map)
     similar = usual_similarity(place_map) if arguments.similar is None else arguments.similar

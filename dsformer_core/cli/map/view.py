@@ -46,7 +46,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Draws the page."""
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.place_map.view import write_view
+    from dsformer_core.place_map.inspection.view import write_view
     from dsformer_core.staging import require_folder_of
 
     output = arguments.output or arguments.map.absolute().with_suffix(".html")

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dsformer_core.place_map.building.parts import bytes_column
 from dsformer_core.place_map.format import COLUMNS
-from dsformer_core.place_map.parts import bytes_column
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.staging import durable_file
 

@@ -9,7 +9,7 @@ import pytest
 
 from dsformer_core.cli.main import main
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.index import INDEX_KINDS
+from dsformer_core.place_map.indexes.index import INDEX_KINDS
 from tests.synthetic import write_larger_map, write_picture, write_pictures
 
 UNTRAINED = ["--weights", "untrained"]

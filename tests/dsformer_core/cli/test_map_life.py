@@ -289,7 +289,7 @@ def test_ctrl_c_leaves_the_old_map(folder: Path, capsys: Captured, monkeypatch: 
         raise KeyboardInterrupt
 
     before = (folder / "a.map" / MAP_FILE).read_bytes()
-    monkeypatch.setattr("dsformer_core.place_map.assemble.fit_calibration", interrupt)
+    monkeypatch.setattr("dsformer_core.place_map.building.assemble.fit_calibration", interrupt)
     for arguments in (
         ["remove", "a.map", "--match", "a/00*"],
         ["thin", "a.map", "--every-metres", "9", "--similar", "-1"],

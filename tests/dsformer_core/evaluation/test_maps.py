@@ -9,7 +9,7 @@ from dsformer_core.errors import UsageError
 from dsformer_core.evaluation.maps import evaluate_maps
 from dsformer_core.geodesy import UtmZone
 from dsformer_core.place_map import MapError
-from dsformer_core.place_map.binary_index import BinaryIndex
+from dsformer_core.place_map.indexes.binary import BinaryIndex
 from tests.synthetic import ORIGIN, unit, write_map
 
 

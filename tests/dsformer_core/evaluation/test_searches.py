@@ -12,8 +12,8 @@ from dsformer_core.evaluation.search_cost import search_costs
 from dsformer_core.evaluation.searches import search_all, with_sign_codes
 from dsformer_core.extractor import Described, Extractor
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.binary_index import BinaryIndex
-from dsformer_core.place_map.index_request import IndexRequest
+from dsformer_core.place_map.indexes.binary import BinaryIndex
+from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.sample_world import Camera, make_town, parse_condition, render
 from tests.synthetic import unit
 
@@ -88,7 +88,7 @@ def test_sign_codes_are_those_of_a_binary_map_and_unreadable_pictures_have_no_sa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: int
 ) -> None:
     """However many of its references a map looks at to see what is usual."""
-    monkeypatch.setattr("dsformer_core.place_map.codes._FITTED_ROWS", fitted)
+    monkeypatch.setattr("dsformer_core.place_map.indexes.codes._FITTED_ROWS", fitted)
     random = np.random.default_rng(0)
     descriptors = unit(random.standard_normal((300, 512)) + 0.5)
     torn = np.insert(descriptors, [0, 17, 300], np.nan, axis=0)

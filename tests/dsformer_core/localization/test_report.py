@@ -15,7 +15,7 @@ from dsformer_core.localization.advice import advise
 from dsformer_core.localization.report import write_report
 from dsformer_core.localization.survey import survey
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.image_quality import image_quality
+from dsformer_core.place_map.inspection.image_quality import image_quality
 from tests.synthetic import ORIGIN, unit, write_map
 
 SAMPLE = Path(__file__).resolve().parents[3] / "maps" / "sample"

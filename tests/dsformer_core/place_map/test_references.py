@@ -46,7 +46,7 @@ def test_every_row_is_that_of_the_table(tmp_path: Path, rows_per_group: int) -> 
 def test_a_map_that_is_replaced_while_it_is_open_keeps_its_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dsformer_core.place_map.assemble.ROWS_PER_GROUP", 8)
+    monkeypatch.setattr("dsformer_core.place_map.building.assemble.ROWS_PER_GROUP", 8)
     descriptors = unit(np.random.default_rng(0).normal(size=(50, 512)))
     place_map = write_map(tmp_path / "a.map", descriptors, ORIGIN + np.arange(100.0).reshape(50, 2))
     assert pq.read_metadata(tmp_path / "a.map/references.parquet").num_row_groups == 7

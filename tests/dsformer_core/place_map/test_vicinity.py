@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsformer_core.localization import localize
 from dsformer_core.place_map import IndexRequest, Matches, PlaceMap
-from dsformer_core.place_map.index import INDEX_KINDS
+from dsformer_core.place_map.indexes.index import INDEX_KINDS
 from dsformer_core.place_map.vicinity import Vicinity
 from tests.synthetic import ORIGIN, unit, write_map
 

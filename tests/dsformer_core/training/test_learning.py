@@ -10,7 +10,7 @@ import pytest
 from dsformer_core.extractor import Described, Extractor
 from dsformer_core.models import DescriptorModel
 from dsformer_core.place_map import PlaceMap
-from dsformer_core.place_map.codes import nearest_codes
+from dsformer_core.place_map.indexes.codes import nearest_codes
 from dsformer_core.training.recipe import load_recipe
 from dsformer_core.training.start import start
 from dsformer_core.training.trainer import Trainer

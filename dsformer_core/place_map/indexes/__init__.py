@@ -1,0 +1,1 @@
+"""How a map is searched: kinds of index, the choice among them, what they share."""
