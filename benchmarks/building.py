@@ -38,7 +38,8 @@ from rich.table import Table
 from torch import Tensor
 from training_data import PICTURE, photograph
 
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.described import Described
+from dsformer_core.extractor import Extractor
 from dsformer_core.models import list_models
 from dsformer_core.models.registry import DescriptorModel, Features, Preprocessing
 from dsformer_core.pictures import Picture, read_picture

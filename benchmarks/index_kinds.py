@@ -34,7 +34,7 @@ from rich.table import Table
 from two_stage_search import MODELS, describe_towns, unit, views
 
 from dsformer_core.cli.map.index_arguments import amount_of_memory
-from dsformer_core.extractor import Described
+from dsformer_core.described import Described
 from dsformer_core.models import DESCRIPTOR_DIM
 from dsformer_core.place_map import IndexRequest, PlaceMap
 from dsformer_core.place_map.format import (

@@ -33,7 +33,8 @@ from made_up_map import write_map
 from rich.console import Console
 from rich.table import Table
 
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.described import Described
+from dsformer_core.extractor import Extractor
 from dsformer_core.localization import localize
 from dsformer_core.models import DESCRIPTOR_DIM
 from dsformer_core.place_map import PlaceMap

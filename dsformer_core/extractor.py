@@ -7,19 +7,17 @@ uint8: within 0.01/255 of Pillow's on average, and eight times faster.
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from dsformer_core.described import CODE_BYTES, Described, Descriptors
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import (
-    CODE_BITS,
     DescriptorModel,
     create_model,
     default_weights,
@@ -27,9 +25,6 @@ from dsformer_core.models import (
 )
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
-
-Descriptors = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.uint8]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
@@ -42,27 +37,6 @@ UNTRAINED_SEED = 0
 _DECODE_AT_LEAST = 3
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Described:
-    """What a network says of N pictures.
-
-    Attributes:
-        descriptors: (N, D) float32, unit L2 norm.
-        codes: (N, 64) uint8, the signs of the hash branch, eight to a byte; None where the network has none.
-    """
-
-    descriptors: Descriptors
-    codes: Codes | None = None
-
-    def __len__(self) -> int:
-        return len(self.descriptors)
-
-    def __getitem__(self, row: int) -> "Described":
-        """One of the pictures, still with N = 1."""
-        one = slice(row, row + 1)
-        return Described(self.descriptors[one], None if self.codes is None else self.codes[one])
 
 
 class Extractor:
@@ -147,7 +121,7 @@ class Extractor:
         self.model_name, self.weights = name, weights
         self.preprocessing, self.device, self.precision = preprocessing, device, precision
         self.descriptor_dim = network.descriptor_dim
-        self.code_bytes = CODE_BITS // 8 if network.has_codes else 0
+        self.code_bytes = CODE_BYTES if network.has_codes else 0
         if device.type == "cuda" and precision == "float32":
             # By default convolutions would round to TF32's 10 bits. The setting is the process's: set and put back
             # around each batch, it would change under another thread's.

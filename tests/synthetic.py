@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from dsformer_core.extractor import Described
+from dsformer_core.described import Described
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, yaw_to_heading
 from dsformer_core.place_map import IndexRequest, PlaceMap, build_place_map
 from dsformer_core.sources import GeotaggedPicture, Skipped

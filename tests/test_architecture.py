@@ -20,7 +20,7 @@ LAYERS = [
     {"clustering"},
     {"extractor", "sources", "sample_world", "pages", "charts"},
     {"models", "pictures", "panoramas", "image_messages", "geodesy", "tangent_plane", "mounting"}
-    | {"ordered_map", "staging", "lock", "errors"},
+    | {"ordered_map", "staging", "lock", "errors", "described"},
 ]
 
 # The same among the parts of the place map; what is beside them, the map itself, is under all but the indexes.
@@ -70,6 +70,15 @@ def test_the_core_works_where_there_is_no_ros() -> None:
     script = (
         "import sys, dsformer_core.cli.map, dsformer_core.cli.localize, dsformer_core.localization;"
         "sys.exit(any(name.split('.')[0] == 'rclpy' for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_maps_are_opened_and_searched_without_a_network() -> None:
+    """Loading PyTorch takes seconds, which `dsformer map info` and its like need not spend."""
+    script = (
+        "import sys, dsformer_core.place_map, dsformer_core.localization.queries, dsformer_core.place_map.changes.merging;"
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 

@@ -25,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.benchmark import Pictures
 from dsformer_core.evaluation.matching import chunks
 from dsformer_core.evaluation.row_file import RowFile
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.extractor import Extractor
 from dsformer_core.lock import working_alone
 
 FOLDER_VARIABLE = "DSFORMER_DESCRIPTORS"

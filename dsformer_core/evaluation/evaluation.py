@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation.abstention import PRECISIONS, Abstention, abstention
 from dsformer_core.evaluation.benchmark import Benchmark, Pictures
@@ -17,7 +18,7 @@ from dsformer_core.evaluation.descriptor_cache import describe
 from dsformer_core.evaluation.recall import RECALL_AT, Recall, first_right, recall_by_distance, recalls_at
 from dsformer_core.evaluation.search_cost import Cost, search_costs
 from dsformer_core.evaluation.searches import Search, search_all, with_sign_codes
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.extractor import Extractor
 from dsformer_core.place_map.indexes.codes import CANDIDATES
 from dsformer_core.place_map.stored_rows import where_stored
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import Described
 from dsformer_core.errors import UsageError
 from dsformer_core.evaluation.benchmark import RIGHT_WITHIN_M, Benchmark, Pictures
 from dsformer_core.evaluation.evaluation import RETRIEVED, Evaluation, Steps
@@ -15,7 +16,6 @@ from dsformer_core.evaluation.matching import Found
 from dsformer_core.evaluation.positions import Located, in_metres
 from dsformer_core.evaluation.search_cost import ASKED_MATCHES, Cost, median_seconds, picked_rows, search_costs
 from dsformer_core.evaluation.searches import Search, search_all, signed
-from dsformer_core.extractor import Described
 from dsformer_core.localization import LocalizationConfig, localize
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.indexes.binary import BinaryIndex

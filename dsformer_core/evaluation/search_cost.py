@@ -9,11 +9,11 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import CODE_BYTES, Codes, Described, Descriptors
 from dsformer_core.evaluation.matching import chunks
 from dsformer_core.evaluation.searches import Search, readable_rows
-from dsformer_core.extractor import Codes, Described, Descriptors
 from dsformer_core.place_map.indexes.binary import BinaryIndex
-from dsformer_core.place_map.indexes.codes import CODE_BYTES, nearest_codes, rerank
+from dsformer_core.place_map.indexes.codes import nearest_codes, rerank
 from dsformer_core.place_map.stored_rows import Stored
 
 TIMED_QUERIES = 32

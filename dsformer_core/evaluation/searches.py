@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import CODE_BITS, Described
 from dsformer_core.evaluation.matching import Found, best_matches, chunks
-from dsformer_core.extractor import Described
-from dsformer_core.models import CODE_BITS
 from dsformer_core.place_map.indexes.binary import BinaryIndex
 from dsformer_core.place_map.indexes.codes import SignCodes, fitted_rows, nearest_codes, rerank
 from dsformer_core.place_map.stored_rows import Stored

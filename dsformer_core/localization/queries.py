@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import Extractor
 from dsformer_core.geodesy import to_utm
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.hypotheses import Hypothesis, localize
@@ -19,6 +19,9 @@ from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
 from dsformer_core.sources.source import Skipped
 from dsformer_core.sources.tags import read_tags
+
+if TYPE_CHECKING:
+    from dsformer_core.extractor import Extractor
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,7 @@ class Score:
 
 def localize_pictures(
     paths: Sequence[Path],
-    extractor: Extractor,
+    extractor: "Extractor",
     place_map: PlaceMap,
     config: LocalizationConfig | None = None,
     *,

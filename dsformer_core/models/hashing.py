@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dsformer_core.described import CODE_BITS
 from dsformer_core.models.pooling import ProjectedGeM
-
-CODE_BITS = 512
 
 
 class HashBranch(ProjectedGeM):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dsformer_core.described import CODE_BYTES, Codes, Described
 from dsformer_core.errors import DsformerError
-from dsformer_core.extractor import Codes, Described
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
 from dsformer_core.place_map.calibration import SimilarityCalibration
 from dsformer_core.place_map.checks import ALWAYS_KNOWN, Verify, check_files, check_found, check_shapes, map_array
@@ -26,7 +26,6 @@ from dsformer_core.place_map.format import (
     read_description,
     thumbnail_file,
 )
-from dsformer_core.place_map.indexes.codes import CODE_BYTES
 from dsformer_core.place_map.indexes.flat import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.indexes.index import INDEX_KINDS, Index
 from dsformer_core.place_map.indexes.request import IndexRequest

@@ -9,7 +9,7 @@ from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.staging import require_folder_of
 
 if TYPE_CHECKING:
-    from dsformer_core.extractor import Described
+    from dsformer_core.described import Described
     from dsformer_core.place_map import PlaceMap
 
 EXAMPLES = """\

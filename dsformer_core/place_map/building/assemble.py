@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dsformer_core.extractor import Codes
+from dsformer_core.described import CODE_BYTES, Codes
 from dsformer_core.geodesy import MapFrame
 from dsformer_core.place_map.building.parts import RECORD, Part, bytes_column, bytes_of, rows_of
 from dsformer_core.place_map.building.placement import POSITION, Placement, frame_of, place
@@ -27,7 +27,6 @@ from dsformer_core.place_map.format import (
     thumbnail_file,
     write_description,
 )
-from dsformer_core.place_map.indexes.codes import CODE_BYTES
 from dsformer_core.place_map.indexes.index import choose_index, write_index
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.place_map import PlaceMap

@@ -7,12 +7,11 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import Extractor
 from dsformer_core.place_map.building.assemble import About, assemble, positions_of
 from dsformer_core.place_map.building.describe import Describer, Here, ShardTask
 from dsformer_core.place_map.building.parts import MapPart, Part
@@ -26,6 +25,9 @@ from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.sources import NO_POSITION, GeotaggedPicture, Skipped, Source
 from dsformer_core.staging import free_target, full_disk_in_words
+
+if TYPE_CHECKING:
+    from dsformer_core.extractor import Extractor
 
 Step = Literal["scanning", "describing", "finishing"]
 
@@ -47,7 +49,7 @@ class Progress:
 
 def build_place_map(
     source: Source,
-    extractor: Extractor | Describer,
+    extractor: "Extractor | Describer",
     output: str | Path,
     *,
     name: str | None = None,
@@ -131,7 +133,7 @@ def build_place_map(
 def add_to_place_map(
     place_map: PlaceMap,
     source: Source,
-    extractor: Extractor | Describer,
+    extractor: "Extractor | Describer",
     *,
     batch_size: int = 8,
     workers: int = 2,
@@ -331,7 +333,7 @@ class _Build:
                 shards.write(shard.number, shard.records, shard.skipped)
 
 
-def _describer(extractor: Extractor | Describer, batch_size: int, workers: int) -> Describer:
+def _describer(extractor: "Extractor | Describer", batch_size: int, workers: int) -> Describer:
     """Who describes: an extractor does so here."""
     return extractor if isinstance(extractor, Describer) else Here(extractor, batch_size=batch_size, workers=workers)
 

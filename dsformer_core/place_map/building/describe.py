@@ -8,18 +8,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError
-from dsformer_core.extractor import Described, Extractor
 from dsformer_core.pictures import Picture, PictureError
 from dsformer_core.place_map.building.parts import RECORD, bytes_column
 from dsformer_core.sources import GeotaggedPicture, Skipped
+
+if TYPE_CHECKING:
+    from dsformer_core.extractor import Extractor
 
 THUMBNAIL_SIDE = 240
 # Pixels. Networks take any picture, and describe the icons and placeholders among them, too.
@@ -115,7 +118,7 @@ class Here(Describer):
         workers: threads that decode.
     """
 
-    def __init__(self, extractor: Extractor, *, batch_size: int = 8, workers: int = 2) -> None:
+    def __init__(self, extractor: "Extractor", *, batch_size: int = 8, workers: int = 2) -> None:
         self.model_name, self.weights_sha256 = extractor.model_name, extractor.weights_sha256
         self.weights, self.precision = extractor.weights, extractor.precision
         self.descriptor_dim, self.code_bytes = extractor.descriptor_dim, extractor.code_bytes

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.extractor import Extractor
 from dsformer_core.place_map.building.assemble import About
 from dsformer_core.place_map.building.parts import RECORD, bytes_column
 from dsformer_core.place_map.building.work_folder import now
@@ -18,6 +18,9 @@ from dsformer_core.place_map.changes.rewriting import write_map
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.sources import GeotaggedPicture, ManifestSource, Skipped
+
+if TYPE_CHECKING:
+    from dsformer_core.extractor import Extractor
 
 UNIT_TOLERANCE = 1e-3
 """How far from 1 the length of a descriptor may be, which float16 moves by half of that."""
@@ -97,7 +100,7 @@ class Imports:
             yield np.arange(start, start + len(chunk)), np.where(off, chunk / lengths, chunk).astype(np.float32)
             start += len(chunk)
 
-    def similarities(self, extractor: Extractor, count: int) -> list[tuple[str, float]]:
+    def similarities(self, extractor: "Extractor", count: int) -> list[tuple[str, float]]:
         """What a network says of some of the pictures, against what they were given.
 
         Args:

@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import Described
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.staging import durable_file
 

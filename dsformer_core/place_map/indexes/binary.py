@@ -9,10 +9,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from dsformer_core.extractor import Codes, Described
-from dsformer_core.models import CODE_BITS
+from dsformer_core.described import CODE_BITS, CODE_BYTES, Codes, Described
 from dsformer_core.place_map.format import INDEX_FILE, THRESHOLDS_FILE, MapError
-from dsformer_core.place_map.indexes.codes import CANDIDATES, CODE_BYTES, SignCodes, best_rows, nearest_codes, rerank
+from dsformer_core.place_map.indexes.codes import CANDIDATES, SignCodes, best_rows, nearest_codes, rerank
 from dsformer_core.place_map.indexes.fields import check_count, check_name
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.stored_rows import StoredRows, span, where_stored

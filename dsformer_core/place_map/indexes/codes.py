@@ -11,13 +11,10 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from dsformer_core.models import CODE_BITS
-from dsformer_core.models.pooling import orthogonal_projection
+from dsformer_core.described import CODE_BITS, Codes
 from dsformer_core.place_map.stored_rows import StoredRows
 
-CODE_BYTES = CODE_BITS // 8
 CANDIDATES = 300
 """References that codes find for a query, where nobody says otherwise.
 
@@ -25,8 +22,6 @@ The best of a million made-up views of 4,000 places is among 100 candidates for 
 among 300 for all, and each hundred takes a fifteenth of the search's time (`benchmarks/two_stage_search.py`). Places
 with more views than candidates need more: of 1,000 places the best is missed for one query in ten.
 """
-
-Codes = npt.NDArray[np.uint8]
 
 # References that show where a number's middle is, to a hundredth of its spread.
 _FITTED_ROWS = 16_384
@@ -70,6 +65,8 @@ def rerank(
     Raises:
         DsformerError: the file of the descriptors was cut off, or cannot be read any more.
     """
+    import torch
+
     similarities = np.empty(rows.shape, np.float32)
     for query, candidates, found in zip(queries, rows, similarities, strict=True):
         # PyTorch widens float16 ten times as fast as NumPy.
@@ -143,6 +140,8 @@ class SignCodes:
     @cached_property
     def _rotation(self) -> npt.NDArray[np.float32]:
         """(D, 512)."""
+        from dsformer_core.models.pooling import orthogonal_projection
+
         taken = min(order for order in _projectable() if order >= max(self.dimension, CODE_BITS))
         # Any of the columns, not the first: within those, rows of a Hadamard matrix repeat.
         columns = np.argsort(np.random.PCG64(seed=1).random_raw(taken), kind="stable")[: self.dimension]

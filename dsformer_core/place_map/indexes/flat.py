@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from dsformer_core.extractor import Codes, Described
+from dsformer_core.described import Codes, Described
 from dsformer_core.place_map.indexes.request import IndexRequest
 
 

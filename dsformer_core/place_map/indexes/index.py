@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import Codes, Described
 from dsformer_core.errors import UsageError
-from dsformer_core.extractor import Codes, Described
 from dsformer_core.place_map.format import CODES_FILE
 from dsformer_core.place_map.indexes.binary import BinaryIndex
 from dsformer_core.place_map.indexes.flat import FlatIndex, HalfFlatIndex

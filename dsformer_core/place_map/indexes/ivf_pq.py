@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import CODE_BYTES, Codes, Described
 from dsformer_core.errors import UsageError
-from dsformer_core.extractor import Codes, Described
 from dsformer_core.place_map.format import INDEX_FILE, MapError
-from dsformer_core.place_map.indexes.codes import CANDIDATES, CODE_BYTES, best_rows, rerank
+from dsformer_core.place_map.indexes.codes import CANDIDATES, best_rows, rerank
 from dsformer_core.place_map.indexes.faiss_files import (
     AGAIN,
     faiss,

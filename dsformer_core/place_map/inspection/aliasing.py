@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from dsformer_core.described import Described
 from dsformer_core.errors import UsageError
-from dsformer_core.extractor import Described
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS, SURROUNDINGS_RADIUS
 from dsformer_core.place_map.place_map import PlaceMap
 from dsformer_core.place_map.places import COMPATIBLE_YAW, SAME_SPOT, compatible_yaw

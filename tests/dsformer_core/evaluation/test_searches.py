@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsformer_core.described import Described
 from dsformer_core.evaluation.search_cost import search_costs
 from dsformer_core.evaluation.searches import search_all, with_sign_codes
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.indexes.binary import BinaryIndex
 from dsformer_core.place_map.indexes.request import IndexRequest

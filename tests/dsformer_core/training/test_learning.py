@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.described import Described
+from dsformer_core.extractor import Extractor
 from dsformer_core.models import DescriptorModel
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.indexes.codes import nearest_codes

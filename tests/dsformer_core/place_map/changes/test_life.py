@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import Described
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.place_map.building.build import add_to_place_map
 from dsformer_core.place_map.building.work_folder import WorkFolder

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pyproj
 import pytest
 
+from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import Described
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.exports.geojson import write_geojson
 from dsformer_core.place_map.exports.geoparquet import CRS84, write_geoparquet

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dsformer_core.described import CODE_BYTES, Described
 from dsformer_core.errors import DsformerError
-from dsformer_core.extractor import Described
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.indexes.binary import BinaryIndex
-from dsformer_core.place_map.indexes.codes import CANDIDATES, CODE_BYTES
+from dsformer_core.place_map.indexes.codes import CANDIDATES
 from dsformer_core.place_map.stored_rows import StoredRows
 from tests.binary_maps import BINARY, places, spots
 from tests.synthetic import unit, write_map

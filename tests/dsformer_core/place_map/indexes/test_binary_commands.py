@@ -10,15 +10,16 @@ import torch
 
 from dsformer_core.cli.main import main
 from dsformer_core.cli.map.index_arguments import INDEX_KINDS as OFFERED
+from dsformer_core.described import CODE_BYTES, Described
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import Described, Extractor
+from dsformer_core.extractor import Extractor
 from dsformer_core.models import create_model
 from dsformer_core.models.checkpoint import save_checkpoint
 from dsformer_core.pictures import read_picture
 from dsformer_core.place_map import MapError, PlaceMap, build_place_map
 from dsformer_core.place_map.format import read_description
 from dsformer_core.place_map.indexes.binary import BinaryIndex
-from dsformer_core.place_map.indexes.codes import CANDIDATES, CODE_BYTES
+from dsformer_core.place_map.indexes.codes import CANDIDATES
 from dsformer_core.place_map.indexes.index import DEFAULT_INDEX, INDEX_KINDS
 from dsformer_core.sources import open_source
 from tests.binary_maps import places, spots

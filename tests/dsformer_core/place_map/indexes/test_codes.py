@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer_core.place_map.indexes.codes import CODE_BYTES, SignCodes, nearest_codes, rerank
+from dsformer_core.described import CODE_BYTES
+from dsformer_core.place_map.indexes.codes import SignCodes, nearest_codes, rerank
 from dsformer_core.place_map.stored_rows import StoredRows
 from tests.synthetic import unit
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dsformer_core.cli.main import main
-from dsformer_core.extractor import Described
+from dsformer_core.described import Described
 from dsformer_core.place_map import MapError, PlaceMap
 from dsformer_core.place_map.format import read_description, write_description
 from dsformer_core.place_map.indexes.faiss_files import faiss

@@ -9,7 +9,7 @@ import pytest
 
 from dsformer_core.cli.main import main
 from dsformer_core.cli.map.index_arguments import INDEX_KINDS as OFFERED
-from dsformer_core.extractor import Described
+from dsformer_core.described import Described
 from dsformer_core.place_map import IndexRequest, PlaceMap
 from dsformer_core.place_map.indexes.faiss_files import faiss
 from dsformer_core.place_map.indexes.flat import FlatIndex, HalfFlatIndex
