@@ -1,0 +1,261 @@
+r"""What is believed of the robot's pose: a mixture of Gaussians, and "somewhere else" with a mass of its own.
+
+A hypothesis is a Gaussian over x = (p, h): the position p and the heading vector h = (cos yaw, sin yaw). With a vector
+in place of an angle nothing wraps, a motion (dx, dy, dyaw) of base_frame is linear and the same for all hypotheses,
+
+    p' = p + [dx -dy; dy dx] h,    h' = [cos dyaw, -sin dyaw; sin dyaw, cos dyaw] h,
+
+and an unknown yaw is no special case: E h = 0, Var h = I/2, from which two pictures of places one after the other tell
+the yaw. Turning by an unknown angle of variance q, known to first and second moments exactly, is
+
+    E h' = e^(-q/2) E h,    E h'h'^T = ½ I + e^(-2q) (E hh^T - ½ tr(E hh^T) I),    Cov(p', h') = e^(-q/2) Cov(p, h)
+
+Half of it is applied before a movement and half after, so that it matters little whether a movement comes in one piece
+or in several. Without odometry, hypotheses spread: after t seconds of which nothing is known, by (v t)²/6 along each
+axis (any direction, any speed up to v), and in yaw by (w t)²/6, t counted since pictures last told where they are.
+
+Between pictures each state loses mass to "somewhere else", 1 - exp(-(a t + b d)) of it in t seconds and d metres: the
+robot is carried away, or drives off the map.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsformer_core.localization.fusion.config import FusionConfig
+from dsformer_core.localization.fusion.odometry import Motion
+
+Numbers = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+KEPT_ROWS = 20
+"""References that a hypothesis remembers of the last picture that supported it."""
+
+LOST_STD = 300.0
+"""Metres. A hypothesis of which no more is known says nothing that "somewhere else" does not."""
+
+NEGLIGIBLE = 1e-9
+SAME_HEADING = 0.5
+"""Squared distance of two heading vectors, 41 degrees, up to which hypotheses may be one."""
+
+
+PER_HYPOTHESIS = (
+    "weight", "mean", "covariance", "drifting", "answered", "doubted", "rows", "similarity", "altitude"
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """The last picture of a camera that was counted.
+
+    Attributes:
+        rows: references it retrieved, ascending.
+        way: metres of odometry since.
+        turn: radians turned since.
+        unknown: seconds since of which odometry tells nothing.
+        seconds: since.
+    """
+
+    rows: Rows
+    way: float = 0.0
+    turn: float = 0.0
+    unknown: float = 0.0
+    seconds: float = 0.0
+
+    def moved(self, motion: Motion) -> "Witness":
+        """The same after a movement."""
+        return replace(
+            self,
+            way=self.way + motion.way,
+            turn=self.turn + motion.turn,
+            unknown=self.unknown + (0.0 if motion.known else motion.seconds),
+            seconds=self.seconds + motion.seconds,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """M hypotheses at one moment. Not changed once made.
+
+    Attributes:
+        stamp: seconds.
+        weight: (M,) probability of each.
+        mean: (M, 4) position in metres about an origin, and heading vector.
+        covariance: (M, 4, 4).
+        elsewhere: probability of none of them; with the weights 1.
+        drifting: (M,) seconds without odometry since pictures last told where it is.
+        answered: (M,) bool, whether it was the answer when the last verdict was LOCALIZED.
+        doubted: (M, 3) since a picture last supported it: pictures that did not, metres, seconds.
+        rows: (M, KEPT_ROWS) references of that picture, best first, -1 where there are fewer.
+        similarity: (M,) of the best of them.
+        altitude: (M,) metres, NaN where unknown.
+        witnesses: the last picture that counted, of each camera.
+    """
+
+    stamp: float
+    weight: Numbers
+    mean: Numbers
+    covariance: Numbers
+    elsewhere: float
+    drifting: Numbers
+    answered: NDArray[np.bool_]
+    doubted: Numbers
+    rows: Rows
+    similarity: Numbers
+    altitude: Numbers
+    witnesses: dict[float, Witness] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls, stamp: float) -> "Belief":
+        """Before the first picture."""
+        return cls(
+            stamp,
+            weight=np.empty(0),
+            mean=np.empty((0, 4)),
+            covariance=np.empty((0, 4, 4)),
+            elsewhere=1.0,
+            drifting=np.empty(0),
+            answered=np.empty(0, bool),
+            doubted=np.empty((0, 3)),
+            rows=np.empty((0, KEPT_ROWS), np.int64),
+            similarity=np.empty(0),
+            altitude=np.empty(0),
+        )
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def moved(self, motions: list[Motion], stamp: float, config: FusionConfig) -> "Belief":
+        """The belief after some movements, at a later moment."""
+        if not motions:
+            return self if stamp == self.stamp else replace(self, stamp=stamp)
+        weight, mean, covariance = self.weight, self.mean, self.covariance
+        elsewhere, drifting, doubted, witnesses = self.elsewhere, self.drifting, self.doubted, self.witnesses
+        for motion in motions:
+            mean, covariance, drifting = _displaced(mean, covariance, drifting, motion, config)
+            stay = math.exp(-(config.lost_per_second * motion.seconds + config.lost_per_metre * motion.way))
+            elsewhere += (1 - stay) * (1 - elsewhere)
+            weight = weight * stay
+            doubted = doubted + np.array([0.0, motion.way, motion.seconds])
+            witnesses = {camera: witness.moved(motion) for camera, witness in witnesses.items()}
+        moved = replace(
+            self,
+            stamp=stamp,
+            weight=weight,
+            mean=mean,
+            covariance=covariance,
+            elsewhere=elsewhere,
+            drifting=drifting,
+            doubted=doubted,
+            witnesses=witnesses,
+        )
+        lost = np.trace(covariance[:, :2, :2], axis1=1, axis2=2) > LOST_STD**2
+        return moved.only(np.flatnonzero(~lost)) if lost.any() else moved
+
+    def only(self, kept: Rows) -> "Belief":
+        """Some of the hypotheses; the mass of the others goes elsewhere."""
+        weight = self.weight[kept]
+        return self._taken(kept, weight=weight, elsewhere=max(1.0 - float(weight.sum()), 0.0))
+
+    def _taken(self, kept: Rows, **changes: object) -> "Belief":
+        taken: dict[str, Any] = {name: getattr(self, name)[kept] for name in PER_HYPOTHESIS}
+        return replace(self, **{**taken, **changes})
+
+    def merged(self, radius: float, most: int, *, spread: bool) -> "Belief":
+        """At most `most` hypotheses, none of which could be one with a heavier one.
+
+        A hypothesis joins a heavier one whose position is within `radius`, or, with `spread`, within as many standard
+        deviations of the heavier one as make `radius` at one of `radius` / 2 metres, and that looks the same way.
+        Both moments of the mixture stay as they are.
+
+        Args:
+            radius: metres.
+            most: hypotheses.
+            spread: whether wide ones reach further.
+        """
+        order = np.argsort(-self.weight, kind="stable")[: 2 * most]
+        order = order[self.weight[order] > NEGLIGIBLE]
+        if not len(order):
+            return self.only(order)
+        weight, mean = self.weight[order], self.mean[order]
+        apart = mean[:, None, :] - mean[None, :, :]
+        distance = apart[..., 0] ** 2 + apart[..., 1] ** 2
+        reach = radius**2
+        if spread:
+            deviation = np.trace(self.covariance[order][:, :2, :2], axis1=1, axis2=2) / 2
+            reach = np.maximum(reach, deviation)[None, :]
+        length = np.maximum(np.hypot(mean[:, 2], mean[:, 3]), NEGLIGIBLE)
+        unit = mean[:, 2:] / length[:, None]
+        vague = length < 0.3
+        turned = 2 - 2 * (unit @ unit.T)
+        close = (distance <= reach) & ((turned <= SAME_HEADING) | vague[:, None] | vague[None, :])
+        np.fill_diagonal(close, True)
+        leads = close.argmax(axis=1) == np.arange(len(order))
+        close &= leads[None, :]
+        np.fill_diagonal(close, True)
+        leader = close.argmax(axis=1)
+        leads = leader == np.arange(len(order))
+        if leads.all() and len(order) <= most:
+            return self.only(order)
+
+        chosen = np.flatnonzero(leads)[:most]
+        share = np.where(leader[None, :] == chosen[:, None], weight[None, :], 0.0)
+        total = share.sum(axis=1)
+        share /= total[:, None]
+        middle = share @ mean
+        # About the leaders, where numbers are small.
+        members = np.flatnonzero(np.isin(leader, chosen))
+        group = np.searchsorted(chosen, leader[members])
+        away = mean[members] - middle[group]
+        inner = self.covariance[order[members]] + away[:, :, None] * away[:, None, :]
+        covariance = np.zeros((len(chosen), 4, 4))
+        np.add.at(covariance, group, share[group, members][:, None, None] * inner)
+        return self._taken(
+            order[chosen],
+            weight=total,
+            mean=middle,
+            covariance=covariance,
+            elsewhere=max(1.0 - float(total.sum()), 0.0),
+            drifting=share @ self.drifting[order],
+        )
+
+
+def _displaced(
+    mean: Numbers, covariance: Numbers, drifting: Numbers, motion: Motion, config: FusionConfig
+) -> tuple[Numbers, Numbers, Numbers]:
+    if not motion.known:
+        after = drifting + motion.seconds
+        squares = (after**2 - drifting**2) / 6
+        mean, covariance = _turned(mean, covariance, np.minimum(config.turn_bound**2 * squares, 100.0))
+        covariance = covariance.copy()
+        covariance[:, 0, 0] += config.motion_bound**2 * squares
+        covariance[:, 1, 1] += config.motion_bound**2 * squares
+        return mean, covariance, after
+    half = np.full(len(mean), motion.yaw_variance / 2)
+    mean, covariance = _turned(mean, covariance, half)
+    cosine, sine = math.cos(motion.yaw), math.sin(motion.yaw)
+    x, y = motion.x, motion.y
+    step = np.array([[1, 0, x, -y], [0, 1, y, x], [0, 0, cosine, -sine], [0, 0, sine, cosine]])
+    mean, covariance = mean @ step.T, step @ covariance @ step.T
+    mean, covariance = _turned(mean, covariance, half)
+    covariance[:, 0, 0] += motion.variance
+    covariance[:, 1, 1] += motion.variance
+    return mean, covariance, drifting
+
+
+def _turned(mean: Numbers, covariance: Numbers, variance: Numbers) -> tuple[Numbers, Numbers]:
+    """Turned by angles of mean nought and some variances (M,)."""
+    heading = mean[:, 2:]
+    second = covariance[:, 2:, 2:] + heading[:, :, None] * heading[:, None, :]
+    once, twice = np.exp(-variance / 2), np.exp(-2 * variance)
+    half = (second[:, 0, 0] + second[:, 1, 1])[:, None, None] / 2 * np.eye(2)
+    mean, covariance = mean.copy(), covariance.copy()
+    mean[:, 2:] *= once[:, None]
+    heading = mean[:, 2:]
+    covariance[:, 2:, 2:] = half + twice[:, None, None] * (second - half) - heading[:, :, None] * heading[:, None, :]
+    covariance[:, :2, 2:] *= once[:, None, None]
+    covariance[:, 2:, :2] *= once[:, None, None]
+    return mean, covariance

@@ -1,0 +1,289 @@
+r"""What one picture says, and what is believed after it.
+
+`localize` gives the places of a picture's matches, probabilities P_g under a flat prior, half of it on unmapped ground
+and the other half spread over the n places of the map. So u_g = ln(P_g / P_none) and the likelihood of the picture at
+place g against "none of these" is n e^(u_g). Around it, the likelihood at a pose x is
+
+    L(x) = miss + Σ_g n e^(u_g) exp(-½ (x - z_g)^T R_g^-1 (x - z_g)),      L(somewhere else) = 1
+
+with z_g and R_g the place's pose and covariance, and `miss` the probability that the right place is not retrieved at
+all, in which case the picture looks as from anywhere. P_g is the map's own calibration.
+
+Pictures from nearly one spot are no independent witnesses: the same wrong facade is retrieved again and again. A
+picture counts as the share
+
+    t = 1 - exp(-(d / correlation_length + a / correlation_angle))
+
+of one, d metres and a radians after the last one of its camera that counted: L(x)^t, that is, n e^(u_g) and `miss` to
+the power of t, and R_g / t. Cameras are told apart by their mounting. Where odometry does not tell d, it is what the
+robot would have gone at a third of its motion bound, and t is no more than the share of references that the picture
+does not have in common with that last one; above `SAME_VIEW` in common it is nought. With t below `LEAST_SHARE` the
+picture changes nothing and the next one is compared with the same last one, so that slow motion adds up and a robot
+that stands still learns nothing, however long it looks.
+
+For a hypothesis k, N(m_k, V_k) of weight w_k, L(x)^t gives one hypothesis of weight w_k miss^t that stays, and for each
+place g within the gate one that moves by the Kalman filter, of weight
+
+    w_k (n e^(u_g))^t sqrt(|R_g/t| / |V_k + R_g/t|) exp(-½ (m_k - z_g)^T (V_k + R_g/t)^-1 (m_k - z_g)).
+
+"Somewhere else" is any pose that no hypothesis stands for: half unmapped ground, half the places of the map, evenly. So
+with weight w_0 it becomes w_0 (½ + ½ miss^t), and each place g a new hypothesis of weight w_0 ½ (n e^(u_g))^t / n. For
+the first picture (t = 1, w_0 = 1) that is what `localize` says of it, but for the misses.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsformer_core.geodesy import wrap_angle
+from dsformer_core.localization.config import LocalizationConfig
+from dsformer_core.localization.fusion.belief import KEPT_ROWS, PER_HYPOTHESIS, Belief, Numbers, Rows, Witness
+from dsformer_core.localization.fusion.config import FusionConfig
+from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis, localize
+from dsformer_core.place_map import Matches, PlaceMap
+
+GATE = 25.0
+"""Squared Mahalanobis distance, over position and heading vector, beyond which a place says nothing of a hypothesis."""
+
+LEAST_SHARE = 0.1
+SAME_VIEW = 0.7
+"""Share of references in common from which on two pictures, between which nothing tells the way, are of one view."""
+
+USUAL_SPEED = 1 / 3
+"""Of the motion bound, which is never exceeded: what is gone usually."""
+
+MOST_PAIRS = 192
+"""Hypotheses moved by a place that are looked at further."""
+
+SUPPORT = 3.0
+"""How many times as likely as from somewhere else a picture must be to support a hypothesis."""
+
+_UNINFORMATIVE = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A picture, as G places it may show.
+
+    Attributes:
+        stamp: seconds.
+        camera: its mounting, radians to the hundredth; NaN, as one camera of its own, where unknown.
+        matches: of it.
+        singles: what `localize` says of it.
+        odds: (G,) e^(u_g) of each place.
+        pose: (G, 4) position about the origin, and heading vector, 0 where unknown.
+        covariance: (G, 4, 4).
+        rows: (G, KEPT_ROWS) references of each place, best first, -1 where there are fewer.
+        retrieved: all rows, ascending.
+    """
+
+    stamp: float
+    camera: float
+    matches: Matches
+    singles: list[Hypothesis]
+    odds: Numbers
+    pose: Numbers
+    covariance: Numbers
+    rows: Rows
+    retrieved: Rows
+
+    @classmethod
+    def of(
+        cls,
+        stamp: float,
+        matches: Matches,
+        camera_yaw: float,
+        place_map: PlaceMap,
+        localization: LocalizationConfig,
+        origin: NDArray[np.float64],
+    ) -> "Observation":
+        """From the matches of one picture."""
+        mounted = bool(np.isfinite(camera_yaw))
+        singles = localize(matches, place_map, localization, camera_yaw=float(camera_yaw) if mounted else 0.0)
+        if not mounted:
+            singles = [_without_yaw(single) for single in singles]
+        count = len(singles)
+        probability = np.array([single.probability for single in singles])
+        none = max(1.0 - float(probability.sum()), 1e-9)
+        pose, covariance = np.zeros((count, 4)), np.zeros((count, 4, 4))
+        rows = np.full((count, KEPT_ROWS), -1, np.int64)
+        for place, single in enumerate(singles):
+            pose[place, :2] = single.utm - origin
+            covariance[place, :2, :2] = single.covariance[:2, :2]
+            spread = _UNINFORMATIVE
+            if np.isfinite(single.yaw):
+                pose[place, 2:] = np.cos(single.yaw), np.sin(single.yaw)
+                # Of a heading vector turned by an angle of that variance, across it.
+                spread = (1 - np.exp(-2 * single.covariance[2, 2])) / 2
+            covariance[place, 2, 2] = covariance[place, 3, 3] = spread
+            references = single.references[:KEPT_ROWS]
+            rows[place, : len(references)] = references
+        camera = round(float(wrap_angle(camera_yaw)), 2) if mounted else float("nan")
+        retrieved = np.sort(matches.indices[0][: localization.top_k])
+        return cls(stamp, camera, matches, singles, probability / none, pose, covariance, rows, retrieved)
+
+    def same_as(self, other: "Observation") -> bool:
+        """Whether it is the same picture again."""
+        one, two = self.matches, other.matches
+        return (
+            self.stamp == other.stamp
+            and _key(self.camera) == _key(other.camera)
+            and np.array_equal(one.indices, two.indices)
+            and np.array_equal(one.similarities, two.similarities)
+        )
+
+    def share(self, belief: Belief, config: FusionConfig) -> float:
+        """t, how much of an independent witness it is."""
+        last = belief.witnesses.get(_key(self.camera))
+        if last is None:
+            return 1.0
+        way = last.way + last.unknown * USUAL_SPEED * config.motion_bound
+        share = 1 - np.exp(-(way / config.correlation_length + last.turn / config.correlation_angle))
+        if last.unknown > 0:
+            common = len(np.intersect1d(last.rows, self.retrieved, assume_unique=True))
+            new = 1 - common / max(len(self.retrieved), 1)
+            share = min(share, new if new > 1 - SAME_VIEW else 0.0)
+        return float(share)
+
+    def update(self, belief: Belief, places: float, config: FusionConfig) -> Belief:
+        """What is believed after it.
+
+        Args:
+            belief: before, moved to its stamp.
+            places: n of the map.
+            config: of the filter.
+        """
+        share = self.share(belief, config)
+        if share < LEAST_SHARE or not len(self.singles):
+            return belief
+        miss = config.miss**share
+        likely = (places * self.odds) ** share
+        spread = self.covariance / share
+
+        kept = belief.weight * miss
+        pairs = _pairs(belief, self.pose, spread, likely)
+        parts = [_unsupported(belief, kept, self.stamp), *pairs.moved(belief, self)]
+        support = np.zeros(len(belief))
+        np.add.at(support, pairs.of, pairs.weight)
+        supported = support > (SUPPORT**share) * belief.weight
+        parts[0] = replace(parts[0], doubted=np.where(supported[:, None], 0.0, parts[0].doubted))
+        parts.append(self._born(belief.elsewhere * 0.5 * likely / places, spread))
+        elsewhere = belief.elsewhere * 0.5 * (1 + miss)
+        total = elsewhere + sum(float(part.weight.sum()) for part in parts)
+        joined = _joined(belief, parts, elsewhere, total)
+        witnesses = {**belief.witnesses, _key(self.camera): Witness(self.retrieved)}
+        return replace(joined, witnesses=witnesses)
+
+    def _born(self, weight: Numbers, spread: Numbers) -> Belief:
+        """Each place as a hypothesis of its own."""
+        covariance = spread.copy()
+        unknown = ~self.pose[:, 2:].any(axis=1)
+        covariance[unknown, 2, 2] = covariance[unknown, 3, 3] = 0.5
+        known = ~unknown
+        # A heading vector has length 1: no more than 1/2 of variance along each axis.
+        covariance[known, 2, 2] = covariance[known, 3, 3] = np.minimum(covariance[known, 2, 2], 0.5)
+        count = len(weight)
+        return replace(
+            Belief.nothing(self.stamp),
+            weight=weight,
+            mean=self.pose,
+            covariance=covariance,
+            drifting=np.zeros(count),
+            answered=np.zeros(count, bool),
+            doubted=np.zeros((count, 3)),
+            rows=self.rows,
+            similarity=np.array([single.similarity for single in self.singles]),
+            altitude=np.array([single.altitude for single in self.singles]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Hypotheses moved by places: (n,) of which hypothesis, which place, and what came of it."""
+
+    of: Rows
+    place: Rows
+    weight: Numbers
+    mean: Numbers
+    covariance: Numbers
+
+    def moved(self, belief: Belief, observation: Observation) -> list[Belief]:
+        if not len(self.of):
+            return []
+        single = [observation.singles[place] for place in self.place]
+        return [
+            replace(
+                Belief.nothing(observation.stamp),
+                weight=self.weight,
+                mean=self.mean,
+                covariance=self.covariance,
+                drifting=np.zeros(len(self.of)),
+                answered=belief.answered[self.of],
+                doubted=np.zeros((len(self.of), 3)),
+                rows=observation.rows[self.place],
+                similarity=np.array([one.similarity for one in single]),
+                altitude=np.array([one.altitude for one in single]),
+            )
+        ]
+
+
+def _pairs(belief: Belief, pose: Numbers, spread: Numbers, likely: Numbers) -> _Pairs:
+    none = _Pairs(*(np.empty(0, np.int64),) * 2, np.empty(0), np.empty((0, 4)), np.empty((0, 4, 4)))
+    if not len(belief) or not len(pose):
+        return none
+    # By position alone first: nothing is nearer than that.
+    a = belief.covariance[:, None, 0, 0] + spread[None, :, 0, 0]
+    b = belief.covariance[:, None, 0, 1] + spread[None, :, 0, 1]
+    d = belief.covariance[:, None, 1, 1] + spread[None, :, 1, 1]
+    x = pose[None, :, 0] - belief.mean[:, None, 0]
+    y = pose[None, :, 1] - belief.mean[:, None, 1]
+    squared = (d * x * x - 2 * b * x * y + a * y * y) / (a * d - b * b)
+    of, place = np.nonzero(squared <= GATE)
+    if len(of) > MOST_PAIRS:
+        promise = belief.weight[of] * likely[place] * np.exp(-0.5 * squared[of, place])
+        best = np.sort(np.argpartition(-promise, MOST_PAIRS)[:MOST_PAIRS])
+        of, place = of[best], place[best]
+    if not len(of):
+        return none
+    before, noise = belief.covariance[of], spread[place]
+    together = before + noise
+    inverse = np.linalg.inv(together)
+    away = pose[place] - belief.mean[of]
+    # An unknown heading of the place is 0 with a variance that outweighs everything.
+    gain = before @ inverse
+    mahalanobis = np.einsum("ni,nij,nj->n", away, inverse, away)
+    narrowing = np.sqrt(np.linalg.det(noise) / np.linalg.det(together))
+    weight = belief.weight[of] * likely[place] * narrowing * np.exp(-0.5 * mahalanobis)
+    mean = belief.mean[of] + np.einsum("nij,nj->ni", gain, away)
+    rest = np.eye(4) - gain
+    # Joseph's form: positive definite whatever is rounded.
+    covariance = rest @ before @ rest.transpose(0, 2, 1) + gain @ noise @ gain.transpose(0, 2, 1)
+    near = mahalanobis <= GATE
+    return _Pairs(of[near], place[near], weight[near], mean[near], covariance[near])
+
+
+def _unsupported(belief: Belief, weight: Numbers, stamp: float) -> Belief:
+    return replace(belief, stamp=stamp, weight=weight, doubted=belief.doubted + np.array([1.0, 0.0, 0.0]))
+
+
+def _joined(belief: Belief, parts: list[Belief], elsewhere: float, total: float) -> Belief:
+    together = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_HYPOTHESIS}
+    together["covariance"] = (together["covariance"] + together["covariance"].transpose(0, 2, 1)) / 2
+    mean = together["mean"]
+    # Longer than 1 no heading vector is.
+    length = np.hypot(mean[:, 2], mean[:, 3])
+    mean[:, 2:] /= np.maximum(length, 1.0)[:, None]
+    together["weight"] /= total
+    return replace(belief, stamp=parts[0].stamp, elsewhere=elsewhere / total, **together)
+
+
+def _key(camera: float) -> float:
+    """A camera's name in a table; NaN equals nothing, not even itself."""
+    return camera if np.isfinite(camera) else float("inf")
+
+
+def _without_yaw(single: Hypothesis) -> Hypothesis:
+    covariance = single.covariance.copy()
+    covariance[2, 2] = UNKNOWN_YAW_VARIANCE
+    return replace(single, yaw=float("nan"), covariance=covariance)

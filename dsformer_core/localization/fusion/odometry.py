@@ -1,0 +1,207 @@
+"""How the robot moved between two moments, as its odometry tells, in the order of stamps whatever came when."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsformer_core.localization.fusion.config import FusionConfig
+
+CAPACITY = 4096
+"""Messages that are kept: 40 s at 100 Hz, more than pictures are late by."""
+
+DRIFT_LENGTH = 50.0
+"""Metres after which the modelled error of position reaches `odometry_noise` of the way. Errors of scale grow with the
+way and those of slip with its root; variances that grow with the way are never too small before that length, and a
+hypothesis that no picture confirms for longer is no answer anyway."""
+
+HELD = 0.25
+"""Seconds for which the last known velocity is believed to go on: pictures are often a little newer than odometry."""
+
+LARGEST_INCREMENT = 1e4
+"""m^2 or rad^2: what a message's covariance may grow by at most."""
+
+_JUMP = 5.0
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A movement.
+
+    Attributes:
+        seconds: that it took, >= 0.
+        known: whether odometry tells it; otherwise it is nought, and anything within the bounds may have happened.
+        x: metres ahead, in base_frame as it was before.
+        y: metres to the left.
+        yaw: radians turned, counter-clockwise.
+        way: metres of the path, at least hypot(x, y); 0 where unknown.
+        turn: radians turned to either side together; 0 where unknown.
+        variance: m^2 along each axis, of the position after it.
+        yaw_variance: rad^2.
+    """
+
+    seconds: float
+    known: bool
+    x: float = 0.0
+    y: float = 0.0
+    yaw: float = 0.0
+    way: float = 0.0
+    turn: float = 0.0
+    variance: float = 0.0
+    yaw_variance: float = 0.0
+
+
+class Odometry:
+    """Poses of base_frame in a continuous, drifting frame, by their stamps.
+
+    Only differences between poses are used, and these in base_frame: where the odometry frame lies and how it is turned
+    changes nothing.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        self._config = config
+        self._count = 0
+        # stamp, x, y, yaw, variance, yaw variance, and sums since the first: way, turn, variance, yaw variance, breaks
+        self._table = np.zeros((CAPACITY, 11))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, stamp: float, x: float, y: float, yaw: float, covariance: NDArray[np.float64] | None) -> float:
+        """Takes a message in.
+
+        Args:
+            stamp: seconds.
+            x: metres.
+            y: metres.
+            yaw: radians.
+            covariance: (3, 3) over (x, y, yaw) of the pose, None where unknown.
+
+        Returns:
+            The moment after which it tells anything new, infinite where it does not: a message with numbers that are
+            not finite, or of a stamp that is there already, or older than all that are kept.
+        """
+        if not all(map(math.isfinite, (stamp, x, y, yaw))) or max(abs(x), abs(y)) > 1e9:
+            return math.inf
+        stamps = self._table[: self._count, 0]
+        at = int(np.searchsorted(stamps, stamp))
+        if at < self._count and stamps[at] == stamp:
+            return math.inf
+        if self._count == CAPACITY:
+            if at == 0:
+                return math.inf
+            # Half at once, so that a message costs little on average.
+            kept = CAPACITY // 2
+            self._table[:kept] = self._table[CAPACITY - kept :]
+            self._count, at = kept, max(at - (CAPACITY - kept), 0)
+        late = at < self._count
+        if late:
+            self._table[at + 1 : self._count + 1] = self._table[at : self._count].copy()
+        variance, yaw_variance = _variances(covariance)
+        self._table[at, :6] = stamp, x, y, math.remainder(yaw, 2 * math.pi), variance, yaw_variance
+        self._count += 1
+        self._add_up(at, min(at + 2, self._count))
+        if late and at + 2 < self._count:
+            self._add_up(at + 2, self._count)
+        return float(self._table[at - 1, 0]) if at > 1 else -math.inf
+
+    def _add_up(self, first: int, last: int) -> None:
+        """Makes the sums of some rows anew."""
+        config = self._config
+        if first == 0:
+            self._table[0, 6:] = 0.0
+            first = 1
+        if first >= last:
+            return
+        rows, before = self._table[first:last], self._table[first - 1 : last - 1]
+        step = rows[:, :6] - before[:, :6]
+        seconds, way = step[:, 0], np.hypot(step[:, 1], step[:, 2])
+        turn = np.abs(_wrapped(step[:, 3]))
+        variance = np.maximum(config.odometry_noise**2 * DRIFT_LENGTH * way, np.clip(step[:, 4], 0, LARGEST_INCREMENT))
+        yaw_variance = np.maximum(config.odometry_yaw_noise**2 * way, np.clip(step[:, 5], 0, LARGEST_INCREMENT))
+        fast = way > np.maximum(_JUMP * config.motion_bound * seconds, 2.0)
+        broken = (seconds > config.odometry_gap) | fast
+        known = ~broken
+        increments = np.stack([way * known, turn * known, variance * known, yaw_variance * known, broken], axis=1)
+        rows[:, 6:] = before[:1, 6:] + np.cumsum(increments, axis=0)
+
+    def between(self, start: float, end: float) -> list[Motion]:
+        """The movements from one moment to a later one, in their order; with gaps in between, more than one."""
+        if end <= start:
+            return []
+        count = self._count
+        if count < 2:
+            return [Motion(end - start, known=False)]
+        table = self._table[:count]
+        first, last = table[0, 0], table[-1, 0]
+        known_from, known_to = max(start, first - HELD), min(end, last + HELD)
+        if known_from >= known_to:
+            return [Motion(end - start, known=False)]
+        cuts = [known_from]
+        low, high = np.searchsorted(table[:, 0], (known_from, known_to))
+        lowest, highest = max(int(low), 1), min(int(high), count - 1)
+        if table[highest, 10] > table[lowest - 1, 10]:
+            for row in lowest + np.flatnonzero(np.diff(table[lowest - 1 : highest + 1, 10])):
+                cuts += [max(table[row - 1, 0], known_from), min(table[row, 0], known_to)]
+        cuts.append(known_to)
+        moves = [Motion(known_from - start, known=False)]
+        for number, (before, after) in enumerate(pairwise(cuts)):
+            inside_gap = number % 2 == 1
+            moves.append(Motion(after - before, known=False) if inside_gap else self._along(before, after))
+        moves.append(Motion(end - known_to, known=False))
+        return [move for move in moves if move.seconds > 0]
+
+    def _along(self, start: float, end: float) -> Motion:
+        """The movement from one moment to a later one, between which nothing is missing."""
+        if end <= start:
+            return Motion(0.0, known=True)
+        one, other = self._at(start, ends=False), self._at(end, ends=True)
+        east, north = other[0] - one[0], other[1] - one[1]
+        cosine, sine = math.cos(one[2]), math.sin(one[2])
+        x, y = cosine * east + sine * north, cosine * north - sine * east
+        sums = np.maximum(other[3:] - one[3:], 0.0)
+        way = max(float(sums[0]), math.hypot(x, y))
+        turned = math.remainder(other[2] - one[2], 2 * math.pi)
+        return Motion(end - start, True, x, y, turned, way, float(sums[1]), float(sums[2]), float(sums[3]))
+
+    def _at(self, moment: float, *, ends: bool) -> NDArray[np.float64]:
+        """x, y, yaw, and the sums way, turn, variance, yaw variance at a moment, on the side of a gap it belongs to."""
+        table = self._table[: self._count]
+        row = int(np.searchsorted(table[:, 0], moment, side="left" if ends else "right"))
+        row = min(max(row, 1), len(table) - 1)
+        before, after = table[row - 1], table[row]
+        if after[10] > before[10]:
+            nearest = before if ends else after
+            return np.concatenate([nearest[1:4], nearest[6:10]])
+        share = (moment - before[0]) / (after[0] - before[0])
+        step = after - before
+        step[3] = math.remainder(step[3], 2 * math.pi)
+        if not 0 <= share <= 1:
+            share = self._within_bounds(share, moment - (after[0] if share > 1 else before[0]), step)
+        reached = before + share * step
+        return np.concatenate([reached[1:4], reached[6:10]])
+
+    def _within_bounds(self, share: float, seconds: float, step: NDArray[np.float64]) -> float:
+        """How far a step may be drawn out beyond its ends: two messages a microsecond apart tell no velocity."""
+        nearest, beyond = (1.0, share - 1.0) if share > 1 else (0.0, -share)
+        metres, turned = math.hypot(step[1], step[2]), abs(step[3])
+        for amount, bound in ((metres, self._config.motion_bound), (turned, self._config.turn_bound)):
+            if amount * beyond > bound * abs(seconds):
+                beyond = bound * abs(seconds) / amount
+        return nearest + math.copysign(beyond, share - nearest)
+
+
+def _variances(covariance: NDArray[np.float64] | None) -> tuple[float, float]:
+    """Of position along the worse axis and of yaw; 0 where they make no sense."""
+    if covariance is None:
+        return 0.0, 0.0
+    diagonal = np.diagonal(np.asarray(covariance, np.float64)).tolist()
+    if len(diagonal) != 3 or not all(math.isfinite(value) and value >= 0 for value in diagonal):
+        return 0.0, 0.0
+    return max(diagonal[0], diagonal[1]), diagonal[2]
+
+
+def _wrapped(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.remainder(angle + np.pi, 2 * np.pi) - np.pi

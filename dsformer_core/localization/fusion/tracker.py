@@ -1,0 +1,329 @@
+"""A recursive Bayes filter over one map: what all pictures and odometry together say of where the robot is.
+
+Pictures come late and out of order: a network takes its time, and cameras take different ones. The belief after each
+of the last `FusionConfig.history` pictures is kept. A late picture is put where its stamp belongs, and what came after
+it is applied again, so that the belief is the one that pictures in order would have given; moving the late one forward
+instead would count its motion noise twice and could not tell what a picture in between has already said. Odometry that
+fills in what was known less well has the pictures after it applied again, too. What is older than all that is kept is
+left out.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dsformer_core.errors import UsageError
+from dsformer_core.geodesy import wrap_angle
+from dsformer_core.localization.config import LocalizationConfig
+from dsformer_core.localization.fusion.belief import KEPT_ROWS, Belief
+from dsformer_core.localization.fusion.config import FusionConfig
+from dsformer_core.localization.fusion.judgement import judge_belief
+from dsformer_core.localization.fusion.measurement import Observation
+from dsformer_core.localization.fusion.odometry import Odometry
+from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis
+from dsformer_core.localization.verdict import State, Verdict
+from dsformer_core.place_map import Matches, PlaceMap
+from dsformer_core.place_map.places import REFERENCE_STD
+
+PRIOR_SHARE = 0.9
+"""What a given pose weighs: people click on the wrong crossing now and then."""
+
+LEAST_YAW_STD = math.radians(3.0)
+"""Radians. The direction of a reference is that of a compass or of a drive, no surer, however many agree."""
+
+MERGE_RADIUS = 4.0
+"""Metres within which two hypotheses are one: what a reference's position is worth."""
+
+PUBLISHED = 1e-3
+"""Probability below which a place is of no use to anybody; it counts as elsewhere."""
+
+_CELL = 25.0
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What is known of the robot's pose at one moment.
+
+    Attributes:
+        stamp: seconds.
+        hypotheses: places, most probable first, with fused probabilities and covariances; the rows are those of the
+            last picture that supported them.
+        elsewhere: probability of none of them.
+        verdict: whether the first is an answer, with hysteresis, and why or why not.
+        singles: what the last picture alone said, for people.
+    """
+
+    stamp: float
+    hypotheses: list[Hypothesis]
+    elsewhere: float
+    verdict: Verdict
+    singles: list[Hypothesis]
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A rough pose that somebody gave."""
+
+    stamp: float
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    def update(self, belief: Belief) -> Belief:
+        share = np.append(belief.weight * (1 - PRIOR_SHARE), PRIOR_SHARE)
+        return replace(
+            belief,
+            weight=share,
+            mean=np.vstack([belief.mean, self.mean]),
+            covariance=np.concatenate([belief.covariance, self.covariance[None]]),
+            elsewhere=belief.elsewhere * (1 - PRIOR_SHARE),
+            drifting=np.append(belief.drifting, 0.0),
+            answered=np.append(belief.answered, False),
+            doubted=np.vstack([belief.doubted, np.zeros(3)]),
+            rows=np.vstack([belief.rows, np.full((1, KEPT_ROWS), -1)]),
+            similarity=np.append(belief.similarity, np.nan),
+            altitude=np.append(belief.altitude, np.nan),
+        )
+
+
+class Tracker:
+    """Tracks one robot in one map.
+
+    Not for several threads at a time. A picture costs the same in a map of any size.
+
+    Args:
+        place_map: the map that pictures are searched in.
+        localization: how matches become places; the defaults when None.
+        config: of the filter; the defaults when None.
+    """
+
+    def __init__(
+        self,
+        place_map: PlaceMap,
+        localization: LocalizationConfig | None = None,
+        config: FusionConfig | None = None,
+    ) -> None:
+        self.place_map = place_map
+        self.localization = localization or LocalizationConfig()
+        self.config = config or FusionConfig()
+        self._origin = place_map.utm[0].copy() if place_map.count else np.zeros(2)
+        self._places = _count_places(place_map)
+        self._floor = max(place_map.spacing, REFERENCE_STD) ** 2
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything: the pictures, the odometry, and where the robot was."""
+        self._odometry = Odometry(self.config)
+        self._events: list[Observation | _Given] = []
+        self._beliefs: list[Belief] = []  # after each event; one more in front, from which all began
+        self._stale_from = math.inf
+        self._forgotten = -math.inf
+
+    def add_odometry(
+        self, stamp: float, x: float, y: float, yaw: float, covariance: NDArray[np.float64] | None = None
+    ) -> None:
+        """Takes in a pose of base_frame in the odometry frame, which is continuous and drifts.
+
+        Late and repeated ones are put where their stamps belong. Numbers that are not finite are left out.
+
+        Args:
+            stamp: seconds.
+            x: metres.
+            y: metres.
+            yaw: radians.
+            covariance: (3, 3) over (x, y, yaw); None where unknown. Its growth is used, where it grows.
+        """
+        self._stale_from = min(self._stale_from, self._odometry.add(stamp, x, y, yaw, covariance))
+
+    def add_picture(self, stamp: float, matches: Matches, *, camera_yaw: float = 0.0) -> Estimate:
+        """Takes in what a search found for one picture.
+
+        Args:
+            stamp: seconds, of the picture.
+            matches: of one query.
+            camera_yaw: of the camera's optical axis in base_frame, radians; NaN where the mounting is unknown. Cameras
+                are told apart by it.
+
+        Returns:
+            What is known at the newest stamp.
+
+        Raises:
+            UsageError: `matches` are of several queries, or `stamp` is not finite.
+        """
+        _check_stamp(stamp)
+        event = Observation.of(stamp, matches, camera_yaw, self.place_map, self.localization, self._origin)
+        self._insert(event)
+        newest = self._events[-1].stamp if self._events else stamp
+        return self._estimate(newest, event.singles)
+
+    def set_prior(self, stamp: float, utm: ArrayLike, covariance: ArrayLike, yaw: float = math.nan) -> None:
+        """Takes in a rough pose that somebody gave: a strong hypothesis; others and "elsewhere" stay possible.
+
+        Args:
+            stamp: seconds.
+            utm: (2,) easting and northing in the map's zone, metres.
+            covariance: (2, 2) over east and north, or (3, 3) over east, north and yaw, m^2 and rad^2.
+            yaw: radians, NaN where unknown.
+
+        Raises:
+            UsageError: a number is not finite, or the covariance is none.
+        """
+        _check_stamp(stamp)
+        position, matrix = np.asarray(utm, np.float64), np.array(covariance, np.float64)
+        if position.shape != (2,) or not np.isfinite(position).all():
+            raise UsageError(f"{position} is no position")
+        if matrix.shape not in ((2, 2), (3, 3)) or not np.isfinite(matrix).all():
+            raise UsageError("the covariance of a given pose is no (2, 2) or (3, 3) matrix of finite numbers")
+        matrix = (matrix + matrix.T) / 2
+        if np.linalg.eigvalsh(matrix)[0] < -1e-6 * max(1.0, float(np.abs(matrix).max())):
+            raise UsageError("the covariance of a given pose has a negative variance")
+        mean, spread = np.zeros(4), np.zeros((4, 4))
+        mean[:2] = position - self._origin
+        spread[:2, :2] = matrix[:2, :2] + np.eye(2)
+        variance = float(matrix[2, 2]) if len(matrix) == 3 else math.radians(20.0) ** 2
+        if math.isfinite(yaw) and variance < UNKNOWN_YAW_VARIANCE:
+            mean[2:] = math.cos(yaw), math.sin(yaw)
+            spread[2, 2] = spread[3, 3] = (1 - math.exp(-2 * max(variance, LEAST_YAW_STD**2))) / 2
+        else:
+            spread[2, 2] = spread[3, 3] = 0.5
+        self._insert(_Given(stamp, mean, spread))
+
+    def estimate(self, stamp: float | None = None) -> Estimate:
+        """What is known at a moment, moved there by odometry.
+
+        Args:
+            stamp: seconds; that of the newest picture when None.
+
+        Raises:
+            UsageError: `stamp` is not finite.
+        """
+        if stamp is not None:
+            _check_stamp(stamp)
+        self._refresh()
+        last = next((event for event in reversed(self._events) if isinstance(event, Observation)), None)
+        newest = self._events[-1].stamp if self._events else 0.0
+        return self._estimate(newest if stamp is None else stamp, last.singles if last else [])
+
+    def _insert(self, event: Observation | _Given) -> None:
+        """Puts an event where it belongs and applies what follows from it."""
+        stamps = [one.stamp for one in self._events]
+        if event.stamp < self._forgotten:
+            return
+        if isinstance(event, Observation):
+            first, last = bisect_left(stamps, event.stamp), bisect_right(stamps, event.stamp)
+            here = [one for one in self._events[first:last] if isinstance(one, Observation)]
+            if any(event.same_as(one) for one in here):
+                return
+        at = bisect_right(stamps, event.stamp)
+        if not self._beliefs:
+            self._beliefs.append(Belief.nothing(event.stamp))
+        elif at == 0 and event.stamp < self._beliefs[0].stamp:
+            # Before the very first: nothing was known then, either.
+            self._beliefs[0] = Belief.nothing(event.stamp)
+        self._events.insert(at, event)
+        self._stale_from = min(self._stale_from, event.stamp)
+        self._beliefs = self._beliefs[: at + 1]
+        self._refresh()
+        if len(self._events) > self.config.history:
+            self._forgotten = self._beliefs[1].stamp
+            del self._events[0], self._beliefs[0]
+
+    def _refresh(self) -> None:
+        """Applies all events again that follow on something new."""
+        kept = bisect_right([belief.stamp for belief in self._beliefs], self._stale_from)
+        del self._beliefs[max(kept, 1) :]
+        self._stale_from = math.inf
+        for event in self._events[len(self._beliefs) - 1 :] if self._beliefs else []:
+            self._beliefs.append(self._applied(self._beliefs[-1], event))
+
+    def _applied(self, belief: Belief, event: Observation | _Given) -> Belief:
+        moved = self._moved(belief, event.stamp)
+        if isinstance(event, _Given):  # noqa: SIM108 - one line would be too long for its types
+            after = event.update(moved)
+        else:
+            after = event.update(moved, self._places, self.config)
+        if after is not moved:
+            after = after.merged(MERGE_RADIUS, int(self.config.hypotheses), spread=True)
+        hypotheses, _, verdict = self._judged(after)
+        answered = np.zeros(len(after), bool)
+        if verdict.state is State.LOCALIZED:
+            away = after.mean[:, :2] - (hypotheses[0].utm - self._origin)
+            answered |= np.hypot(away[:, 0], away[:, 1]) <= self.localization.radius
+        return replace(after, answered=answered)
+
+    def _moved(self, belief: Belief, stamp: float) -> Belief:
+        if stamp <= belief.stamp:
+            return belief
+        return belief.moved(self._odometry.between(belief.stamp, stamp), stamp, self.config)
+
+    def _estimate(self, stamp: float, singles: list[Hypothesis]) -> Estimate:
+        if not self._beliefs:
+            belief = Belief.nothing(stamp)
+        else:
+            at = max(bisect_right([one.stamp for one in self._beliefs], stamp) - 1, 0)
+            belief = self._moved(self._beliefs[at], stamp)
+        hypotheses, elsewhere, verdict = self._judged(belief)
+        return Estimate(stamp, hypotheses, elsewhere, verdict, singles)
+
+    def _judged(self, belief: Belief) -> tuple[list[Hypothesis], float, Verdict]:
+        places = belief.merged(self.localization.radius, int(self.config.hypotheses), spread=False)
+        places = places.only(np.flatnonzero(places.weight >= PUBLISHED))
+        hypotheses = [self._hypothesis(places, number) for number in range(len(places))]
+        doubted = places.doubted[0].tolist() if len(places) else [0.0, 0.0, 0.0]
+        verdict = judge_belief(
+            hypotheses,
+            doubted,
+            places.elsewhere,
+            self.config,
+            answered=bool(len(places) and places.answered[0]),
+            pictures=len(self._events),
+        )
+        return hypotheses, places.elsewhere, verdict
+
+    def _hypothesis(self, places: Belief, number: int) -> Hypothesis:
+        mean, spread = places.mean[number], places.covariance[number]
+        length = float(np.hypot(*mean[2:]))
+        covariance = np.zeros((3, 3))
+        covariance[:2, :2] = _at_least(spread[:2, :2], self._floor)
+        yaw, covariance[2, 2] = math.nan, UNKNOWN_YAW_VARIANCE
+        if length > 0.3:
+            across = np.array([-mean[3], mean[2]]) / length
+            variance = float(across @ spread[2:, 2:] @ across) / length**2
+            if variance < UNKNOWN_YAW_VARIANCE / 4:
+                yaw = float(wrap_angle(math.atan2(mean[3], mean[2])))
+                covariance[2, 2] = max(variance, LEAST_YAW_STD**2)
+        rows = places.rows[number]
+        return Hypothesis(
+            utm=self._origin + mean[:2],
+            altitude=float(places.altitude[number]),
+            yaw=yaw,
+            covariance=covariance,
+            probability=float(min(places.weight[number], 1 - 1e-9)),
+            similarity=float(places.similarity[number]),
+            references=rows[rows >= 0],
+        )
+
+
+def _at_least(covariance: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    """The same, with no direction surer than the map is."""
+    values, vectors = np.linalg.eigh(covariance)
+    widened = (vectors * np.maximum(values, floor)) @ vectors.T
+    return (widened + widened.T) / 2
+
+
+def _count_places(place_map: PlaceMap) -> float:
+    """How many places that could be told apart a map has: squares of 25 m, by quarters of the compass."""
+    utm, yaw = place_map.utm, place_map.yaw
+    if not len(utm):
+        return 1.0
+    cells = np.floor((utm - utm[0]) / _CELL).astype(np.int64)
+    quarter = np.where(np.isfinite(yaw), np.floor(np.nan_to_num(yaw) / (np.pi / 2) + 0.5) % 4, 4).astype(np.int64)
+    keys = (cells[:, 0] + 2**24) * 2**33 + (cells[:, 1] + 2**24) * 8 + quarter
+    return float(len(np.unique(keys)))
+
+
+def _check_stamp(stamp: float) -> None:
+    if not math.isfinite(stamp):
+        raise UsageError(f"stamp = {stamp} is no time")
