@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,9 @@ def working_alone(folder: Path, work: str) -> Iterator[None]:
                 raise DsformerError(taken) from error
             if error.errno not in _NONE:
                 raise
+        if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
+            # Whoever had it before took the folder away after this file was opened: the lock keeps nobody out.
+            raise DsformerError(taken)
         _held.add(path)
         try:
             yield

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
+from typing import Any
 
 from dsformer_core.cli.console import errors
 from dsformer_core.errors import DsformerError
@@ -22,9 +23,19 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses what it does not know with its own usage; Python's leaves that to the whole command line's."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line, with every installed sub-command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dsformer",
         description="Make maps of geotagged pictures, and ask them where a picture was taken.",
         epilog=EXAMPLES,

@@ -7,6 +7,7 @@
 A new kind of source is a class that fits `Source`, in a file of its own here, and one entry of `kinds.KINDS`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,12 +72,15 @@ def open_sources(paths: Sequence[str | Path], options: SourceOptions | None = No
         options: each is for those of the paths that it applies to.
 
     Raises:
-        UsageError: as for `open_source`; an option applies to none of the paths.
+        UsageError: as for `open_source`; an option applies to none of the paths, or one of these is given twice.
         DsformerError: as for `open_source`.
     """
     if not paths:
         raise UsageError("no source is given")
     options = options or SourceOptions()
+    twice = [path for path, times in Counter(Path(path).resolve() for path in paths).items() if times > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is given {'twice' if len(paths) == 2 else 'more than once'}: once is enough")
     kinds = [kind_of(Path(path)) for path in paths]
     check_options(options, kinds, ", ".join(map(str, paths)))
     sources = []

@@ -57,12 +57,14 @@ class Skipped:
     """Something in a source that cannot become a reference.
 
     Attributes:
-        image: its path or row.
+        image: its path or row, or that of what several are in.
         reason: in words, without the name.
+        count: how many it is.
     """
 
     image: str
     reason: str
+    count: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,21 +1,24 @@
 """One process at a time, and never nobody because of one that died."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.lock import working_alone
+from dsformer_core.lock import LOCK_FILE, working_alone
 
 # Holds the folder, and has a child that outlives it, as one that loads pictures may.
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from dsformer_core.lock import working_alone
+from typing import IO
+from dsformer_core.lock import LOCK_FILE, working_alone
 with working_alone(Path(sys.argv[1]), "baking"):
     child = os.fork()
     if child:
@@ -61,3 +64,16 @@ def test_nor_does_one_process_work_there_twice(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_the_caller_s_to_explain(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), working_alone(tmp_path / "missing", "looking"):
         pytest.fail("nothing there to work in")
+
+
+def test_a_lock_on_a_file_that_was_taken_away_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who had the folder before removes it between the opening of the file and the lock."""
+    lock = fcntl.lockf
+
+    def after_removal(file: IO[str], operation: int) -> None:
+        (tmp_path / LOCK_FILE).unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "lockf", after_removal)
+    with pytest.raises(DsformerError, match="another run is baking"):
+        working_alone(tmp_path, "baking").__enter__()

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dsformer_core.cli.console import answers, errors, print_json, steps
+from dsformer_core.cli.console import answers, print_json, steps
 from dsformer_core.cli.map.build import STEPS, saying_what_is_kept
 from dsformer_core.cli.map.describing_arguments import add_describing_arguments
+from dsformer_core.cli.map.left_out import LeftOut
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 
 EXAMPLES = """\
@@ -45,14 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.building.build import add_to_place_map
     from dsformer_core.place_map.network import network_of
-    from dsformer_core.sources import Skipped
 
-    skipped: list[Skipped] = []
-
-    def report(one: Skipped) -> None:
-        skipped.append(one)
-        errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
-
+    left_out = LeftOut()
     source = chosen_source(arguments)
     # Through a symbolic link the map that it names grows; the link stays what it is.
     directory = arguments.map.resolve() if arguments.map.is_symlink() else arguments.map
@@ -68,15 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
             strict=arguments.strict,
             resume=arguments.resume,
             on_progress=lambda progress: show(STEPS[progress.step], progress.done, progress.total),
-            on_skipped=report,
+            on_skipped=left_out.add,
         )
     if arguments.json:
-        left_out = [{"image": one.image, "reason": one.reason} for one in skipped]
-        print_json(describe(after) | {"added": after.count - before.count, "skipped": left_out})
+        print_json(describe(after) | {"added": after.count - before.count, "skipped": left_out.values()})
         return
-    left_out_words = f", {len(skipped)} pictures skipped" if skipped else ""
-    answers.print(
-        f"{arguments.map}: {after.count - before.count} references added, {after.count} in all{left_out_words}",
-        markup=False,
-        highlight=False,
-    )
+    added = f"{after.count - before.count} references added, {after.count} in all{left_out.words()}"
+    answers.print(f"{arguments.map}: {added}", markup=False, highlight=False)

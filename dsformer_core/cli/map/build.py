@@ -10,6 +10,7 @@ from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.cli.map.cluster_arguments import add_cluster_arguments, chosen_describer
 from dsformer_core.cli.map.describing_arguments import add_describing_arguments
 from dsformer_core.cli.map.index_arguments import add_index_arguments, codes_advice, requested_index, say_why_that_index
+from dsformer_core.cli.map.left_out import LeftOut
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
 from dsformer_core.errors import UsageError
 
@@ -64,14 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Builds the map and says what is in it and what was left out."""
     from dsformer_core.cli.map.info import describe, print_description
     from dsformer_core.place_map import build_place_map
-    from dsformer_core.sources import Skipped
 
-    skipped: list[Skipped] = []
-
-    def report(one: Skipped) -> None:
-        skipped.append(one)
-        errors.print(f"skipped {one.image}: {one.reason}", style="yellow", markup=False, highlight=False)
-
+    left_out = LeftOut()
     source, request = chosen_source(arguments), requested_index(arguments)
     with chosen_describer(arguments) as describer, steps() as show, saying_what_is_kept(arguments.output):
         if advice := codes_advice(request, arguments.model, makes_codes=bool(describer.code_bytes)):
@@ -87,15 +82,14 @@ def run(arguments: argparse.Namespace) -> None:
             overwrite=arguments.overwrite,
             resume=arguments.resume,
             on_progress=lambda progress: show(STEPS[progress.step], progress.done, progress.total),
-            on_skipped=report,
+            on_skipped=left_out.add,
         )
     say_why_that_index(place_map)
     if arguments.json:
-        print_json(describe(place_map) | {"skipped": [{"image": one.image, "reason": one.reason} for one in skipped]})
+        print_json(describe(place_map) | {"skipped": left_out.values()})
         return
     print_description(place_map)
-    left_out = f", {len(skipped)} pictures skipped" if skipped else ""
-    answers.print(f"{arguments.output}: {place_map.count} references{left_out}", markup=False, highlight=False)
+    answers.print(f"{arguments.output}: {place_map.count} references{left_out.words()}", markup=False, highlight=False)
 
 
 @contextmanager

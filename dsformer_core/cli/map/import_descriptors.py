@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, errors, print_json, progress
 from dsformer_core.cli.map.index_arguments import add_index_arguments, requested_index, say_why_that_index
+from dsformer_core.cli.map.left_out import LeftOut
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{arguments.references}: give a table of references ({' or '.join(MANIFEST_SUFFIXES)})")
     zone = UtmZone.parse(arguments.zone) if arguments.zone else None
     imports = Imports(ManifestSource(arguments.references, zone=zone), arguments.descriptors)
+    left_out = LeftOut()
     for skipped in imports.skipped:
-        errors.print(f"skipped {skipped.image}: {skipped.reason}", style="yellow", markup=False, highlight=False)
+        left_out.add(skipped)
     if imports.normalised:
         words = f"{imports.normalised} of {len(imports.pictures)} descriptors were not of unit length, and are made so"
         errors.print(words, style="yellow", markup=False, highlight=False)
@@ -86,17 +88,12 @@ def run(arguments: argparse.Namespace) -> None:
         )
     say_why_that_index(place_map)
     if arguments.json:
-        left_out = [{"image": one.image, "reason": one.reason} for one in imports.skipped]
-        counts = {"skipped": left_out, "normalised": imports.normalised, "least_similarity": least}
+        counts = {"skipped": left_out.values(), "normalised": imports.normalised, "least_similarity": least}
         print_json(describe(place_map) | counts)
         return
-    left_out_words = f", {len(imports.skipped)} rows skipped" if imports.skipped else ""
     checked = "" if least is None else f", {arguments.check} checked: similar by {least:.4f} or more"
-    answers.print(
-        f"{arguments.output}: {place_map.count} references of {place_map.model_name}{left_out_words}{checked}",
-        markup=False,
-        highlight=False,
-    )
+    words = f"{place_map.count} references of {place_map.model_name}{left_out.words('row')}{checked}"
+    answers.print(f"{arguments.output}: {words}", markup=False, highlight=False)
 
 
 def _network(arguments: argparse.Namespace, imports: "Imports") -> "tuple[Network, Extractor | None]":

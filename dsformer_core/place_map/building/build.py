@@ -160,11 +160,11 @@ def add_to_place_map(
         on_skipped: as above.
 
     Returns:
-        The new map, opened.
+        The new map, opened; the same as before where all of the source's pictures are in it already.
 
     Raises:
         MapError: the map was made with another network.
-        DsformerError: there are no new usable pictures, the disk is full, or (`strict`) a picture cannot be used.
+        DsformerError: there are no usable pictures, the disk is full, or (`strict`) a picture cannot be used.
         UsageError: the pictures lie too far from the map, or another addition was interrupted.
     """
     # A link is followed, unlike where a map is made: it names the map that is added to.
@@ -191,7 +191,7 @@ def add_to_place_map(
             if _moment(one.image, one.timestamp, one.latitude, one.longitude) not in known
         ]
         if not pictures:
-            raise DsformerError(f"{source.name}: all of its pictures are in {place_map.directory} already")
+            return PlaceMap.open(place_map.directory)
         build.run(
             work,
             source,

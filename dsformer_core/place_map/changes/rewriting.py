@@ -14,7 +14,7 @@ from dsformer_core.place_map.format import MAP_FILE
 from dsformer_core.place_map.indexes.index import check_request
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.place_map import PlaceMap
-from dsformer_core.staging import free_target, full_disk_in_words, staged_directory
+from dsformer_core.staging import free_target, full_disk_in_words
 
 
 def keep_rows(
@@ -99,7 +99,7 @@ def write_map(
                 f"{target}: work on it was interrupted, with {begun.described} of {begun.pictures} pictures described: "
                 f"--resume of what was begun goes on with it; removing {work.folder} forgets it"
             )
-        with staged_directory(target, overwrite=overwrite, marker=MAP_FILE, kind="place map") as folder:
+        with work.finished_map(overwrite=overwrite) as folder:
             assemble(
                 folder,
                 parts,

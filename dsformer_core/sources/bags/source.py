@@ -237,9 +237,9 @@ class BagSource:
         skipped = []
         if unplaced:
             reason = f"{unplaced} of {read} pictures were not taken between two positions at most {max_gap:g} s apart"
-            skipped.append(Skipped(image, reason))
+            skipped.append(Skipped(image, reason, unplaced))
         if (same := len(camera.taken) - read) > 0:
-            skipped.append(Skipped(image, f"{same} pictures have the stamp of another"))
+            skipped.append(Skipped(image, f"{same} pictures have the stamp of another", same))
         if camera.damaged:
-            skipped.append(Skipped(image, f"{camera.damaged} messages are damaged"))
+            skipped.append(Skipped(image, f"{camera.damaged} messages are damaged", camera.damaged))
         return skipped

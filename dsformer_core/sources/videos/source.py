@@ -84,5 +84,5 @@ class VideoSource:
         skipped = []
         if (unplaced := len(time) - len(placed)) > 0:
             reason = f"{unplaced} of {len(time)} frames are not between two points at most {track.max_gap:g} s apart"
-            skipped.append(Skipped(str(self.path), reason))
+            skipped.append(Skipped(str(self.path), reason, unplaced))
         return pictures, skipped

@@ -40,7 +40,7 @@ def test_build_says_what_it_made_and_left_out(tmp_path: Path, capsys: pytest.Cap
     assert main(arguments) == 2
     assert "exists" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
-    assert "3 references, 1 pictures skipped" in capsys.readouterr().out
+    assert "3 references, 1 picture skipped" in capsys.readouterr().out
 
 
 def test_untrained_weights_are_announced_first(tmp_path: Path) -> None:
@@ -189,6 +189,14 @@ def test_wrong_calls_get_one_line(
     assert words in lines[-1]
     assert lines[-1].startswith("dsformer: ")
     assert not (tmp_path / "a.map").exists()
+
+
+def test_what_a_verb_does_not_know_is_answered_with_its_own_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["map", "info", "a.map", "--speed", "9"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: dsformer map info") and "unrecognized arguments: --speed 9" in said
 
 
 @pytest.mark.parametrize("verb", [[], ["build"], ["info"], ["verify"], ["view"]])

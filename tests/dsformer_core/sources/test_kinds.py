@@ -1,6 +1,7 @@
 """Which source a path stands for, which options belong to it, and several as one."""
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -88,8 +89,11 @@ def test_several_sources_are_one(tmp_path: Path) -> None:
         "monday/2.jpg",
     ]
     assert [picture.source for picture in pictures] == ["monday"] * 2 + ["tuesday"] * 3
-    again, _ = open_sources([monday, monday]).scan()
+    shutil.copytree(monday, tmp_path / "y/monday")
+    again, _ = open_sources([monday, tmp_path / "y/monday"]).scan()
     assert [picture.id for picture in again] == ["1-monday/1.jpg", "1-monday/2.jpg", "2-monday/1.jpg", "2-monday/2.jpg"]
+    with pytest.raises(UsageError, match="monday is given twice: once is enough"):
+        open_sources([monday, tmp_path / "y/../x/monday"])
     (alone,) = open_sources([write_pictures(tmp_path / "one", 1)]).scan()[0]
     assert alone.source == ""
     with pytest.raises(UsageError, match="no source is given"):

@@ -138,8 +138,8 @@ def test_a_picture_too_small_to_show_a_place_is_skipped(tmp_path: Path, extracto
     built = build_place_map(open_source(drive), extractor, tmp_path / "a.map", on_skipped=skipped.append)
     assert built.ids == ["000.jpg", "001.jpg", "icon.png"]
     assert [vars(one) for one in skipped] == [
-        {"image": str(drive / "dot.png"), "reason": "1x1 pixels are too few to show a place"},
-        {"image": str(drive / "strip.png"), "reason": "200x31 pixels are too few to show a place"},
+        {"image": str(drive / "dot.png"), "reason": "1x1 pixels are too few to show a place", "count": 1},
+        {"image": str(drive / "strip.png"), "reason": "200x31 pixels are too few to show a place", "count": 1},
     ]
 
 

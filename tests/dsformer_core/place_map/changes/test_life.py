@@ -178,10 +178,10 @@ def test_ctrl_c_leaves_the_old_map(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_stands_in_nobodys_way(tmp_path: Path) -> None:
     place_map = drive_map(tmp_path / "town.map", "first", 10)
-    shutil.copytree(place_map.directory, tmp_path / ".town.map.building-abc" / "half")
-    (tmp_path / ".town.map.building").mkdir()
+    shutil.copytree(place_map.directory, tmp_path / ".town.map.building" / "map")
     (tmp_path / ".town.map.building/lock").touch()
     assert keep_rows(place_map, np.arange(3)).count == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["town.map"], "nor does it stay"
 
 
 def test_two_do_not_rewrite_a_map_at_once(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_nothing_is_guessed_beyond_the_fixes_or_across_a_gap(tmp_path: Path) -> 
     assert [picture.timestamp - START for picture in pictures] == [2, 3, 9]
     assert skipped.image.endswith("/drive#/camera/image/compressed")
     assert skipped.reason == "9 of 12 pictures were not taken between two positions at most 5 s apart"
+    assert skipped.count == 9
     bridged, _ = scan(recorder.path, **EVERY, max_gap=6)
     assert [picture.timestamp - START for picture in bridged] == list(range(2, 10))
 
