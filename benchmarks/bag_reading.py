@@ -14,6 +14,7 @@ as those of streets. Files are in the page cache: no disk is measured.
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from dsformer_core.sources.options import CameraYaw
 
 SIZE = (720, 1280)
 SECONDS, IMAGE_RATE, FIX_RATE = 60, 10, 5
+WANTED = 20
 START = 1_700_000_000
 METRES_PER_DEGREE = 62_875.0  # of longitude, at the latitude of the drive
 # What a network of 320x320 asks for.
@@ -142,6 +144,9 @@ def main() -> None:
     console.print(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    slow = [row["storage"] for row in rows if row["x real time"] < WANTED]
+    if slow:
+        sys.exit(f"{' and '.join(slow)}: slower than {WANTED} times real time")
 
 
 if __name__ == "__main__":

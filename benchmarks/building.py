@@ -20,6 +20,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -53,6 +54,7 @@ from dsformer_core.sources import GeotaggedPicture, Skipped, open_source
 
 # Photographs that differ; files repeat them, moved sideways.
 DIFFERENT = 40
+SHARE_WANTED, MOST_DECODING = 0.9, 5
 METRES_PER_DEGREE = 111_320
 REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -356,6 +358,13 @@ def main() -> None:
             show("writing", result["shards"])
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    missed = []
+    if "decoding" in result and (share := result["decoding"][-1]["the same by processor time"]) < SHARE_WANTED:
+        missed.append(f"a build runs at {share:.2f} of the decoder's rate, {SHARE_WANTED} is wanted")
+    if "network" in result and (cost := result["network"][-1]["of processor time, %"]) > MOST_DECODING:
+        missed.append(f"decoding costs the network {cost:.1f} %, {MOST_DECODING} % at most is wanted")
+    if missed:
+        sys.exit("; ".join(missed))
 
 
 if __name__ == "__main__":

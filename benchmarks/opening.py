@@ -26,6 +26,8 @@ from rich.table import Table
 
 from dsformer_core.place_map import IndexRequest, PlaceMap
 
+MOST_SECONDS, MOST_MB = 1.5, 100
+
 console = Console()
 
 
@@ -81,6 +83,11 @@ def main() -> None:
     console.print(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    beyond = [
+        row["kind"] for row in result["kinds"] if row["quick"]["seconds"] > MOST_SECONDS or row["quick"]["mb"] > MOST_MB
+    ]
+    if beyond:
+        sys.exit(f"{', '.join(beyond)}: more than {MOST_SECONDS} s or {MOST_MB} MB to open")
 
 
 if __name__ == "__main__":
