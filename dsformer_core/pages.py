@@ -15,12 +15,16 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsformer_core.errors import DsformerError
+from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.staging import require_folder_of
 
 if TYPE_CHECKING:
     import folium
 
 _MISSING = "pages need folium and XStatic-Leaflet: pip install 'dsformer_ros[viz]'"
+
+# Of what browsers take for a page.
+_BEGINNINGS = (b"<!doctype html", b"<html")
 
 # Labels and pictures come from file names and files, so they are set as text and attributes, never as HTML.
 _POINTS = """
@@ -244,6 +248,20 @@ def rendered(page: "folium.Map", title: str) -> str:
     figure: Any = page.get_root()
     figure.title = html.escape(title)
     return str(figure.render())
+
+
+def require_page_name(path: Path) -> None:
+    """Refuses a name that no page can have, before the work that is to fill it. An older page is replaced.
+
+    Raises:
+        UsageError: there is no such folder, or something else than a page has the name.
+    """
+    require_folder_of(path)
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if not file.read(64).lstrip().lower().startswith(_BEGINNINGS):
+            raise UsageError(f"{path} exists and is no page, so it is not overwritten: choose another name")
 
 
 def write_page(path: Path, text: str) -> None:

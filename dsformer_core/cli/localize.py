@@ -12,7 +12,7 @@ from rich.text import Text
 from dsformer_core.cli.console import answers as console
 from dsformer_core.cli.console import errors, fits, print_json, print_table, progress
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.staging import require_folder_of
+from dsformer_core.pages import require_page_name
 
 if TYPE_CHECKING:
     from dsformer_core.localization.queries import Answer, Score
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.radius is not None and not 0 < arguments.radius < math.inf:
         raise UsageError(f"--radius {arguments.radius}: it must be above 0")
     if arguments.html is not None:
-        require_folder_of(arguments.html)
+        require_page_name(arguments.html)
     config = LocalizationConfig(top_k=arguments.top_k, min_probability=arguments.min_probability)
     paths = find_pictures(arguments.pictures)
     place_map = PlaceMap.open(arguments.map)

@@ -34,8 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Draws the page."""
     from dsformer_core.clustering import Partition
     from dsformer_core.clustering.view import write_view
+    from dsformer_core.pages import require_page_name
 
     partition = Partition.open(arguments.partition)
     output = arguments.output or arguments.partition.absolute().with_suffix(".html")
+    require_page_name(output)
     classes = write_view(partition, output)
     answers.print(f"{output}: {classes} classes", markup=False, highlight=False)

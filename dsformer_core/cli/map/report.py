@@ -47,14 +47,14 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.localization.advice import advise
     from dsformer_core.localization.report import write_survey
     from dsformer_core.localization.survey import survey
+    from dsformer_core.pages import require_page_name
     from dsformer_core.place_map import PlaceMap
-    from dsformer_core.staging import require_folder_of
 
     output = arguments.output
     if output is None and not arguments.json:
         output = arguments.map.absolute().with_suffix(".report.html")
     if output is not None:
-        require_folder_of(output)
+        require_page_name(output)
     place_map = PlaceMap.open(arguments.map)
     with steps() as show:
         found = survey(place_map, seed=arguments.seed, aliases=arguments.likes, on_progress=show)

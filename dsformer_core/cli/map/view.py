@@ -45,12 +45,12 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draws the page."""
+    from dsformer_core.pages import require_page_name
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.inspection.view import write_view
-    from dsformer_core.staging import require_folder_of
 
     output = arguments.output or arguments.map.absolute().with_suffix(".html")
-    require_folder_of(output)
+    require_page_name(output)
     place_map = PlaceMap.open(arguments.map)
     before = PlaceMap.open(arguments.before) if arguments.before is not None else None
     with steps() as show:

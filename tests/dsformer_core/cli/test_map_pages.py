@@ -56,6 +56,15 @@ def test_a_folder_that_is_not_there_is_named_before_the_map_is_read(
 
 
 @pytest.mark.parametrize("verb", ["view", "report"])
+def test_what_is_no_page_is_not_overwritten(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    assert main(["map", verb, str(SAMPLE), "--output", str(thesis)]) == 2
+    assert "exists and is no page, so it is not overwritten" in capsys.readouterr().err
+    assert thesis.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("verb", ["view", "report"])
 def test_help_has_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["map", verb, "--help"])
