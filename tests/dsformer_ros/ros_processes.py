@@ -52,7 +52,7 @@ class Listener:
     def spin_until(self, done: Callable[[], Any], timeout: float = 20.0) -> Any:
         deadline = time.monotonic() + timeout
         while not (value := done()) and time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.05)
+            self._executor.spin_once(timeout_sec=min(0.05, max(0.0, deadline - time.monotonic())))
         return value
 
     def spin_for(self, seconds: float) -> None:
@@ -90,18 +90,19 @@ def listener(domain: int) -> Iterator[Listener]:
 
 
 class NodeProcess:
-    """The localizer, or another program of the package, as a process."""
+    """The localizer, or another program, as a process: a module of the package, or a script."""
 
-    def __init__(self, module: str, domain: int, *arguments: str, log: Path) -> None:
+    def __init__(self, module: str | Path, domain: int, *arguments: str, log: Path) -> None:
         environment = os.environ | {
             "ROS_DOMAIN_ID": str(domain),
             "PYTHONUNBUFFERED": "1",
             "ROS_LOG_DIR": str(log.parent),
         }
         self._log = log
+        program = [str(module)] if isinstance(module, Path) else ["-m", f"dsformer_ros.{module}"]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"dsformer_ros.{module}", *arguments],
+                [sys.executable, *program, *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

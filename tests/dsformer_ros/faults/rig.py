@@ -1,0 +1,177 @@
+"""A localizer as a process in the sample map, and this process as its camera and its listener."""
+
+import importlib
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_processes import Listener, NodeProcess, listener
+from sensor_msgs.msg import CompressedImage, Image
+
+from dsformer_core.pictures import read_picture
+from dsformer_ros.picture_publisher import compressed_message
+
+SAMPLE = Path(__file__).resolve().parents[3] / "maps" / "sample"
+NODE, NAME = "/dsformer_localizer", "dsformer_localizer"
+FRONT, REAR = "/front/image/compressed", "/rear/image"
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What a process holds: resident memory in MiB, threads, open file descriptors."""
+
+    memory: float
+    threads: int
+    descriptors: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Vitals":
+        process = Path("/proc") / str(pid)
+        lines = (process / "status").read_text().splitlines()
+        values = dict(line.split(":", 1) for line in lines)
+        memory = int(values["VmRSS"].split()[0]) / 1024
+        return cls(memory, int(values["Threads"]), len(list((process / "fd").iterdir())))
+
+
+class Rig:
+    """The node's process and everything that it says.
+
+    Attributes:
+        process: of the node.
+        ears: this process's node.
+        pictures: JPEGs of mapped views.
+    """
+
+    def __init__(self, process: NodeProcess, ears: Listener) -> None:
+        self.process, self.ears = process, ears
+        self.pictures = sorted((SAMPLE / "thumbnails").rglob("*.jpg"))
+        self.hypotheses = ears.record(PoseArray, f"{NODE}/hypotheses", 100)
+        self.poses = ears.record(PoseWithCovarianceStamped, f"{NODE}/pose", 100)
+        self.statuses = ears.record(DiagnosticStatus, f"{NODE}/status", _LATCHED)
+        self.diagnostics = ears.record(DiagnosticArray, "/diagnostics", 10)
+        self.front = ears.node.create_publisher(CompressedImage, FRONT, 10)
+        self.rear = ears.node.create_publisher(Image, REAR, 10)
+        self._seconds = itertools.count(1000)
+
+    @property
+    def state(self) -> str:
+        return self.statuses[-1].message.split(":")[0] if self.statuses else ""
+
+    @property
+    def vitals(self) -> Vitals:
+        return Vitals.of(self.process.process.pid)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.process.poll() is None
+
+    def subscriptions(self) -> dict[str, type]:
+        """Topics that the node listens to, with their types, as the graph has them."""
+        found = self.ears.node.get_subscriber_names_and_types_by_node(NAME, "/")
+        return {topic: message_type(kinds[0]) for topic, kinds in found}
+
+    def picture(self, number: int, stamp: Time | None = None) -> CompressedImage:
+        """A mapped view as the front camera sends it."""
+        message = compressed_message(self.pictures[number % len(self.pictures)])
+        message.header.stamp, message.header.frame_id = stamp or self.stamp(), "front_optical_frame"
+        return message
+
+    def raw_picture(self, number: int, encoding: str = "rgb8") -> Image:
+        """A mapped view as the rear camera sends it: rgb8, bgr8 or mono8."""
+        pixels = read_picture(self.pictures[number % len(self.pictures)])
+        if encoding == "bgr8":
+            pixels = pixels[..., ::-1]
+        elif encoding == "mono8":
+            pixels = pixels[..., 1]
+        message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, data=pixels.tobytes())
+        message.step = len(message.data) // message.height
+        message.header.stamp, message.header.frame_id = self.stamp(), "rear_optical_frame"
+        return message
+
+    def stamp(self) -> Time:
+        """One second after the one before."""
+        return Time(sec=next(self._seconds))
+
+    def answered(self, stamp: Time, timeout: float = 20.0) -> bool:
+        """Whether the picture with this stamp gets an answer in time."""
+        return bool(self.ears.spin_until(lambda: any(m.header.stamp == stamp for m in self.hypotheses), timeout))
+
+    def answers(self, number: int = 0, attempts: int = 5) -> bool:
+        """Whether a good picture is answered; a best-effort one may get lost."""
+        for _ in range(attempts):
+            message = self.picture(number)
+            self.front.publish(message)
+            if self.answered(message.header.stamp, 4.0):
+                return True
+        return False
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.ears.call(ChangeState, f"{NODE}/change_state", request).success)
+
+    def counts(self, camera: str) -> dict[str, int]:
+        """What diagnostics count of a camera's pictures, as far as they have come."""
+        for array in reversed(self.diagnostics):
+            for status in array.status:
+                if camera in status.name:
+                    return {pair.key: int(pair.value) for pair in status.values if pair.value.isdecimal()}
+        return {}
+
+    def settle(self) -> None:
+        """Lets the node find this process's publishers, and show a few pictures, so that all is allocated."""
+        self.ears.spin_until(lambda: self.front.get_subscription_count() or not self.alive, 60)
+        assert self.alive and self.front.get_subscription_count(), self.process.output
+        self.ears.spin_for(0.5)
+        for number in range(5):
+            assert self.answers(number), self.process.output
+
+
+def message_type(name: str) -> type:
+    """The class of e.g. "sensor_msgs/msg/Image"."""
+    package, _, kind = name.split("/")
+    found = getattr(importlib.import_module(f"{package}.msg"), kind)
+    assert isinstance(found, type)
+    return found
+
+
+def arguments(**parameters: Any) -> list[str]:
+    """The node's command line."""
+    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
+    return ["--ros-args", *(word for name, value in values.items() for word in ("-p", f"{name}:={value}"))]
+
+
+@contextmanager
+def rig(domain: int, log: Path, *, program: str | Path = "localizer_node", **parameters: Any) -> Iterator[Rig]:
+    """A node that is active with two cameras, until the block ends; it must then end as it should.
+
+    Args:
+        domain: ROS domain.
+        log: file for what the node prints.
+        program: module of the package, or script, that runs the node.
+        **parameters: of the node, beside those that all rigs have.
+    """
+    given = {"cameras": [FRONT, REAR], "autostart": True, "threads": 1, "min_probability": 0.3} | parameters
+    process = NodeProcess(program, domain, *arguments(**given), log=log)
+    try:
+        with listener(domain) as ears:
+            yield Rig(process, ears)
+            assert process.end() == 0, process.output
+            assert "Traceback" not in process.output, process.output
+    finally:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()

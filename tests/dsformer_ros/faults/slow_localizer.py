@@ -1,0 +1,22 @@
+"""The node's program, with a network that takes 200 ms longer for each picture."""
+
+import sys
+import time
+from typing import Any
+
+from dsformer_core.extractor import Extractor
+from dsformer_ros.localizer_node import main
+
+NETWORK_SECONDS = 0.2
+
+describe = Extractor.describe
+
+
+def slowly(extractor: Extractor, *arguments: Any, **options: Any) -> Any:
+    time.sleep(NETWORK_SECONDS)
+    return describe(extractor, *arguments, **options)
+
+
+if __name__ == "__main__":
+    Extractor.describe = slowly  # type: ignore[method-assign]
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Short forms of what `benchmarks/node_faults.py` does for long: the node's process keeps its word under faults."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsformer_ros.domains import private_domain
+from tests.dsformer_ros.consumers import amcl
+from tests.dsformer_ros.consumers.rules import broken
+from tests.dsformer_ros.faults import cameras, clocks, maps, noise, services, signals, transitions
+from tests.dsformer_ros.faults.rig import FRONT, REAR, SAMPLE, Rig, Vitals, rig
+
+# MiB that a process may have grown by, warmed up.
+GROWTH = 20
+
+
+def assert_not_grown(before: Vitals, after: Vitals) -> None:
+    assert after.memory - before.memory < GROWTH
+    # DDS has a few more while it looks for participants, so fewer are no surprise.
+    assert after.threads <= before.threads and after.descriptors <= before.descriptors
+
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    log = tmp_path_factory.mktemp("node") / "log"
+    with private_domain() as domain, rig(domain, log) as robot:
+        robot.settle()
+        yield robot
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    log = tmp_path_factory.mktemp("simulated") / "log"
+    with private_domain() as domain, rig(domain, log, use_sim_time=True) as robot:
+        robot.settle()
+        yield robot
+
+
+def test_noise_on_every_subscription_changes_nothing(robot: Rig) -> None:
+    before, seen = robot.vitals, len(robot.poses)
+    topics = noise.shout(robot, 300)
+    assert {FRONT, REAR} < set(topics)
+    assert robot.answers(3), robot.process.output
+    assert_not_grown(before, robot.vitals)
+    received = sum(robot.counts(camera)["received"] for camera in (FRONT, REAR))
+    assert received > 60, "the noise has not reached the node"
+    for pose in robot.poses[seen:]:
+        assert broken(amcl.rules(), pose) == []
+    assert "Traceback" not in robot.process.output
+
+
+def test_clocks_that_jump_and_disagree_cost_no_answer(simulated: Rig) -> None:
+    clocks.jump(simulated, 1)
+    clocks.disagree(simulated, 2)
+
+
+def test_a_camera_that_freezes_is_answered_and_forgiven(robot: Rig) -> None:
+    cameras.freeze(robot, 20)
+
+
+def test_a_camera_that_changes_in_flight_is_answered(robot: Rig) -> None:
+    cameras.flip(robot, 4)
+
+
+def test_everybody_calls_at_once_and_everybody_is_answered(robot: Rig) -> None:
+    before = robot.vitals
+    assert services.crowd(robot, 10, 1) == 10 * len(services.KINDS)
+    assert_not_grown(before, robot.vitals)
+
+
+def test_a_map_may_be_spoilt_under_the_running_node(robot: Rig, tmp_path: Path) -> None:
+    place_map = Path(shutil.copytree(SAMPLE, tmp_path / "sample.map"))
+    said = maps.ruin(robot, place_map, 1)
+    assert "checksum" in said["damaged descriptors"] or "descriptors.npy" in said["damaged descriptors"]
+    assert all(message.startswith("the old map stays") for message in said.values())
+
+
+def test_it_lives_again_and_again_without_growing(robot: Rig) -> None:
+    assert_not_grown(*transitions.live(robot, 6, warm_up=2))
+
+
+def test_a_camera_that_is_faster_than_the_network_gets_answers_for_its_newest_pictures(
+    domain: int, tmp_path: Path
+) -> None:
+    slow = Path(__file__).with_name("slow_localizer.py")
+    with rig(domain, tmp_path / "log", program=slow) as robot:
+        flood = cameras.flood(robot, 400, 200.0)
+    assert flood.answered == sorted(flood.answered)
+    # A queue that keeps everything would still be answering its first twenty.
+    assert len(flood.answered) >= 5 and flood.answered[-1] > 0.8 * flood.sent
+    assert np.diff(flood.answered).min() > 5
+    # Their age does not grow.
+    half = len(flood.ages) // 2
+    assert np.median(flood.ages[half:]) < 2 * np.median(flood.ages[:half])
+    assert flood.counts["dropped"] > 10 * len(flood.answered)
+    assert flood.after.memory - flood.before.memory < GROWTH
+
+
+def test_a_signal_at_any_moment_ends_it_cleanly(domain: int, tmp_path: Path) -> None:
+    for end in signals.interrupt(domain, tmp_path, 4, latest=6.0):
+        assert end.is_clean, f"{end.how} after {end.after:.2f} s: status {end.status}\n{end.output}"
