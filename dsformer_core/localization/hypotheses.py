@@ -91,50 +91,60 @@ def localize(
     offsets, yaw = place_map.utm[rows] - origin, place_map.yaw[rows]
 
     leader = place_leaders(offsets[None], yaw[None], config.radius)[0]
-    groups = [np.flatnonzero(leader == column) for column in np.unique(leader)]
-    best = similarities[[members[0] for members in groups]]
+    leads = np.unique(leader)
     elsewhere = None
     among = place_map.count if matches.among is None else int(matches.among[0])
-    if len(groups) == 1 and len(rows) < min(CANDIDATES, among):
+    if len(leads) == 1 and len(rows) < min(CANDIDATES, among):
         # Too few matches to see a rival place: the best one may score as much as the last match.
         elsewhere = float(similarities[-1])
-    probabilities = calibration.probabilities(best, elsewhere=elsewhere)
+    probabilities = calibration.probabilities(similarities[leads], elsewhere=elsewhere)
 
+    belongs = leader[None, :] == leads[:, None]
+    weight = np.where(belongs, weights, 0.0)
+    weight /= weight.sum(axis=1, keepdims=True)
+    position = weight @ offsets
+    away = offsets[None] - position[:, None]
     floor = max(place_map.spacing, REFERENCE_STD) ** 2
-    hypotheses = []
-    for members, probability in zip(groups, probabilities, strict=True):
-        weight = weights[members] / weights[members].sum()
-        position = weight @ offsets[members]
-        group_yaw, yaw_variance = _mean_yaw(yaw[members], weight)
-        # Roots of the weights on both sides: a matrix times its own transpose is symmetric to the last bit.
-        scatter = np.sqrt(weight)[:, None] * (offsets[members] - position)
-        covariance = np.diag([floor, floor, yaw_variance])
-        covariance[:2, :2] += scatter.T @ scatter
-        altitude = place_map.altitude[rows[members]]
-        known = np.isfinite(altitude)
-        hypotheses.append(
-            Hypothesis(
-                utm=origin + position,
-                altitude=float(np.average(altitude[known], weights=weight[known])) if known.any() else float("nan"),
-                yaw=float(wrap_angle(group_yaw - camera_yaw)),
-                covariance=covariance,
-                probability=float(probability),
-                similarity=float(similarities[members[0]]),
-                references=rows[members],
-            )
+    covariance = np.zeros((len(leads), 3, 3))
+    # Entry by entry: symmetric to the last bit.
+    for one, other in ((0, 0), (0, 1), (1, 1)):
+        covariance[:, one, other] = covariance[:, other, one] = (weight * away[..., one] * away[..., other]).sum(axis=1)
+    covariance[:, (0, 1), (0, 1)] += floor
+    group_yaw, covariance[:, 2, 2] = _mean_yaw(yaw, weight)
+    group_yaw = wrap_angle(group_yaw - camera_yaw)
+    altitude = _mean_altitude(place_map.altitude[rows], weight)
+    return [
+        Hypothesis(
+            utm=origin + position[group],
+            altitude=float(altitude[group]),
+            yaw=float(group_yaw[group]),
+            covariance=covariance[group],
+            probability=float(probabilities[group]),
+            similarity=float(similarities[leads[group]]),
+            references=rows[belongs[group]],
         )
-    return hypotheses
+        for group in range(len(leads))
+    ]
 
 
-def _mean_yaw(yaw: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
-    """Circular mean of the known yaws and its variance; (NaN, pi^2) where none is known.
+def _mean_yaw(yaw: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Circular mean of the known yaws (R,) under each of (G, R) weights, and its variance; NaN, pi^2 where none is.
 
     The variance is that of the wrapped normal distribution with the same resultant length R, -2 ln R, plus `YAW_FLOOR`
     squared.
     """
-    known = np.isfinite(yaw)
-    if not known.any():
-        return float("nan"), float(UNKNOWN_YAW_VARIANCE)
-    resultant = np.average(np.exp(1j * yaw[known]), weights=weight[known])
-    spread = -2 * np.log(max(float(np.abs(resultant)), 1e-12))
-    return float(np.angle(resultant)), float(min(max(spread, 0.0) + YAW_FLOOR**2, UNKNOWN_YAW_VARIANCE))
+    known = np.where(np.isfinite(yaw), weight, 0.0)
+    total = known.sum(axis=1)
+    some = total > 0
+    resultant = known @ np.exp(1j * np.nan_to_num(yaw)) / np.where(some, total, 1.0)
+    spread = np.maximum(-2 * np.log(np.maximum(np.abs(resultant), 1e-12)), 0.0)
+    variance = np.where(some, np.minimum(spread + YAW_FLOOR**2, UNKNOWN_YAW_VARIANCE), UNKNOWN_YAW_VARIANCE)
+    return np.where(some, np.angle(resultant), np.nan), variance
+
+
+def _mean_altitude(altitude: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(G,) metres, of the known ones among (R,); NaN where none is known."""
+    known = np.where(np.isfinite(altitude), weight, 0.0)
+    total = known.sum(axis=1)
+    mean = known @ np.nan_to_num(altitude) / np.where(total > 0, total, 1.0)
+    return np.where(total > 0, mean, np.nan)

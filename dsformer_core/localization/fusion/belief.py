@@ -11,8 +11,8 @@ the yaw. Turning by an unknown angle of variance q, known to first and second mo
     E h' = e^(-q/2) E h,    E h'h'^T = ½ I + e^(-2q) (E hh^T - ½ tr(E hh^T) I),    Cov(p', h') = e^(-q/2) Cov(p, h)
 
 Half of it is applied before a movement and half after, so that it matters little whether a movement comes in one piece
-or in several. Without odometry, hypotheses spread: after t seconds of which nothing is known, by (v t)²/6 along each
-axis (any direction, any speed up to v), and in yaw by (w t)²/6, t counted since pictures last told where they are.
+or in several. Without odometry, hypotheses spread by diffusion, in t seconds of which nothing is known by v² T t / 3
+along each axis, v the motion bound and T = `STEADY` the time for which a velocity lasts, and likewise in yaw.
 
 Between pictures each state loses mass to "somewhere else", 1 - exp(-(a t + b d)) of it in t seconds and d metres: the
 robot is carried away, or drives off the map.
@@ -37,13 +37,16 @@ KEPT_ROWS = 20
 LOST_STD = 300.0
 """Metres. A hypothesis of which no more is known says nothing that "somewhere else" does not."""
 
+STEADY, STEADY_TURN = 3.0, 1.0
+"""Seconds for which a velocity, and a rate of turning, last about: a street, a bend."""
+
 NEGLIGIBLE = 1e-9
 SAME_HEADING = 0.5
 """Squared distance of two heading vectors, 41 degrees, up to which hypotheses may be one."""
 
 
 PER_HYPOTHESIS = (
-    "weight", "mean", "covariance", "drifting", "answered", "doubted", "rows", "similarity", "altitude"
+    "weight", "mean", "covariance", "answered", "doubted", "rows", "similarity", "altitude"
 )  # fmt: skip
 
 
@@ -86,7 +89,6 @@ class Belief:
         mean: (M, 4) position in metres about an origin, and heading vector.
         covariance: (M, 4, 4).
         elsewhere: probability of none of them; with the weights 1.
-        drifting: (M,) seconds without odometry since pictures last told where it is.
         answered: (M,) bool, whether it was the answer when the last verdict was LOCALIZED.
         doubted: (M, 3) since a picture last supported it: pictures that did not, metres, seconds.
         rows: (M, KEPT_ROWS) references of that picture, best first, -1 where there are fewer.
@@ -100,7 +102,6 @@ class Belief:
     mean: Numbers
     covariance: Numbers
     elsewhere: float
-    drifting: Numbers
     answered: NDArray[np.bool_]
     doubted: Numbers
     rows: Rows
@@ -117,7 +118,6 @@ class Belief:
             mean=np.empty((0, 4)),
             covariance=np.empty((0, 4, 4)),
             elsewhere=1.0,
-            drifting=np.empty(0),
             answered=np.empty(0, bool),
             doubted=np.empty((0, 3)),
             rows=np.empty((0, KEPT_ROWS), np.int64),
@@ -133,9 +133,9 @@ class Belief:
         if not motions:
             return self if stamp == self.stamp else replace(self, stamp=stamp)
         weight, mean, covariance = self.weight, self.mean, self.covariance
-        elsewhere, drifting, doubted, witnesses = self.elsewhere, self.drifting, self.doubted, self.witnesses
+        elsewhere, doubted, witnesses = self.elsewhere, self.doubted, self.witnesses
         for motion in motions:
-            mean, covariance, drifting = _displaced(mean, covariance, drifting, motion, config)
+            mean, covariance = _displaced(mean, covariance, motion, config)
             stay = math.exp(-(config.lost_per_second * motion.seconds + config.lost_per_metre * motion.way))
             elsewhere += (1 - stay) * (1 - elsewhere)
             weight = weight * stay
@@ -148,7 +148,6 @@ class Belief:
             mean=mean,
             covariance=covariance,
             elsewhere=elsewhere,
-            drifting=drifting,
             doubted=doubted,
             witnesses=witnesses,
         )
@@ -219,43 +218,35 @@ class Belief:
             mean=middle,
             covariance=covariance,
             elsewhere=max(1.0 - float(total.sum()), 0.0),
-            drifting=share @ self.drifting[order],
         )
 
 
-def _displaced(
-    mean: Numbers, covariance: Numbers, drifting: Numbers, motion: Motion, config: FusionConfig
-) -> tuple[Numbers, Numbers, Numbers]:
+def _displaced(mean: Numbers, covariance: Numbers, motion: Motion, config: FusionConfig) -> tuple[Numbers, Numbers]:
     if not motion.known:
-        after = drifting + motion.seconds
-        squares = (after**2 - drifting**2) / 6
-        mean, covariance = _turned(mean, covariance, np.minimum(config.turn_bound**2 * squares, 100.0))
-        covariance = covariance.copy()
-        covariance[:, 0, 0] += config.motion_bound**2 * squares
-        covariance[:, 1, 1] += config.motion_bound**2 * squares
-        return mean, covariance, after
-    half = np.full(len(mean), motion.yaw_variance / 2)
-    mean, covariance = _turned(mean, covariance, half)
+        turned = config.turn_bound**2 * STEADY_TURN * motion.seconds / 3
+        mean, covariance = _turned(mean, covariance, turned)
+        covariance[:, (0, 1), (0, 1)] += config.motion_bound**2 * STEADY * motion.seconds / 3
+        return mean, covariance
+    mean, covariance = _turned(mean, covariance, motion.yaw_variance / 2)
     cosine, sine = math.cos(motion.yaw), math.sin(motion.yaw)
     x, y = motion.x, motion.y
     step = np.array([[1, 0, x, -y], [0, 1, y, x], [0, 0, cosine, -sine], [0, 0, sine, cosine]])
     mean, covariance = mean @ step.T, step @ covariance @ step.T
-    mean, covariance = _turned(mean, covariance, half)
-    covariance[:, 0, 0] += motion.variance
-    covariance[:, 1, 1] += motion.variance
-    return mean, covariance, drifting
+    mean, covariance = _turned(mean, covariance, motion.yaw_variance / 2)
+    covariance[:, (0, 1), (0, 1)] += motion.variance
+    return mean, covariance
 
 
-def _turned(mean: Numbers, covariance: Numbers, variance: Numbers) -> tuple[Numbers, Numbers]:
-    """Turned by angles of mean nought and some variances (M,)."""
+def _turned(mean: Numbers, covariance: Numbers, variance: float) -> tuple[Numbers, Numbers]:
+    """Turned by an angle of mean nought and some variance; copies."""
     heading = mean[:, 2:]
     second = covariance[:, 2:, 2:] + heading[:, :, None] * heading[:, None, :]
-    once, twice = np.exp(-variance / 2), np.exp(-2 * variance)
+    once, twice = math.exp(-variance / 2), math.exp(-2 * variance)
     half = (second[:, 0, 0] + second[:, 1, 1])[:, None, None] / 2 * np.eye(2)
     mean, covariance = mean.copy(), covariance.copy()
-    mean[:, 2:] *= once[:, None]
+    mean[:, 2:] *= once
     heading = mean[:, 2:]
-    covariance[:, 2:, 2:] = half + twice[:, None, None] * (second - half) - heading[:, :, None] * heading[:, None, :]
-    covariance[:, :2, 2:] *= once[:, None, None]
-    covariance[:, 2:, :2] *= once[:, None, None]
+    covariance[:, 2:, 2:] = half + twice * (second - half) - heading[:, :, None] * heading[:, None, :]
+    covariance[:, :2, 2:] *= once
+    covariance[:, 2:, :2] *= once
     return mean, covariance

@@ -79,7 +79,6 @@ class _Given:
             mean=np.vstack([belief.mean, self.mean]),
             covariance=np.concatenate([belief.covariance, self.covariance[None]]),
             elsewhere=belief.elsewhere * (1 - PRIOR_SHARE),
-            drifting=np.append(belief.drifting, 0.0),
             answered=np.append(belief.answered, False),
             doubted=np.vstack([belief.doubted, np.zeros(3)]),
             rows=np.vstack([belief.rows, np.full((1, KEPT_ROWS), -1)]),
