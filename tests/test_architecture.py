@@ -20,7 +20,7 @@ LAYERS = [
     {"clustering"},
     {"extractor", "sources", "sample_world", "pages", "charts"},
     {"models", "pictures", "panoramas", "image_messages", "geodesy", "tangent_plane", "mounting"}
-    | {"ordered_map", "staging", "lock", "errors", "described"},
+    | {"ordered_map", "staging", "lock", "errors", "described", "picture_quality"},
 ]
 
 # The same among the parts of the place map; what is beside them, the map itself, is under all but the indexes.

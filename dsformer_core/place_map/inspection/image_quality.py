@@ -2,31 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.picture_quality import measure
 from dsformer_core.place_map.place_map import PlaceMap
 
 MOST_PICTURES = 2_000
 """Thumbnails that are looked at, evenly chosen."""
 
 BLURRED = 60.0
-"""Variance of the Laplacian, grey levels squared, of a picture of `_WIDTH` pixels: pictures of sharp streets have 500
+"""Variance of the Laplacian, grey levels squared, of a picture 160 pixels wide: pictures of sharp streets have 500
 and more, after a Gaussian blur of a hundredth of their width some 30."""
 
 BLURRED_BESIDE_OTHERS = 0.2
 """Share of the map's median sharpness below which a picture is blurred, too."""
 
-DARK_LEVEL, CLIPPED_LEVEL = 16, 250
-"""Grey levels of 255 below and above which a pixel shows nothing."""
-
 DARK_SHARE, CLIPPED_SHARE = 0.6, 0.25
 """Share of such pixels from which on a picture is called dark, or burnt out: a bright sky is a fifth of many."""
-
-_WIDTH = 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +76,8 @@ def image_quality(
         grey = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if len(content) else None
         if grey is not None:
             rows.append(row)
-            measured.append(_measure(grey))
+            quality = measure(grey)
+            measured.append((quality.sharpness, quality.dark, quality.clipped))
         on_progress(done + 1, len(chosen))
     sharpness, dark, clipped = np.array(measured, dtype=np.float64).reshape(-1, 3).T
     return Quality(np.array(rows, dtype=np.int64), sharpness, dark, clipped)
-
-
-def _measure(grey: npt.NDArray[Any]) -> tuple[float, float, float]:
-    """Sharpness, dark and clipped share of one grey picture."""
-    height = max(3, round(grey.shape[0] * _WIDTH / grey.shape[1]))
-    small = cv2.resize(grey, (_WIDTH, height), interpolation=cv2.INTER_AREA)
-    sharpness = float(cv2.Laplacian(small, cv2.CV_64F).var())
-    return sharpness, float((grey < DARK_LEVEL).mean()), float((grey > CLIPPED_LEVEL).mean())
