@@ -1,0 +1,162 @@
+"""Where the odometry's frame lies in the map: what a localizer says as `map -> odom` (REP-105).
+
+A localizer knows the pose of base_frame in the map, odometry knows it in a frame of its own, which drifts but never
+jumps. Both at one moment give the transform between the two frames.
+"""
+
+import bisect
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.geodesy import wrap_angle
+
+LONGEST_HISTORY = 30.0
+"""Seconds of odometry that are kept: many times what the slowest network needs for a picture."""
+
+MOST_POSES = 20_000
+"""Poses that are kept at most, whatever their stamps: 30 s of odometry at 500 Hz and some."""
+
+LONGEST_GAP = 0.5
+"""Seconds between two poses beyond which nothing is said of what lies between them."""
+
+LONGEST_WAIT = 0.1
+"""Seconds after the last pose in which it still counts: a robot at 10 m/s moves a metre, far less than a coarse pose is
+exact to."""
+
+_UNIT = 1e-2
+"""How far a quaternion's norm may be from 1: what float32 senders and rounded texts come to, a zero one does not."""
+
+
+@dataclass(frozen=True)
+class PlanarPose:
+    """A pose on the ground: metres and radians counter-clockwise."""
+
+    x: float
+    y: float
+    yaw: float
+
+    def __matmul__(self, other: "PlanarPose") -> "PlanarPose":
+        """`a_to_b @ b_to_c` is `a_to_c`, as for matrices."""
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
+        return PlanarPose(
+            self.x + cosine * other.x - sine * other.y,
+            self.y + sine * other.x + cosine * other.y,
+            float(wrap_angle(self.yaw + other.yaw)),
+        )
+
+    @property
+    def inverse(self) -> "PlanarPose":
+        """The same seen from the other frame."""
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
+        return PlanarPose(
+            -cosine * self.x - sine * self.y, sine * self.x - cosine * self.y, float(wrap_angle(-self.yaw))
+        )
+
+
+def planar_pose(position: ArrayLike, quaternion: ArrayLike) -> PlanarPose:
+    """A pose in space, seen from above.
+
+    Args:
+        position: (3,) x, y, z in metres.
+        quaternion: (4,) x, y, z, w of unit norm. Its yaw is that of the rotated x axis.
+
+    Raises:
+        DsformerError: a number is not finite, or the quaternion is no rotation.
+    """
+    place, turn = np.asarray(position, np.float64), np.asarray(quaternion, np.float64)
+    if not (np.isfinite(place).all() and np.isfinite(turn).all()):
+        raise DsformerError("its pose has numbers that are not finite")
+    norm = float(np.linalg.norm(turn))
+    if abs(norm - 1) > _UNIT:
+        raise DsformerError(f"its orientation is no rotation: the quaternion's norm is {norm:.3g}, not 1")
+    x, y, z, w = turn / norm
+    yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return PlanarPose(float(place[0]), float(place[1]), yaw)
+
+
+def planar_covariance(covariance: ArrayLike) -> NDArray[np.float64] | None:
+    """Of (36,) or (6, 6) over x, y, z, roll, pitch, yaw (REP-103) the (3, 3) over x, y, yaw.
+
+    Returns:
+        Symmetric; None where it is all zero, which is how ROS says "unknown".
+
+    Raises:
+        DsformerError: it is no covariance.
+    """
+    planar = np.asarray(covariance, np.float64).reshape(6, 6)[np.ix_([0, 1, 5], [0, 1, 5])]
+    if not np.isfinite(planar).all():
+        raise DsformerError("its covariance has numbers that are not finite")
+    planar = planar / 2 + planar.T / 2
+    if not planar.any():
+        return None
+    if np.linalg.eigvalsh(planar)[0] < -1e-6 * np.abs(planar).max():
+        raise DsformerError("its covariance has a negative variance")
+    return planar
+
+
+def map_to_odom(base_in_map: PlanarPose, base_in_odom: PlanarPose) -> PlanarPose:
+    """Pose of the odometry's frame in the map, from base_frame in both at one moment.
+
+    map_to_base = map_to_odom @ odom_to_base, hence map_to_odom = map_to_base @ inverse(odom_to_base).
+    """
+    return base_in_map @ base_in_odom.inverse
+
+
+class OdometryHistory:
+    """The last poses of base_frame in the odometry's frame, in the order of their stamps, however they came in."""
+
+    def __init__(self) -> None:
+        self._stamps: list[float] = []
+        self._poses: list[PlanarPose] = []
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    @property
+    def newest(self) -> float:
+        """Stamp of the last pose, seconds; -inf without any."""
+        return self._stamps[-1] if self._stamps else -math.inf
+
+    def clear(self) -> None:
+        """Forgets everything: the clock jumped, or the frame is another one."""
+        self._stamps.clear()
+        self._poses.clear()
+
+    def add(self, stamp: float, pose: PlanarPose) -> None:
+        """Remembers a pose; another one of the same stamp replaces it."""
+        place = bisect.bisect_left(self._stamps, stamp)
+        if place < len(self._stamps) and self._stamps[place] == stamp:
+            self._poses[place] = pose
+            return
+        self._stamps.insert(place, stamp)
+        self._poses.insert(place, pose)
+        old = bisect.bisect_left(self._stamps, self._stamps[-1] - LONGEST_HISTORY)
+        old = max(old, len(self._stamps) - MOST_POSES)
+        del self._stamps[:old], self._poses[:old]
+
+    def at(self, stamp: float) -> PlanarPose | None:
+        """The pose at a moment, interpolated; None where no pose is near enough to tell.
+
+        A moment shortly after the last pose has the last pose: odometry may come a little later than a picture.
+        """
+        place = bisect.bisect_left(self._stamps, stamp)
+        if place < len(self._stamps) and self._stamps[place] == stamp:
+            return self._poses[place]
+        if place == 0:
+            return None
+        before, earlier = self._stamps[place - 1], self._poses[place - 1]
+        if place == len(self._stamps):
+            return earlier if stamp - before <= LONGEST_WAIT else None
+        after, later = self._stamps[place], self._poses[place]
+        if after - before > LONGEST_GAP:
+            return None
+        share = (stamp - before) / (after - before)
+        return PlanarPose(
+            earlier.x + share * (later.x - earlier.x),
+            earlier.y + share * (later.y - earlier.y),
+            float(wrap_angle(earlier.yaw + share * float(wrap_angle(later.yaw - earlier.yaw)))),
+        )
