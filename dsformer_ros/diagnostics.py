@@ -1,4 +1,9 @@
-"""Counts and times of a running node, and the `/diagnostics` messages made from them."""
+"""Counts and times of a running node, and the `/diagnostics` messages made from them.
+
+As diagnostic_updater has them: once per second on the absolute topic, names are "<node>: <part>", a
+hardware_id is
+always given, and levels mean OK (works), WARN (works, look at it), ERROR (does not work), STALE (what was said is old).
+"""
 
 import threading
 import time
@@ -9,6 +14,7 @@ from resource import getpagesize
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.node import Node
 
 from dsformer_ros.engine import Engine
 from dsformer_ros.images import libraries
@@ -18,8 +24,20 @@ from dsformer_ros.parameters import Settings
 _ANSWERS = 200
 _RATE_WINDOW = 10.0
 
+HARDWARE_ID = "none"
+"""What diagnostic_updater wants from a program that is no driver of a device; empty, it would warn."""
+
 STAGES = ("queue", "decode", "extract", "search", "localize", "publish")
 """Stages of an answer inside the node, in their order; together they make the latency."""
+
+
+def diagnostic_name(node: Node) -> str:
+    """What names of diagnostics begin with: the node's name, in a namespace its full name.
+
+    diagnostic_updater leaves the namespace out unless `use_fqn` is set; robots side by side would then overwrite each
+    other's entries.
+    """
+    return node.get_name() if node.get_namespace() == "/" else node.get_fully_qualified_name()
 
 
 class CameraStatistics:
@@ -116,7 +134,7 @@ def node_status(node_name: str, state: str, engine: Engine | None, last_error: L
 
 def _entry(level: bytes, name: str, message: str, values: dict[str, str]) -> DiagnosticStatus:
     pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-    return DiagnosticStatus(level=level, name=name, message=message, hardware_id="", values=pairs)
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id=HARDWARE_ID, values=pairs)
 
 
 def _rate(arrivals: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,29 @@ from builtin_interfaces.msg import Time
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Extractor
-from dsformer_core.localization import Hypothesis, Verdict, judge, localize
+from dsformer_core.localization import Hypothesis, State, Verdict, judge, localize
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE
-from dsformer_core.localization.prior import Prior, look
+from dsformer_core.localization.prior import Look, Prior, look
+from dsformer_core.picture_quality import Flaw, flaw_of
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.network import require_known_network
 from dsformer_ros.frame_queue import Frame
 from dsformer_ros.images import Picture, decode
 from dsformer_ros.parameters import Settings
 from dsformer_ros.share import SAMPLE_MAP, share_directory
+
+
+class About(Enum):
+    """What a verdict is about.
+
+    PICTURE: one camera's picture by itself.
+    ROBOT: all that is known of the robot, from every camera.
+    FLAW: a picture that shows nothing, so that nothing was looked for.
+    """
+
+    PICTURE = "picture"
+    ROBOT = "robot"
+    FLAW = "flaw"
 
 
 @dataclass(frozen=True)
@@ -29,18 +44,45 @@ class Answer:
     Attributes:
         frame: as it came.
         picture: decoded, HxWx3 uint8 RGB.
-        matches: the retrieved references.
+        camera_yaw: yaw of the camera's viewing direction in base_frame, radians, NaN where unknown.
+        matches: the retrieved references; none where the picture shows nothing.
+        looked: where in the map they were looked for.
         hypotheses: most probable first, possibly none.
         verdict: whether the best one may be trusted, and why.
         seconds: how long each stage took: queue, decode, extract, search, localize.
+        flaw: what is wrong with the picture; None where nothing is.
+        fused: whether hypotheses and verdict are of all that is known, not of this picture alone.
     """
 
     frame: Frame
     picture: Picture
+    camera_yaw: float
     matches: Matches
+    looked: Look
     hypotheses: Sequence[Hypothesis]
     verdict: Verdict
     seconds: dict[str, float] = field(default_factory=dict)
+    flaw: Flaw | None = None
+    fused: bool = False
+
+    @property
+    def about(self) -> About:
+        """What the verdict is about."""
+        if not self.usable:
+            return About.FLAW
+        return About.ROBOT if self.fused else About.PICTURE
+
+    @property
+    def usable(self) -> bool:
+        """Whether the picture shows anything."""
+        return self.flaw is None or not self.flaw.useless
+
+    def explained(self, verdict: Verdict) -> Verdict:
+        """A verdict that says, too, where the picture was looked for, and what may have kept it from being found."""
+        told = self.looked.told(verdict)
+        if self.flaw is None or verdict.state is State.LOCALIZED:
+            return told
+        return replace(told, reason=f"{told.reason}; {self.flaw.words}")
 
     @property
     def stamp(self) -> Time:
@@ -113,6 +155,13 @@ class Engine:
         clock.finish("queue")
         picture = decode(frame.message)
         clock.finish("decode")
+        flaw = flaw_of(picture)
+        if flaw is not None and flaw.useless:
+            for stage in ("extract", "search", "localize"):
+                clock.finish(stage)
+            nowhere = Look({}, "")
+            verdict = Verdict(State.NO_MATCH, flaw.words)
+            return Answer(frame, picture, camera_yaw, _NO_MATCHES, nowhere, [], verdict, clock.seconds, flaw)
         described = self.extractor.describe([picture])
         clock.finish("extract")
         looked = look(prior, self.place_map)
@@ -122,9 +171,13 @@ class Engine:
             hypotheses = localize(matches, self.place_map, config, camera_yaw=camera_yaw)
         else:
             hypotheses = [_without_yaw(hypothesis) for hypothesis in localize(matches, self.place_map, config)]
-        verdict = looked.told(judge(hypotheses, config))
+        verdict = judge(hypotheses, config)
         clock.finish("localize")
-        return Answer(frame, picture, matches, hypotheses, verdict, clock.seconds)
+        answer = Answer(frame, picture, camera_yaw, matches, looked, hypotheses, verdict, clock.seconds, flaw)
+        return replace(answer, verdict=answer.explained(verdict))
+
+
+_NO_MATCHES = Matches(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
 
 
 def map_directory(settings: Settings) -> Path:

@@ -23,6 +23,9 @@ from dsformer_core.place_map import Matches, PlaceMap
 UNKNOWN_VARIANCE = 1e3
 """Of axes that a picture says nothing about (z, roll, pitch): m^2 and rad^2, as much as robot_localization accepts."""
 
+NO_ROW = 2**32 - 1
+"""In `~/hypotheses_cloud`: no picture has supported this hypothesis yet, which somebody gave."""
+
 _CLOUD_FIELDS = (
     *((name, "<f4") for name in ("x", "y", "z", "yaw", "probability", "similarity")),
     *((f"variance_{name}", "<f4") for name in ("x", "y", "yaw")),
@@ -66,7 +69,7 @@ def cloud(hypotheses: Sequence[Hypothesis], frame: MapFrame, header: Header) -> 
         for name in ("yaw", "probability", "similarity"):
             point[name] = getattr(hypothesis, name)
         point["variance_x"], point["variance_y"], point["variance_yaw"] = np.diag(hypothesis.covariance)
-        point["row"] = hypothesis.references[0]
+        point["row"] = hypothesis.references[0] if len(hypothesis.references) else NO_ROW
     message = PointCloud2(header=header, height=1, width=len(points), point_step=_CLOUD.itemsize, is_dense=True)
     message.row_step = message.point_step * message.width
     message.fields = [

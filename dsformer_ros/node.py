@@ -15,7 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Empty, Trigger
 
 from dsformer_core.errors import DsformerError
-from dsformer_ros.diagnostics import LastError, node_status
+from dsformer_ros.diagnostics import LastError, diagnostic_name, node_status
 from dsformer_ros.engine import Engine
 from dsformer_ros.images import libraries
 from dsformer_ros.log_forwarder import LogForwarder
@@ -26,6 +26,9 @@ from dsformer_ros.requests import Outcome
 from dsformer_ros.transforms import EarthToMap, Mounting
 
 NAME = "dsformer_localizer"
+
+# The name that Nav2's behaviour tree calls.
+_REINITIALIZE = "reinitialize_global_localization"
 
 _HOUSEKEEPING_PERIOD = 0.2
 _DIAGNOSTICS_PERIOD = 1.0
@@ -72,8 +75,7 @@ class LocalizerNode(LifecycleNode):
         self.create_service(Trigger, "~/reload_map", self._on_reload_map, callback_group=waiting)
         self.create_service(Trigger, "~/reset", self._on_reset)
         if self._node_parameters.settings.provide_reinitialize_service:
-            name = "reinitialize_global_localization"
-            self.create_service(Empty, name, self._on_reinitialize, callback_group=waiting)
+            self.create_service(Empty, _REINITIALIZE, self._on_reinitialize, callback_group=waiting)
 
     def _survive_impossible_transitions(self) -> None:
         """Refuses what cannot be done in the present state: rclpy raises, which would end the node."""
@@ -209,7 +211,7 @@ class LocalizerNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         pipeline = self._pipeline
         state = self._state_machine.current_state[1]
-        entries = [node_status(self.get_name(), state, pipeline.engine if pipeline else None, self._last_error)]
+        entries = [node_status(diagnostic_name(self), state, pipeline.engine if pipeline else None, self._last_error)]
         if pipeline is not None and pipeline.is_running:
             entries += pipeline.diagnostics()
         array = DiagnosticArray(status=entries)
@@ -221,8 +223,10 @@ class LocalizerNode(LifecycleNode):
         return response
 
     async def _on_reinitialize(self, _: Empty.Request, response: Empty.Response) -> Empty.Response:
+        if self._pipeline is not None:
+            self._pipeline.forget(f"{_REINITIALIZE} was called: what earlier pictures said is forgotten")
         outcome = await self._localize_now()
-        self.get_logger().info(f"reinitialize_global_localization: {outcome.message}")
+        self.get_logger().info(f"{_REINITIALIZE}: {outcome.message}")
         return response
 
     async def _localize_now(self) -> Outcome:

@@ -15,6 +15,7 @@ from visualization_msgs.msg import MarkerArray
 from dsformer_core.localization import State
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros import messages
+from dsformer_ros.diagnostics import diagnostic_name
 from dsformer_ros.engine import Answer
 from dsformer_ros.match_image import match_image
 from dsformer_ros.parameters import Settings
@@ -54,7 +55,7 @@ class Outputs:
 
     def publish_status(self, status: Status) -> None:
         """The state, latched."""
-        self._status.publish(status.message(self._node.get_name()))
+        self._status.publish(status.message(diagnostic_name(self._node)))
 
     def deliver_status(self) -> None:
         """Waits a moment until who listens has the last status: a destroyed publisher delivers nothing."""

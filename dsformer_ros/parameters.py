@@ -6,10 +6,10 @@ loaded, CONFIGURED ones can only be changed while the node is unconfigured, STAR
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
@@ -17,70 +17,48 @@ from rclpy.validate_topic_name import validate_topic_name
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.localization import LocalizationConfig
+from dsformer_core.localization.fusion import FusionConfig
+from dsformer_ros.specifications import CONFIGURED, RELOADED, STARTED, check_value, parameter, specifications_of
 
-LIVE = "at once"
-RELOADED = "with ~/reload_map and the next configure"
-CONFIGURED = "with the next configure"
-STARTED = "at start"
-
-_LARGEST_INTEGER = 2**31 - 1
-_LARGEST_NUMBER = 1e9
-
-
-def _parameter(
-    default: Any,
-    description: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-    change: str = LIVE,
-) -> Any:
-    metadata = {
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-        "description": description,
-        "change": change,
-    }
-    return field(default=default, metadata=metadata)
+FUSION = FusionConfig()
+"""The core's defaults, which are the node's."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Values of all parameters; the fields are the table."""
 
-    map: str = _parameter(
+    map: str = parameter(
         "", "Directory of the place map. Empty: the sample map that is installed with the node.", change=RELOADED
     )
-    model: str = _parameter("", "Name of the network. Empty: the one that the map was made with.", change=CONFIGURED)
-    weights: str = _parameter(
+    model: str = parameter("", "Name of the network. Empty: the one that the map was made with.", change=CONFIGURED)
+    weights: str = parameter(
         "",
         "File or name of the network's weights. Empty: the model's released weights that are on this machine. "
         "They must be the very weights that the map was made with.",
         change=CONFIGURED,
     )
-    device: str = _parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", change=CONFIGURED)
-    precision: str = _parameter(
+    device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", change=CONFIGURED)
+    precision: str = parameter(
         "auto",
         "Number format of the network: auto takes half precision on CUDA and float32 on a CPU.",
         choices=("auto", "float32", "bfloat16", "float16"),
         change=CONFIGURED,
     )
-    threads: int = _parameter(
+    threads: int = parameter(
         0, "CPU threads of the network. 0: as many as PyTorch chooses.", minimum=0, maximum=1024, change=CONFIGURED
     )
-    cameras: tuple[str, ...] = _parameter(
+    cameras: tuple[str, ...] = parameter(
         ("image/compressed",), "Image topics, one per camera, relative or absolute.", change=CONFIGURED
     )
-    image_transport: str = _parameter(
+    image_transport: str = parameter(
         "auto",
         "Message type on the camera topics: raw (sensor_msgs/Image), compressed (sensor_msgs/CompressedImage), or "
         "auto: what is published there, and until something is, CompressedImage where the name ends in /compressed.",
         choices=("auto", "raw", "compressed"),
         change=CONFIGURED,
     )
-    camera_mounting: str = _parameter(
+    camera_mounting: str = parameter(
         "auto",
         "Where a camera's direction in base_frame comes from: tf (no answer until it is known), parameter "
         "(camera_yaws_deg), or auto: tf where tf2_ros is installed, else the parameter. Where auto finds that tf does "
@@ -88,29 +66,70 @@ class Settings:
         choices=("auto", "tf", "parameter"),
         change=CONFIGURED,
     )
-    camera_yaws_deg: tuple[float, ...] = _parameter(
+    camera_yaws_deg: tuple[float, ...] = parameter(
         (0.0,),
         "Yaw of each camera's viewing direction in base_frame, degrees counter-clockwise: 0.0 looks ahead, 90.0 to the "
         "left, 180.0 back. One value for all cameras or one per camera.",
         minimum=-360.0,
         maximum=360.0,
     )
-    map_frame: str = _parameter(
+    map_frame: str = parameter(
         "map", "Frame of the published poses: its origin is the map's datum, x is UTM grid east."
     )
-    base_frame: str = _parameter("base_link", "Frame of the robot whose pose is published.")
-    top_k: int = _parameter(20, "References that are retrieved for a picture.", minimum=1, maximum=1000)
-    radius: float = _parameter(
+    base_frame: str = parameter("base_link", "Frame of the robot whose pose is published.")
+    top_k: int = parameter(20, "References that are retrieved for a picture.", minimum=1, maximum=1000)
+    radius: float = parameter(
         25.0, "Metres within which references count as one place, hence one hypothesis.", minimum=1.0, maximum=1000.0
     )
-    min_probability: float = _parameter(
+    min_probability: float = parameter(
         0.6,
-        "Probability from which on the best hypothesis is published on ~/pose and ~/fix. Higher: fewer false poses, "
-        "more silence.",
+        "Probability from which on a single picture's best hypothesis is published on ~/pose and ~/fix, where fusion "
+        "is off. Higher: fewer false poses, more silence.",
         minimum=0.0,
         maximum=1.0,
     )
-    prior_max_age: float = _parameter(
+    fusion: bool = parameter(
+        True,
+        "Bring what all pictures of all cameras say together over time, moved along by odometry on odom "
+        "(nav_msgs/Odometry) where there is any. False: every picture is answered by itself. A change of the next "
+        "six, of top_k or of radius forgets what earlier pictures said.",
+    )
+    fusion_min_probability: float = parameter(
+        FUSION.min_probability,
+        "Fused probability from which on the best hypothesis is published on ~/pose and ~/fix. Higher: fewer false "
+        "poses, more silence.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    fusion_keep_probability: float = parameter(
+        FUSION.keep_probability,
+        "Fused probability down to which it is published once it was; at most fusion_min_probability.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    fusion_max_std: float = parameter(
+        FUSION.max_std,
+        "Metres of standard deviation beyond which a position is not published, however probable.",
+        minimum=1.0,
+        maximum=1000.0,
+    )
+    motion_bound: float = parameter(
+        FUSION.motion_bound,
+        "Metres per second that the robot never exceeds. Between pictures without odometry, what is known spreads by "
+        "it.",
+        minimum=0.01,
+        maximum=200.0,
+    )
+    turn_bound: float = parameter(
+        FUSION.turn_bound, "Radians per second that the robot never exceeds.", minimum=0.01, maximum=20.0
+    )
+    odometry_noise: float = parameter(
+        FUSION.odometry_noise,
+        "Share of the distance by which odometry errs, at least; more where its covariance grows faster.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    prior_max_age: float = parameter(
         5.0,
         "Seconds between a picture's stamp and that of a rough position on prior (PoseWithCovarianceStamped in "
         "map_frame) or prior_fix (NavSatFix) up to which only references near that position are looked at. 0.0: only "
@@ -118,57 +137,63 @@ class Settings:
         minimum=0.0,
         maximum=3600.0,
     )
-    prior_sigmas: float = _parameter(
+    prior_sigmas: float = parameter(
         5.0,
         "Standard deviations of the rough position, as its covariance has them, around which references are looked at.",
         minimum=0.0,
         maximum=1000.0,
     )
-    prior_min_radius: float = _parameter(
+    prior_min_radius: float = parameter(
         100.0,
         "Metres around the rough position in which references are looked at, however sure it is, and where its "
         "covariance is unknown.",
         minimum=1.0,
         maximum=1000000.0,
     )
-    max_rate: float = _parameter(
+    max_rate: float = parameter(
         0.0,
         "Pictures per second and camera that are localized. 0.0: as many as the network manages.",
         minimum=0.0,
         maximum=1000.0,
     )
-    continuous: bool = _parameter(True, "Localize every picture. False: only when ~/localize asks.")
-    image_timeout: float = _parameter(
+    continuous: bool = parameter(True, "Localize every picture. False: only when ~/localize asks.")
+    image_timeout: float = parameter(
         5.0, "Seconds without a picture after which a camera counts as stopped (NO_IMAGE).", minimum=0.1, maximum=3600.0
     )
-    stale_timeout: float = _parameter(
+    stale_timeout: float = parameter(
         10.0,
         "Seconds without an answer, though pictures come, after which the last one is STALE.",
         minimum=0.1,
         maximum=3600.0,
     )
-    localize_timeout: float = _parameter(
+    localize_timeout: float = parameter(
         10.0, "Seconds that ~/localize waits for an answer to a new picture.", minimum=0.1, maximum=3600.0
     )
-    max_stamp_lag: float = _parameter(
+    max_stamp_lag: float = parameter(
         2.0,
         "Seconds by which a picture's stamp may lie behind the clock before diagnostics warn.",
         minimum=0.0,
         maximum=3600.0,
     )
-    publish_earth_to_map: bool = _parameter(
+    publish_map_to_odom: bool = parameter(
+        False,
+        "Publish the transform from map_frame to the frame of the messages on odom, at the picture's stamp and only "
+        "while LOCALIZED. Nobody else may then publish it. Needs tf2_msgs.",
+        change=CONFIGURED,
+    )
+    publish_earth_to_map: bool = parameter(
         False, "Publish the static transform from earth (ECEF) to map_frame. Needs tf2_msgs.", change=CONFIGURED
     )
-    provide_reinitialize_service: bool = _parameter(
+    provide_reinitialize_service: bool = parameter(
         False,
         "Serve reinitialize_global_localization, which Nav2's behaviour tree calls; AMCL must then not serve it.",
         change=STARTED,
     )
-    autostart: bool = _parameter(False, "Configure and activate without being asked.", change=STARTED)
+    autostart: bool = parameter(False, "Configure and activate without being asked.", change=STARTED)
 
     def __post_init__(self) -> None:
         for name, spec in SPECIFICATIONS.items():
-            _check_value(name, getattr(self, name), spec)
+            check_value(name, getattr(self, name), spec)
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise UsageError(f"cameras must be different topics, at least one: {list(self.cameras)}")
         for topic in self.cameras:
@@ -184,6 +209,11 @@ class Settings:
         for name in ("map_frame", "base_frame"):
             if not getattr(self, name):
                 raise UsageError(f"{name} is empty: consumers refuse poses without a frame")
+        if self.fusion_keep_probability > self.fusion_min_probability:
+            raise UsageError(
+                f"fusion_keep_probability is {self.fusion_keep_probability}: it must not exceed "
+                f"fusion_min_probability, {self.fusion_min_probability}"
+            )
 
     def camera_yaw(self, camera: int) -> float:
         """Yaw of a camera's viewing direction in base_frame as parameters have it, radians."""
@@ -199,65 +229,20 @@ class Settings:
         """What the core's `localize` and `judge` are to do."""
         return LocalizationConfig(self.top_k, self.radius, self.min_probability)
 
-
-@dataclass(frozen=True)
-class Specification:
-    """What may be said about one parameter.
-
-    Attributes:
-        default: the value without any override; a list where ROS has an array.
-        description: for people, one or two sentences.
-        minimum: smallest allowed number, None without limit.
-        maximum: largest allowed number, None without limit.
-        choices: the allowed strings, empty where any is.
-        change: LIVE, RELOADED, CONFIGURED or STARTED.
-    """
-
-    default: Any
-    description: str
-    minimum: float | None
-    maximum: float | None
-    choices: tuple[str, ...]
-    change: str
-
-    def descriptor(self) -> ParameterDescriptor:
-        """The description that `ros2 param describe` shows and that rclpy enforces."""
-        descriptor = ParameterDescriptor(
-            description=f"{self.description} Changes act {self.change}.",
-            additional_constraints=f"one of {', '.join(self.choices)}" if self.choices else "",
-            read_only=self.change == STARTED,
+    def fusing(self) -> FusionConfig:
+        """What the core's `Tracker` is to do."""
+        return FusionConfig(
+            motion_bound=self.motion_bound,
+            turn_bound=self.turn_bound,
+            odometry_noise=self.odometry_noise,
+            min_probability=self.fusion_min_probability,
+            keep_probability=self.fusion_keep_probability,
+            max_std=self.fusion_max_std,
         )
-        if self.minimum is not None and isinstance(self.default, float):
-            top = _LARGEST_NUMBER if self.maximum is None else self.maximum
-            descriptor.floating_point_range = [FloatingPointRange(from_value=self.minimum, to_value=top)]
-        elif self.minimum is not None and isinstance(self.default, int):
-            top = _LARGEST_INTEGER if self.maximum is None else int(self.maximum)
-            descriptor.integer_range = [IntegerRange(from_value=int(self.minimum), to_value=int(top))]
-        return descriptor
 
 
-def _specifications() -> dict[str, Specification]:
-    table = {}
-    for item in fields(Settings):
-        assert item.default is not MISSING
-        default = list(item.default) if isinstance(item.default, tuple) else item.default
-        table[item.name] = Specification(default=default, **item.metadata)
-    return table
-
-
-SPECIFICATIONS = _specifications()
+SPECIFICATIONS = specifications_of(Settings)
 """The table: parameter name -> what may be said about it, in the order of `Settings`."""
-
-
-def _check_value(name: str, value: Any, spec: Specification) -> None:
-    if spec.choices and value not in spec.choices:
-        raise UsageError(f"{name} is '{value}': it must be one of {', '.join(spec.choices)}")
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, str | bool):
-            continue
-        low, high = spec.minimum, spec.maximum
-        if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
-            raise UsageError(f"{name} is {number}: it must lie between {low} and {high}")
 
 
 class NodeParameters:

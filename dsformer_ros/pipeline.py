@@ -12,18 +12,22 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dsformer_core.errors import DsformerError
 from dsformer_ros.cameras import Camera
-from dsformer_ros.diagnostics import CameraStatistics, LastError
+from dsformer_ros.diagnostics import CameraStatistics, LastError, diagnostic_name
 from dsformer_ros.engine import Answer, Engine
 from dsformer_ros.frame_queue import Frame, FrameQueue
 from dsformer_ros.outputs import Outputs, describe_pose
 from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
 from dsformer_ros.requests import LocalizeRequests
+from dsformer_ros.stamps import seconds_of
 from dsformer_ros.status import STALE, Status, StatusBoard
+from dsformer_ros.tracking import Tracking
 from dsformer_ros.transforms import Mounting
 
 # Stamps of one camera may come a little out of order; a clock that jumped back does more.
 JUMP_BACK = 1.0
+# Seconds between complaints about the same thing.
+_COMPLAINT_PERIOD = 5.0
 # Longer than any network takes for one picture; then the thread is left to end with the process.
 _LONGEST_ANSWER = 10.0
 
@@ -64,8 +68,10 @@ class Pipeline:
         self._published: Status | None = None
         self._last_stamps: dict[int, float] = {}
         self._accepted: dict[int, float] = {}
-        self._outputs = Outputs(node)
         self._priors = PriorTopics(node)
+        # First what may be missing on this machine: a topic that was made is only taken away by `destroy`.
+        self._tracking = Tracking(node, read_settings, lambda: self.engine.place_map, self.clock_jumped_back)
+        self._outputs = Outputs(node)
 
     @property
     def is_running(self) -> bool:
@@ -83,6 +89,7 @@ class Pipeline:
         for camera in self._cameras:
             camera.open()
         self._priors.open()
+        self._tracking.open()
         self._node.get_logger().info(f"listening to {', '.join(camera.topic for camera in self._cameras)}")
         self._publish_status()
 
@@ -100,6 +107,7 @@ class Pipeline:
         for camera in self._cameras:
             camera.close()
         self._priors.close()
+        self._tracking.close()
         self._queue.close()
         worker.join(_LONGEST_ANSWER)
         if self._requests.abandon(why):
@@ -109,6 +117,7 @@ class Pipeline:
     def destroy(self) -> None:
         """Takes the topics away."""
         self._outputs.destroy()
+        self._tracking.destroy()
 
     def forget(self, why: str) -> None:
         """Drops everything that earlier pictures said, the one that is being localized included.
@@ -122,6 +131,7 @@ class Pipeline:
                 self._statistics[frame.camera].count("skipped")
             self._last_stamps.clear()
             self._accepted.clear()
+            self._tracking.forget()
             self._board.reset(time.monotonic(), why)
             if self.is_running:
                 self._publish_status()
@@ -137,7 +147,7 @@ class Pipeline:
         """What was known belongs to a time that is over."""
         why = f"{what} jumped back by {seconds:.1f} s: what earlier pictures said is forgotten"
         self._last_error.set(why)
-        self._node.get_logger().warning(why)
+        self._node.get_logger().warning(why, throttle_duration_sec=_COMPLAINT_PERIOD)
         self._priors.forget()
         self.forget(why)
 
@@ -158,10 +168,11 @@ class Pipeline:
                 self._wake()
 
     def diagnostics(self) -> list[DiagnosticStatus]:
-        """One entry per camera."""
-        settings, name = self._settings(), self._node.get_name()
+        """The status, and one entry per camera."""
+        settings, name = self._settings(), diagnostic_name(self._node)
         alive = self._board.alive(settings, time.monotonic())
-        return [
+        status = [] if self._published is None else [self._published.message(name)]
+        return status + [
             statistics.status(name, settings, None if number in alive else camera.why_silent())
             for number, (statistics, camera) in enumerate(zip(self._statistics, self._cameras, strict=True))
         ]
@@ -171,9 +182,9 @@ class Pipeline:
 
         def receive(message: Image | CompressedImage) -> None:
             now = time.monotonic()
-            stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+            stamp = seconds_of(message.header.stamp)
             back = self._last_stamps.get(camera, stamp) - stamp
-            if back > JUMP_BACK:
+            if back > JUMP_BACK or (back := self._tracking.behind(stamp)):
                 self.clock_jumped_back(f"the stamps of {self._cameras[camera].topic}", back)
             self._last_stamps[camera] = stamp
             clock_now = self._node.get_clock().now().nanoseconds * 1e-9
@@ -225,7 +236,11 @@ class Pipeline:
                 self._statistics[frame.camera].count("skipped")
                 return
             start = time.monotonic()
+            answer = self._tracking.fuse(answer, settings, engine.place_map)
+            answer.seconds["localize"] += time.monotonic() - start
+            start = time.monotonic()
             self._outputs.publish_poses(answer, engine.place_map, settings)
+            self._tracking.broadcast(answer, settings, engine.place_map)
             answer.seconds["publish"] = time.monotonic() - start
             self._finish(answer, describe_pose(answer, engine.place_map, settings))
             self._outputs.publish_details(answer, engine.place_map, settings, self._cameras[frame.camera].topic)
@@ -233,7 +248,7 @@ class Pipeline:
     def _finish(self, answer: Answer, where: str) -> None:
         camera = answer.frame.camera
         self._statistics[camera].answered(answer.seconds)
-        self._board.answered(camera, answer.verdict, time.monotonic())
+        self._board.answered(camera, answer.verdict, time.monotonic(), answer.about)
         self._publish_status()
         if self._requests.answered(camera, answer.frame.arrival, answer.verdict, where):
             self._wake()
@@ -245,7 +260,7 @@ class Pipeline:
         topic = self._cameras[frame.camera].topic
         self._last_error.set(f"{topic}: {reason}")
         self._board.failed(frame.camera, reason)
-        self._node.get_logger().warning(f"{topic}: {reason}", throttle_duration_sec=5.0)
+        self._node.get_logger().warning(f"{topic}: {reason}", throttle_duration_sec=_COMPLAINT_PERIOD)
 
     def _publish_status(self) -> None:
         with self._lock:

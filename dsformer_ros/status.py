@@ -1,5 +1,6 @@
 """What the node says about itself on `~/status`: the state in one word, and the reason in words."""
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from dsformer_core.localization import State, Verdict
+from dsformer_ros.diagnostics import HARDWARE_ID
+from dsformer_ros.engine import About
 from dsformer_ros.parameters import Settings
 
 NO_IMAGE = "NO_IMAGE"
@@ -21,6 +24,9 @@ _LEVELS = {
 }
 
 _BEST_FIRST = (State.LOCALIZED, State.AMBIGUOUS, State.NO_MATCH)
+
+# Seconds for which what better pictures said outlives one that shows nothing: a bump in the road blurs a few.
+_PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Status:
             values.append(KeyValue(key="camera", value=self.camera))
         return DiagnosticStatus(
             level=_LEVELS[self.state],
+            hardware_id=HARDWARE_ID,
             name=f"{node_name}: status",
             message=f"{self.state}: {self.reason}",
             values=values,
@@ -47,7 +54,8 @@ class Status:
 class StatusBoard:
     """Brings the verdicts of all cameras, and their absence, into one status. Safe between threads.
 
-    With several cameras the best fresh verdict counts: one camera that knows the place is enough.
+    A verdict about the robot replaces those before it. Of verdicts about pictures the best fresh one counts: one camera
+    that knows the place is enough. A picture that shows nothing counts once its camera sent no better one for a second.
     """
 
     def __init__(self, topics: Sequence[str], now: float) -> None:
@@ -66,6 +74,7 @@ class StatusBoard:
         """Forgets every verdict; `why` is the status until the next one, '' where there was none before."""
         with self._lock:
             self._verdicts: dict[int, tuple[float, Verdict]] = {}
+            self._flaws: dict[int, tuple[float, Verdict]] = {}
             self._failure = ""
             self._forgotten = why
             self._since = now
@@ -75,11 +84,17 @@ class StatusBoard:
         with self._lock:
             self._arrivals[camera] = now
 
-    def answered(self, camera: int, verdict: Verdict, now: float) -> None:
+    def answered(self, camera: int, verdict: Verdict, now: float, about: About = About.PICTURE) -> None:
         """A picture was localized, or the node abstained."""
         with self._lock:
-            self._verdicts[camera] = (now, verdict)
             self._failure = self._forgotten = ""
+            if about is About.FLAW:
+                self._flaws[camera] = (now, verdict)
+                return
+            self._flaws.pop(camera, None)
+            if about is About.ROBOT:
+                self._verdicts.clear()
+            self._verdicts[camera] = (now, verdict)
 
     def failed(self, camera: int, reason: str) -> None:
         """A picture could not be used."""
@@ -108,16 +123,20 @@ class StatusBoard:
         if not alive:
             return Status(NO_IMAGE, why_silent())
         with self._lock:
+            verdicts = dict(self._verdicts)
+            for camera, flaw in self._flaws.items():
+                if now - verdicts.get(camera, (-math.inf,))[0] > _PATIENCE:
+                    verdicts[camera] = flaw
             fresh = [
                 (_BEST_FIRST.index(verdict.state), -when, camera, verdict)
-                for camera, (when, verdict) in self._verdicts.items()
+                for camera, (when, verdict) in verdicts.items()
                 if camera in alive and now - when <= settings.stale_timeout
             ]
             if fresh:
                 _, _, camera, verdict = min(fresh, key=lambda entry: entry[:3])
                 return Status(verdict.state.name, verdict.reason, self._topics[camera])
-            since = max((when for when, _ in self._verdicts.values()), default=self._since)
+            since = max((when for when, _ in verdicts.values()), default=self._since)
             if now - since <= settings.stale_timeout and not self._failure:
                 return Status(STALE, self._forgotten) if self._forgotten else None
-            what = f"the last answer is {now - since:.0f} s old" if self._verdicts else "no answer yet"
+            what = f"the last answer is {now - since:.0f} s old" if verdicts else "no answer yet"
             return Status(STALE, f"pictures come, but {what}" + (f"; {self._failure}" if self._failure else ""))

@@ -1,8 +1,12 @@
-"""What TF is asked and told: where a camera looks, and where the map lies on Earth. tf2 is needed only if used."""
+"""What TF is asked and told: where a camera looks, where the map lies on Earth, where odometry's frame lies in the map.
+
+tf2 is needed only if used.
+"""
 
 import math
 from typing import Any
 
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from scipy.spatial.transform import Rotation
@@ -10,6 +14,7 @@ from std_msgs.msg import Header
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import MapFrame, grid_convergence
+from dsformer_core.localization.odom_correction import PlanarPose
 from dsformer_core.mounting import viewing_yaw
 from dsformer_core.tangent_plane import Array, tangent_plane
 from dsformer_ros.parameters import Settings
@@ -123,14 +128,10 @@ class EarthToMap:
         Raises:
             DsformerError: tf2_msgs is missing.
         """
-        try:
-            from tf2_msgs.msg import TFMessage
-        except ImportError as error:
-            raise DsformerError(f"publish_earth_to_map is set, but {_MISSING_MESSAGES}") from error
+        self._message_type = _tf_message("publish_earth_to_map")
         self._node = node
-        self._message_type = TFMessage
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._publisher = node.create_publisher(TFMessage, "/tf_static", latched)
+        self._publisher = node.create_publisher(self._message_type, "/tf_static", latched)
         self._sent: tuple[MapFrame, str] | None = None
 
     def send(self, frame: MapFrame, map_frame: str) -> None:
@@ -150,3 +151,38 @@ class EarthToMap:
     def close(self) -> None:
         """Takes the transform away from who comes later."""
         self._node.destroy_publisher(self._publisher)
+
+
+class MapToOdom:
+    """The transform map_frame -> the odometry's frame, which makes map_frame the root of the robot's tree (REP-105)."""
+
+    def __init__(self, node: Any) -> None:
+        """Offers the topic; nothing is said yet.
+
+        Raises:
+            DsformerError: tf2_msgs is missing.
+        """
+        self._message_type = _tf_message("publish_map_to_odom")
+        self._node = node
+        # As deep as tf2_ros' own broadcaster.
+        self._publisher = node.create_publisher(self._message_type, "/tf", QoSProfile(depth=100))
+
+    def send(self, correction: PlanarPose, map_frame: str, odom_frame: str, stamp: Time) -> None:
+        """Says where the odometry's frame lies in map_frame at a moment."""
+        transform = TransformStamped(header=Header(stamp=stamp, frame_id=map_frame), child_frame_id=odom_frame)
+        transform.transform.translation = Vector3(x=correction.x, y=correction.y)
+        x, y, z, w = Rotation.from_euler("z", correction.yaw).as_quat()
+        transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+        self._publisher.publish(self._message_type(transforms=[transform]))
+
+    def close(self) -> None:
+        """Takes the topic away."""
+        self._node.destroy_publisher(self._publisher)
+
+
+def _tf_message(parameter: str) -> Any:
+    try:
+        from tf2_msgs.msg import TFMessage
+    except ImportError as error:
+        raise DsformerError(f"{parameter} is set, but {_MISSING_MESSAGES}") from error
+    return TFMessage

@@ -12,7 +12,8 @@ from dsformer_core.localization import State
 from dsformer_core.localization.prior import Prior
 from dsformer_core.place_map import MapError
 from dsformer_core.place_map.indexes.index import INDEX_KINDS
-from dsformer_ros.engine import Engine
+from dsformer_ros.diagnostics import STAGES
+from dsformer_ros.engine import About, Engine
 from dsformer_ros.frame_queue import Frame
 from dsformer_ros.parameters import Settings
 from tests.synthetic import write_larger_map
@@ -60,6 +61,24 @@ def test_what_is_known_beforehand_restricts_and_is_said(engine: Engine) -> None:
     assert answer.verdict.reason.endswith("; looked within 50 m of /gps")
     nowhere = engine.answer(frame(3), Settings(), 0.0, Prior(prior.utm + 5_000, 50.0, "/gps"))
     assert nowhere.hypotheses == [] and nowhere.verdict.state is State.NO_MATCH
+
+
+def test_a_picture_that_shows_nothing_is_not_looked_for(engine: Engine) -> None:
+    data = cv2.imencode(".jpg", np.full((240, 320, 3), 4, np.uint8))[1].tobytes()
+    answer = engine.answer(Frame(0, CompressedImage(format="jpeg", data=data), time.monotonic()), Settings(), 0.0)
+    assert answer.verdict.state is State.NO_MATCH and "the picture is dark (mean 4 of 255)" in answer.verdict.reason
+    assert not answer.usable and answer.about is About.FLAW and answer.hypotheses == []
+    assert answer.matches.indices.shape == (1, 0) and set(answer.seconds) == set(STAGES) - {"publish"}
+
+
+def test_a_picture_that_shows_little_is_looked_for_and_that_is_said(engine: Engine) -> None:
+    blurred = cv2.GaussianBlur(street(3), (0, 0), 7)
+    data = cv2.imencode(".jpg", blurred[..., ::-1])[1].tobytes()
+    frame = Frame(0, CompressedImage(format="jpeg", data=data), time.monotonic())
+    answer = engine.answer(frame, Settings(min_probability=1.0), 0.0)
+    assert answer.usable and answer.hypotheses and "the picture is blurred" in answer.verdict.reason
+    sure = engine.answer(frame, Settings(min_probability=0.0), 0.0)
+    assert sure.verdict.state is State.LOCALIZED and "blurred" not in sure.verdict.reason
 
 
 @pytest.mark.parametrize("kind", [kind for kind in INDEX_KINDS if kind != "flat"])

@@ -60,7 +60,7 @@ class Heard:
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
     given = ["--ros-args", "-p", f"cameras:=[{CAMERA}]", "-p", "threads:=1", "-p", "min_probability:=0.3"]
-    given += ["-p", "provide_reinitialize_service:=true"]
+    given += ["-p", "provide_reinitialize_service:=true", "-p", "fusion:=false"]
     log = tmp_path_factory.mktemp("node") / "log"
     with (
         private_domain() as domain,

@@ -1,0 +1,174 @@
+"""What the node knows over time: the core's tracker of the loaded map, fed by cameras, odometry and people."""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from rclpy.lifecycle import LifecycleNode
+
+from dsformer_core.errors import DsformerError
+from dsformer_core.localization import LocalizationConfig, State
+from dsformer_core.localization.fusion import FusionConfig, Tracker
+from dsformer_core.localization.odom_correction import OdometryHistory, PlanarPose, map_to_odom
+from dsformer_core.place_map import PlaceMap
+from dsformer_ros.engine import Answer
+from dsformer_ros.odometry import TOPIC, OdometrySample, OdometryTopic
+from dsformer_ros.parameters import Settings
+from dsformer_ros.set_prior import RoughPose, SetPriorTopics
+from dsformer_ros.stamps import seconds_of
+from dsformer_ros.transforms import MapToOdom
+
+# Odometry may come a little out of order; a clock that jumped back does more.
+_JUMP_BACK = 1.0
+# Seconds between what belongs together: pictures and odometry, however slow the network, and a pose that somebody set.
+_LONGEST_APART = 30.0
+
+
+class Tracking:
+    """Safe between threads: odometry and priors come in the executor's, pictures in the worker's."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        read_settings: Callable[[], Settings],
+        read_map: Callable[[], PlaceMap],
+        on_jump: Callable[[str, float], None],
+    ) -> None:
+        """Prepares the topics without subscribing yet.
+
+        Args:
+            node: owns the topics.
+            read_settings: the parameters as they are now.
+            read_map: the map as it is now.
+            on_jump: told whose stamps jumped back, and by how many seconds, in the executor's thread.
+
+        Raises:
+            DsformerError: the transform is wanted, and tf2_msgs is missing.
+        """
+        self._node = node
+        self._settings = read_settings
+        self._map = read_map
+        self._on_jump = on_jump
+        self._odometry_topic = OdometryTopic(node, read_settings, self._moved)
+        self._set_prior_topics = SetPriorTopics(node, read_settings, read_map, self._told)
+        self._map_to_odom = MapToOdom(node) if read_settings().publish_map_to_odom else None
+        self._lock = threading.Lock()
+        self._tracker: Tracker | None = None
+        self._made_of: tuple[PlaceMap, LocalizationConfig, FusionConfig] | None = None
+        self._odometry = OdometryHistory()
+        self._odom_frame = ""
+        self._newest = -math.inf
+
+    def open(self) -> None:
+        """Subscribes."""
+        self._odometry_topic.open()
+        self._set_prior_topics.open()
+
+    def close(self) -> None:
+        """Unsubscribes."""
+        self._odometry_topic.close()
+        self._set_prior_topics.close()
+
+    def destroy(self) -> None:
+        """Takes the transform's topic away."""
+        if self._map_to_odom is not None:
+            self._map_to_odom.close()
+
+    def forget(self) -> None:
+        """Forgets everything: what pictures said, what people said, and how the robot moved."""
+        with self._lock:
+            self._newest = -math.inf
+            self._odometry.clear()
+            if self._tracker is not None:
+                self._tracker.reset()
+
+    def behind(self, stamp: float) -> float:
+        """Seconds by which a picture's stamp lies too far behind odometry's to belong to it; 0 where it does not."""
+        behind = self._newest - stamp
+        return behind if behind > _LONGEST_APART else 0.0
+
+    def fuse(self, answer: Answer, settings: Settings, place_map: PlaceMap) -> Answer:
+        """What a picture's answer becomes together with all that was known: the fused hypotheses and verdict."""
+        if not settings.fusion or not answer.usable:
+            return answer
+        stamp = seconds_of(answer.stamp)
+        with self._lock:
+            self._newest = max(self._newest, stamp)
+            tracker = self._current(settings, place_map)
+            estimate = tracker.add_picture(stamp, answer.matches, camera_yaw=answer.camera_yaw)
+            if estimate.stamp != stamp:
+                # The picture came late. What is published has its stamp, and so must be of its moment.
+                estimate = tracker.estimate(stamp)
+        verdict = answer.explained(estimate.verdict)
+        return replace(answer, hypotheses=estimate.hypotheses, verdict=verdict, fused=True)
+
+    def broadcast(self, answer: Answer, settings: Settings, place_map: PlaceMap) -> None:
+        """Says where the odometry's frame lies in the map, where that is wanted and known."""
+        if self._map_to_odom is None or answer.verdict.state is not State.LOCALIZED:
+            return
+        best, stamp = answer.hypotheses[0], answer.stamp
+        with self._lock:
+            base_in_odom, odom_frame = self._odometry.at(seconds_of(stamp)), self._odom_frame
+        if base_in_odom is None or not odom_frame or not math.isfinite(best.yaw):
+            why = (
+                "the robot's yaw is not known"
+                if not math.isfinite(best.yaw)
+                else f"{self._node.resolve_topic_name(TOPIC)} has no message with a frame of the picture's moment"
+            )
+            self._node.get_logger().warning(
+                f"no transform from {settings.map_frame} to odometry's frame: {why}", throttle_duration_sec=10.0
+            )
+            return
+        x, y = place_map.frame.to_local(best.utm)
+        correction = map_to_odom(PlanarPose(float(x), float(y), best.yaw), base_in_odom)
+        self._map_to_odom.send(correction, settings.map_frame, odom_frame, stamp)
+
+    def _moved(self, sample: OdometrySample) -> None:
+        back = self._newest_odometry() - sample.stamp
+        if back > _JUMP_BACK:
+            self._on_jump(f"the stamps of {self._node.resolve_topic_name(TOPIC)}", back)
+        settings, pose = self._settings(), sample.pose
+        with self._lock:
+            if sample.frame != self._odom_frame:
+                self._odometry.clear()
+                self._odom_frame = sample.frame
+            self._newest = max(self._newest, sample.stamp)
+            self._odometry.add(sample.stamp, pose)
+            if settings.fusion:
+                tracker = self._current(settings, self._map())
+                tracker.add_odometry(sample.stamp, pose.x, pose.y, pose.yaw, sample.covariance)
+
+    def _told(self, rough: RoughPose) -> None:
+        settings = self._settings()
+        if not settings.fusion:
+            raise DsformerError("fusion is off, and without it nothing that somebody sets can count")
+        now = self._node.get_clock().now().nanoseconds * 1e-9
+        with self._lock:
+            known = math.isfinite(self._newest)
+            stamp = rough.stamp or (self._newest if known else now)
+            apart = stamp - self._newest
+            if known and abs(apart) > _LONGEST_APART:
+                raise DsformerError(
+                    f"its stamp lies {abs(apart):.0f} s {'after' if apart > 0 else 'before'} the newest picture's and "
+                    "odometry's: is use_sim_time right, do the clocks agree?"
+                )
+            self._newest = max(self._newest, stamp)
+            self._current(settings, self._map()).set_prior(stamp, rough.utm, rough.covariance, rough.yaw)
+        self._node.get_logger().info(f"{rough.topic}: taken as where the robot is, until pictures contradict it")
+
+    def _newest_odometry(self) -> float:
+        with self._lock:
+            return self._odometry.newest
+
+    def _current(self, settings: Settings, place_map: PlaceMap) -> Tracker:
+        """The tracker of this map and these settings; another map or other settings begin anew."""
+        configs = LocalizationConfig(settings.top_k, settings.radius), settings.fusing()
+        if (
+            self._tracker is None
+            or self._made_of is None
+            or self._made_of[0] is not place_map
+            or (self._made_of[1:] != configs)
+        ):
+            self._tracker, self._made_of = Tracker(place_map, *configs), (place_map, *configs)
+        return self._tracker
