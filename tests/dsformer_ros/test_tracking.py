@@ -1,0 +1,250 @@
+"""The node over time: pictures and odometry brought together, and what people tell it."""
+
+import math
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from sample_drive import ODOM_IN_MAP, Robot, nodes, picture, place, sample_engine, second, stamp
+from sensor_msgs.msg import NavSatFix, NavSatStatus
+from std_srvs.srv import Empty, Trigger
+
+from dsformer_core.geodesy import to_latlon
+from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_ros.node import LocalizerNode
+
+TWO = ("image/compressed", "rear/compressed")
+
+
+def probability(robot: Robot) -> float:
+    """Of the best hypothesis in the newest `~/hypotheses_cloud`."""
+    message = robot.clouds[-1]
+    return float(np.frombuffer(bytes(message.data), "<f4").reshape(-1, message.point_step // 4)[0, 4])
+
+
+@pytest.fixture
+def robot(domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
+    with nodes(domain, monkeypatch, cameras=list(TWO), provide_reinitialize_service=True) as (_, ears):
+        robot = Robot(ears, cameras=TWO)
+        robot.wait_for_discovery()
+        yield robot
+
+
+def test_a_drive_becomes_surer_than_any_of_its_pictures(robot: Robot) -> None:
+    last = robot.drive(1000, range(8))
+    assert robot.pose_at(last) is not None and robot.is_near(7)
+    assert robot.ears.spin_until(lambda: robot.clouds and second(robot.clouds[-1]) == last)
+    assert probability(robot) > 0.95
+    assert robot.status.startswith("LOCALIZED")
+    assert robot.ears.spin_until(lambda: robot.diagnostics)
+    entries = {entry.name: entry for entry in robot.diagnostics[-1].status}
+    assert {"dsformer_localizer: node", "dsformer_localizer: status"} <= entries.keys()
+    assert all(entry.hardware_id for entry in entries.values())
+    assert robot.ears.spin_until(
+        lambda: any("LOCALIZED" in one.message for one in robot.diagnostics[-1].status if "status" in one.name)
+    )
+
+
+def test_pictures_of_another_camera_support_the_same_robot(robot: Robot) -> None:
+    last = robot.drive(1000, range(6))
+    robot.roll(last + 1, 6)
+    robot.see(last + 1, 6, camera=1)
+    assert robot.pose_at(last + 1) is not None and robot.is_near(6)
+
+
+def test_a_picture_that_shows_nothing_says_so_and_leaves_the_belief_alone(robot: Robot) -> None:
+    last = robot.drive(1000, range(6))
+    dark = cv2.imencode(".jpg", np.full((240, 320, 3), 3, np.uint8))[1].tobytes()
+    robot.send(last + 0.5, dark)
+    assert robot.ears.spin_until(lambda: robot.answered(last + 0.5))
+    assert robot.pose_at(last + 0.5) is None
+    assert robot.ears.spin_until(lambda: "the picture is dark (mean 3 of 255)" in robot.status)
+    assert robot.status.startswith("NO_MATCH")
+    robot.drive(last + 1, [6, 7])
+    assert robot.pose_at(last + 2) is not None
+    assert robot.ears.spin_until(lambda: robot.status.startswith("LOCALIZED"))
+
+
+def test_a_robot_that_was_carried_away_falls_silent_and_is_found_again(robot: Robot) -> None:
+    last = robot.drive(1000, range(8))
+    assert robot.is_near(7)
+    start = last + 1
+    for number, row in enumerate(range(30, 42)):
+        # The wheels roll on as though nothing had happened.
+        robot.roll(start + number, 8 + number)
+        robot.see(start + number, row)
+    wrong = [
+        message
+        for message in robot.poses
+        if second(message) > start + 4 and not _near(message, 30 + round(second(message) - start))
+    ]
+    assert not wrong, "after four pictures nobody is told that it went on along the street"
+    assert robot.pose_at(start + 11) is not None and robot.is_near(41)
+
+
+def _near(message: PoseWithCovarianceStamped, row: int) -> bool:
+    at, truth = message.pose.pose.position, place(row)
+    return bool(np.hypot(at.x - truth.x, at.y - truth.y) < 20)
+
+
+def test_a_reset_forgets_the_drive(robot: Robot) -> None:
+    last = robot.drive(1000, range(8))
+    before = len(robot.poses)
+    assert robot.ears.call(Trigger, f"{robot.name}/reset").success
+    robot.send(last + 1, picture(45))
+    assert robot.ears.spin_until(lambda: robot.answered(last + 1))
+    robot.ears.spin_for(0.2)
+    at, truth = robot.hypotheses[-1].poses[0].position, place(45)
+    assert np.hypot(at.x - truth.x, at.y - truth.y) < 12, "the drive would have spoken against it"
+    assert all(_near(message, 45) for message in robot.poses[before:])
+
+
+def test_what_nav2_calls_begins_anew(robot: Robot) -> None:
+    last = robot.drive(1000, range(8))
+    called = robot.ears.call_async(Empty, "/reinitialize_global_localization")
+    robot.ears.spin_for(0.5)
+    assert robot.ears.spin_until(lambda: "reinitialize_global_localization was called" in robot.status)
+    for camera in range(2):
+        robot.send(last + 1, picture(45), camera)
+    assert robot.ears.spin_until(called.done)
+    at, truth = robot.hypotheses[-1].poses[0].position, place(45)
+    assert np.hypot(at.x - truth.x, at.y - truth.y) < 12
+
+
+def given_pose(row: int, frame: str = "map", norm: float = 1.0, seconds: float = 0.0) -> PoseWithCovarianceStamped:
+    here = place(row)
+    message = PoseWithCovarianceStamped()
+    message.header.frame_id, message.header.stamp = frame, stamp(seconds)
+    message.pose.pose.position.x, message.pose.pose.position.y = here.x, here.y
+    message.pose.pose.orientation = Quaternion(z=norm * math.sin(here.yaw / 2), w=norm * math.cos(here.yaw / 2))
+    message.pose.covariance = np.diag([9.0, 9.0, 0, 0, 0, 0.1]).ravel()
+    return message
+
+
+@pytest.mark.parametrize("kind", ["pose", "fix"])
+def test_a_pose_that_somebody_sets_is_believed_until_pictures_contradict_it(robot: Robot, kind: str) -> None:
+    robot.see(1000, 45)
+    if kind == "pose":
+        message: Any = given_pose(10)
+        topic = "set_prior"
+    else:
+        place_map = sample_engine().place_map
+        latitude, longitude = to_latlon(place_map.utm[10], place_map.zone)
+        message = NavSatFix(latitude=float(latitude), longitude=float(longitude))
+        message.status.status = NavSatStatus.STATUS_FIX
+        topic = "set_prior_fix"
+    publisher = robot.ears.node.create_publisher(type(message), f"{robot.name}/{topic}", QoSProfile(depth=1))
+    assert robot.ears.spin_until(publisher.get_subscription_count)
+    robot.ears.spin_for(0.4)
+    publisher.publish(message)
+    robot.ears.spin_for(0.4)
+    robot.roll(1000.2, 10)
+    robot.see(1000.2, 10)
+    at, truth = robot.hypotheses[-1].poses[0].position, place(10)
+    assert np.hypot(at.x - truth.x, at.y - truth.y) < 15
+    # It was wrong: what pictures show wins in the end.
+    for number, row in enumerate(range(45, 57)):
+        robot.roll(1001 + number, row)
+        robot.see(1001 + number, row)
+    assert robot.is_near(56)
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        (given_pose(10, frame="odom"), "its frame is 'odom', and map_frame is 'map'"),
+        (given_pose(10, norm=0.5), "norm is 0.5, not 1"),
+        (given_pose(10, seconds=9e8), "after the newest picture's and odometry's"),
+        (NavSatFix(latitude=math.nan, longitude=13.0, status=NavSatStatus(status=0)), "latitude"),
+        (NavSatFix(latitude=55.0, longitude=13.0, status=NavSatStatus(status=-1)), "no fix"),
+    ],
+)
+def test_what_nobody_can_mean_is_refused_with_one_line(
+    robot: Robot, message: Any, word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    last = robot.drive(1000, range(6))
+    topic = "set_prior_fix" if isinstance(message, NavSatFix) else "set_prior"
+    publisher = robot.ears.node.create_publisher(type(message), f"{robot.name}/{topic}", QoSProfile(depth=1))
+    assert robot.ears.spin_until(publisher.get_subscription_count)
+    robot.ears.spin_for(0.4)
+    publisher.publish(message)
+    robot.ears.spin_for(0.5)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "not used" in line]
+    assert len(lines) == 1 and word in lines[0] and f"{robot.name}/{topic}" in lines[0]
+    robot.drive(last + 1, [6])
+    assert robot.pose_at(last + 1) is not None and robot.is_near(6)
+
+
+class Transforms:
+    """The topic /tf, whose messages are of tf2_msgs, of which there is no wheel."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.open = False
+
+    def publish(self, message: Any) -> None:
+        self.sent += message.transforms
+
+
+@pytest.fixture
+def transforms(monkeypatch: pytest.MonkeyPatch) -> Transforms:
+    messages = types.ModuleType("tf2_msgs.msg")
+    messages.TFMessage = types.SimpleNamespace  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tf2_msgs", types.ModuleType("tf2_msgs"))
+    monkeypatch.setitem(sys.modules, "tf2_msgs.msg", messages)
+    topic = Transforms()
+    create, destroy = LocalizerNode.create_publisher, LocalizerNode.destroy_publisher
+
+    def create_publisher(node: Any, kind: Any, name: str, *rest: Any, **options: Any) -> Any:
+        if name != "/tf":
+            return create(node, kind, name, *rest, **options)
+        topic.open = True
+        return topic
+
+    def destroy_publisher(node: Any, publisher: Any) -> bool:
+        if publisher is not topic:
+            return destroy(node, publisher)
+        topic.open = False
+        return True
+
+    monkeypatch.setattr(LocalizerNode, "create_publisher", create_publisher)
+    monkeypatch.setattr(LocalizerNode, "destroy_publisher", destroy_publisher)
+    return topic
+
+
+def test_odometry_is_tied_to_the_map_at_the_pictures_stamp_while_localized(
+    domain: int, monkeypatch: pytest.MonkeyPatch, transforms: Transforms
+) -> None:
+    with nodes(domain, monkeypatch, publish_map_to_odom=True) as ((node,), ears):
+        robot = Robot(ears)
+        robot.wait_for_discovery()
+        last = robot.drive(1000, range(8))
+        assert {second(pose) for pose in robot.poses} == {second(sent) for sent in transforms.sent}
+        newest = transforms.sent[-1]
+        assert (newest.header.frame_id, newest.child_frame_id, second(newest)) == ("map", "odom", last)
+        position, turn = newest.transform.translation, newest.transform.rotation
+        said = PlanarPose(position.x, position.y, 2 * math.atan2(turn.z, turn.w))
+        # What robots do with it: base_link in odom, taken along it, is base_link in the map.
+        seen = said @ (ODOM_IN_MAP.inverse @ place(7))
+        pose = robot.pose_at(last)
+        assert pose is not None
+        at = pose.pose.pose.position
+        assert (seen.x, seen.y) == pytest.approx((at.x, at.y), abs=1e-3)
+        assert math.cos(said.yaw - ODOM_IN_MAP.yaw) > math.cos(math.radians(15))
+        before = len(transforms.sent)
+        node.set_parameters([Parameter("fusion_max_std", value=1.0)])
+        robot.drive(last + 1, [8, 9])
+        assert len(transforms.sent) == before, "nothing while it is not localized"
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            assert ears.call(ChangeState, f"{robot.name}/change_state", request).success
+        assert not transforms.open
