@@ -158,7 +158,8 @@ def nodes(
         executor: which kind.
         parameters: of all localizers.
     """
-    monkeypatch.setattr(Engine, "load", lambda _: sample_engine())
+    engine = sample_engine()
+    monkeypatch.setattr(Engine, "load", lambda _: engine)
     context = Context()
     rclpy.init(context=context, args=[], domain_id=domain)
     given = {"map": str(SAMPLE), "autostart": True, "image_timeout": 30.0, "stale_timeout": 30.0} | parameters

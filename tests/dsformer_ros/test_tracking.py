@@ -3,7 +3,7 @@
 import math
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -159,18 +159,19 @@ def test_a_pose_that_somebody_sets_is_believed_until_pictures_contradict_it(robo
 
 
 @pytest.mark.parametrize(
-    ("message", "word"),
+    ("make", "word"),
     [
-        (given_pose(10, frame="odom"), "its frame is 'odom', and map_frame is 'map'"),
-        (given_pose(10, norm=0.5), "norm is 0.5, not 1"),
-        (given_pose(10, seconds=9e8), "after the newest picture's and odometry's"),
-        (NavSatFix(latitude=math.nan, longitude=13.0, status=NavSatStatus(status=0)), "latitude"),
-        (NavSatFix(latitude=55.0, longitude=13.0, status=NavSatStatus(status=-1)), "no fix"),
+        (lambda: given_pose(10, frame="odom"), "its frame is 'odom', and map_frame is 'map'"),
+        (lambda: given_pose(10, norm=0.5), "norm is 0.5, not 1"),
+        (lambda: given_pose(10, seconds=9e8), "after the newest picture's and odometry's"),
+        (lambda: NavSatFix(latitude=math.nan, longitude=13.0, status=NavSatStatus(status=0)), "latitude"),
+        (lambda: NavSatFix(latitude=55.0, longitude=13.0, status=NavSatStatus(status=-1)), "no fix"),
     ],
 )
 def test_what_nobody_can_mean_is_refused_with_one_line(
-    robot: Robot, message: Any, word: str, capfd: pytest.CaptureFixture[str]
+    robot: Robot, make: Callable[[], Any], word: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    message = make()
     last = robot.drive(1000, range(6))
     topic = "set_prior_fix" if isinstance(message, NavSatFix) else "set_prior"
     publisher = robot.ears.node.create_publisher(type(message), f"{robot.name}/{topic}", QoSProfile(depth=1))
