@@ -1,6 +1,7 @@
 """Starts the localizer and brings it to active.
 
     ros2 launch dsformer_ros localize.launch.py map:=/maps/town.map cameras:='[/front/image_raw/compressed]'
+    ros2 launch dsformer_ros localize.launch.py map:=/maps/town.map rosbag:=/bags/monday rviz:=true
 
 Without arguments it localizes in the small sample map that is installed with the package.
 """
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -18,9 +19,12 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "dsformer_ros"
 
+# What arguments name in ROS, by what the node calls it.
+REMAPPINGS = {"~/pose": "pose_topic", "odom": "odom_topic", "reinitialize_global_localization": "reinitialize_service"}
+
 
 def generate_launch_description() -> LaunchDescription:
-    """The node, and RViz on demand."""
+    """The node; RViz and a recording on demand."""
     share = FindPackageShare(PACKAGE)
     arguments = [
         DeclareLaunchArgument(
@@ -37,10 +41,27 @@ def generate_launch_description() -> LaunchDescription:
             description="Image topics, e.g. '[/front/image/compressed, /rear/image]'; empty: as params_file has it.",
         ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
-        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="false", description="Take the time from /clock. With rosbag: always."
+        ),
         DeclareLaunchArgument("autostart", default_value="true", description="Configure and activate the node."),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal."),
         DeclareLaunchArgument("rviz", default_value="false", description="Open RViz with the localizer's layout."),
+        DeclareLaunchArgument(
+            "pose_topic", default_value="", description="Another name for ~/pose, e.g. initialpose for AMCL."
+        ),
+        DeclareLaunchArgument(
+            "odom_topic", default_value="", description="Topic of the robot's odometry; empty: odom, in the namespace."
+        ),
+        DeclareLaunchArgument(
+            "reinitialize_service",
+            default_value="",
+            description="Serve Nav2's reinitialize_global_localization under this name; empty: as params_file has it.",
+        ),
+        DeclareLaunchArgument(
+            "rosbag", default_value="", description="A recording to play through the same nodes, with its clock."
+        ),
+        DeclareLaunchArgument("rate", default_value="1.0", description="How fast rosbag is played."),
     ]
     rviz = Node(
         package="rviz2",
@@ -55,10 +76,22 @@ def generate_launch_description() -> LaunchDescription:
             # Log lines appear when they are written, not when a buffer is full.
             SetEnvironmentVariable("RCUTILS_LOGGING_BUFFERED_STREAM", "1"),
             *arguments,
+            OpaqueFunction(function=recording),
             OpaqueFunction(function=localizer),
             rviz,
         ]
     )
+
+
+def recording(context: LaunchContext) -> list[ExecuteProcess]:
+    """The player, and simulated time for everybody after it, where a recording is named."""
+    bag = LaunchConfiguration("rosbag").perform(context)
+    if not bag:
+        return []
+    context.launch_configurations["use_sim_time"] = "true"
+    path = str(Path(bag).expanduser().resolve())
+    rate = LaunchConfiguration("rate").perform(context)
+    return [ExecuteProcess(cmd=["ros2", "bag", "play", path, "--clock", "--rate", rate], output="screen")]
 
 
 def localizer(context: LaunchContext) -> list[Node]:
@@ -76,6 +109,8 @@ def localizer(context: LaunchContext) -> list[Node]:
     if argument("cameras"):
         cameras = yaml.safe_load(argument("cameras"))
         overrides["cameras"] = [cameras] if isinstance(cameras, str) else cameras
+    if argument("reinitialize_service"):
+        overrides["provide_reinitialize_service"] = True
     return [
         Node(
             package=PACKAGE,
@@ -83,8 +118,12 @@ def localizer(context: LaunchContext) -> list[Node]:
             name="dsformer_localizer",
             namespace=argument("namespace"),
             parameters=[ParameterFile(argument("params_file"), allow_substs=True), overrides],
-            # In a namespace every robot has a tree of its own.
-            remappings=[("/tf", "tf"), ("/tf_static", "tf_static")],
+            remappings=[
+                # In a namespace every robot has a tree of its own.
+                ("/tf", "tf"),
+                ("/tf_static", "tf_static"),
+                *((ours, argument(name)) for ours, name in REMAPPINGS.items() if argument(name)),
+            ],
             arguments=["--ros-args", "--log-level", argument("log_level")],
             output="screen",
         )
