@@ -28,7 +28,7 @@ setup(
     packages=find_packages(include=["dsformer_core*", "dsformer_ros*"]),
     package_data={
         "dsformer_core": ["py.typed", "models/*.safetensors", "place_map/inspection/*.js"],
-        "dsformer_ros": ["py.typed"],
+        "dsformer_ros": ["py.typed", "watch/*.html"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -88,6 +88,8 @@ setup(
         "cluster": ["ray[data]>=2.40"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
+        # `dsformer watch`: its web server.
+        "watch": ["aiohttp>=3.9"],
         "gpu": ["faiss-gpu-cu12>=1.9"],
         "dev": [
             "cv-bridge==1.13.0.post0",
@@ -121,6 +123,7 @@ setup(
             "weights = dsformer_core.cli.weights:register",
             "render = dsformer_core.cli.render:register",
             "demo = dsformer_ros.demo:register",
+            "watch = dsformer_ros.watch:register",
         ],
     },
 )
