@@ -1,0 +1,25 @@
+"""Keeps a node alive whose `/clock` says what is no time."""
+
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+
+
+def survive_broken_clocks(node: Node) -> None:
+    """Drops messages on `/clock` that hold no time: rclpy raises in its own callback, which would end the node.
+
+    Such come from simulators that count from before zero, and from recordings that were cut.
+    """
+    source = node._time_source
+    take = source.clock_callback
+
+    def receive(message: Clock) -> None:
+        try:
+            take(message)
+        except (ValueError, OverflowError) as error:
+            node.get_logger().warning(f"/clock: {error}; not used", throttle_duration_sec=5.0)
+
+    # For the subscription that there is, and for the one that a later use_sim_time makes.
+    source.clock_callback = receive
+    subscription = getattr(source, "_clock_sub", None)
+    if subscription is not None:
+        subscription.callback = receive
