@@ -14,8 +14,10 @@ Half of it is applied before a movement and half after, so that it matters littl
 or in several. Without odometry, hypotheses spread by diffusion, in t seconds of which nothing is known by v² T t / 3
 along each axis, v the motion bound and T = `STEADY` the time for which a velocity lasts, and likewise in yaw.
 
-Between pictures each state loses mass to "somewhere else", 1 - exp(-(a t + b d)) of it in t seconds and d metres: the
-robot is carried away, or drives off the map.
+"Somewhere else" has two parts: outside the map, and anywhere in it where no hypothesis stands, both alike at the
+beginning. Between pictures each hypothesis loses to them, half to each, 1 - exp(-r) of its mass, r = a t + b d in t
+seconds and d metres: the robot is carried away, or drives off the map. What is anywhere goes outside at the same rate,
+and what is outside comes back at `RETURNS` times of it.
 """
 
 import math
@@ -33,6 +35,12 @@ Rows = NDArray[np.int64]
 
 KEPT_ROWS = 20
 """References that a hypothesis remembers of the last picture that supported it."""
+
+USUAL_SPEED = 1 / 3
+"""Of the motion bound, which is never exceeded: what is gone usually, where odometry does not tell."""
+
+RETURNS = 10.0
+"""How many times as often as a robot leaves the map, or is carried off it, one that is outside comes into it."""
 
 LOST_STD = 300.0
 """Metres. A hypothesis of which no more is known says nothing that "somewhere else" does not."""
@@ -88,9 +96,12 @@ class Belief:
         weight: (M,) probability of each.
         mean: (M, 4) position in metres about an origin, and heading vector.
         covariance: (M, 4, 4).
-        elsewhere: probability of none of them; with the weights 1.
+        outside: probability that the robot is nowhere in the map.
+        anywhere: that it is in the map, at a place for which no hypothesis stands, any of them alike. With `outside`
+            and the weights 1.
         answered: (M,) bool, whether it was the answer when the last verdict was LOCALIZED.
-        doubted: (M, 3) since a picture last supported it: pictures that did not, metres, seconds.
+        doubted: (M, 4) since a picture last supported it: pictures that did not, metres, seconds; and metres since one
+            last confirmed it, infinite where none did.
         rows: (M, KEPT_ROWS) references of that picture, best first, -1 where there are fewer.
         similarity: (M,) of the best of them.
         altitude: (M,) metres, NaN where unknown.
@@ -101,7 +112,8 @@ class Belief:
     weight: Numbers
     mean: Numbers
     covariance: Numbers
-    elsewhere: float
+    outside: float
+    anywhere: float
     answered: NDArray[np.bool_]
     doubted: Numbers
     rows: Rows
@@ -117,9 +129,10 @@ class Belief:
             weight=np.empty(0),
             mean=np.empty((0, 4)),
             covariance=np.empty((0, 4, 4)),
-            elsewhere=1.0,
+            outside=0.5,
+            anywhere=0.5,
             answered=np.empty(0, bool),
-            doubted=np.empty((0, 3)),
+            doubted=np.empty((0, 4)),
             rows=np.empty((0, KEPT_ROWS), np.int64),
             similarity=np.empty(0),
             altitude=np.empty(0),
@@ -128,18 +141,31 @@ class Belief:
     def __len__(self) -> int:
         return len(self.weight)
 
+    @property
+    def elsewhere(self) -> float:
+        """Probability of none of the hypotheses."""
+        return self.outside + self.anywhere
+
     def moved(self, motions: list[Motion], stamp: float, config: FusionConfig) -> "Belief":
         """The belief after some movements, at a later moment."""
         if not motions:
             return self if stamp == self.stamp else replace(self, stamp=stamp)
         weight, mean, covariance = self.weight, self.mean, self.covariance
-        elsewhere, doubted, witnesses = self.elsewhere, self.doubted, self.witnesses
+        outside, anywhere, doubted, witnesses = self.outside, self.anywhere, self.doubted, self.witnesses
         for motion in motions:
             mean, covariance = _displaced(mean, covariance, motion, config)
-            stay = math.exp(-(config.lost_per_second * motion.seconds + config.lost_per_metre * motion.way))
-            elsewhere += (1 - stay) * (1 - elsewhere)
+            way = motion.way if motion.known else USUAL_SPEED * config.motion_bound * motion.seconds
+            passed = config.lost_per_second * motion.seconds + config.lost_per_metre * way
+            stay = math.exp(-passed)
+            carried = (1 - stay) * max(1 - outside - anywhere, 0.0) / 2
             weight = weight * stay
-            doubted = doubted + np.array([0.0, motion.way, motion.seconds])
+            # Of two states that change into each other at the rates 1 and RETURNS.
+            total = outside + anywhere
+            mapped = total * RETURNS / (1 + RETURNS)
+            anywhere = mapped + (anywhere - mapped) * math.exp(-(1 + RETURNS) * passed)
+            outside = total - anywhere + carried
+            anywhere += carried
+            doubted = doubted + np.array([0.0, way, motion.seconds, way])
             witnesses = {camera: witness.moved(motion) for camera, witness in witnesses.items()}
         moved = replace(
             self,
@@ -147,7 +173,8 @@ class Belief:
             weight=weight,
             mean=mean,
             covariance=covariance,
-            elsewhere=elsewhere,
+            outside=outside,
+            anywhere=anywhere,
             doubted=doubted,
             witnesses=witnesses,
         )
@@ -155,9 +182,9 @@ class Belief:
         return moved.only(np.flatnonzero(~lost)) if lost.any() else moved
 
     def only(self, kept: Rows) -> "Belief":
-        """Some of the hypotheses; the mass of the others goes elsewhere."""
+        """Some of the hypotheses; the mass of the others may be anywhere."""
         weight = self.weight[kept]
-        return self._taken(kept, weight=weight, elsewhere=max(1.0 - float(weight.sum()), 0.0))
+        return self._taken(kept, weight=weight, anywhere=max(1.0 - self.outside - float(weight.sum()), 0.0))
 
     def _taken(self, kept: Rows, **changes: object) -> "Belief":
         taken: dict[str, Any] = {name: getattr(self, name)[kept] for name in PER_HYPOTHESIS}
@@ -200,14 +227,18 @@ class Belief:
         if leads.all() and len(order) <= most:
             return self.only(order)
 
-        chosen = np.flatnonzero(leads)[:most]
+        chosen = np.flatnonzero(leads)
+        gathered = np.bincount(leader, weight, minlength=len(order))[chosen]
+        chosen = chosen[np.argsort(-gathered, kind="stable")[:most]]
         share = np.where(leader[None, :] == chosen[:, None], weight[None, :], 0.0)
         total = share.sum(axis=1)
         share /= total[:, None]
         middle = share @ mean
         # About the leaders, where numbers are small.
-        members = np.flatnonzero(np.isin(leader, chosen))
-        group = np.searchsorted(chosen, leader[members])
+        place = np.full(len(order), -1)
+        place[chosen] = np.arange(len(chosen))
+        members = np.flatnonzero(place[leader] >= 0)
+        group = place[leader[members]]
         away = mean[members] - middle[group]
         inner = self.covariance[order[members]] + away[:, :, None] * away[:, None, :]
         covariance = np.zeros((len(chosen), 4, 4))
@@ -217,7 +248,7 @@ class Belief:
             weight=total,
             mean=middle,
             covariance=covariance,
-            elsewhere=max(1.0 - float(total.sum()), 0.0),
+            anywhere=max(1.0 - self.outside - float(total.sum()), 0.0),
         )
 
 

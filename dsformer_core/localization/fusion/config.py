@@ -54,8 +54,8 @@ class FusionConfig:
             metres or in `doubt_time`, did not support it.
         doubt_time: seconds, 0 to 10 000.
         max_std: metres, 1 to 1000. Position standard deviation beyond which nothing is an answer.
-        max_unconfirmed: metres, 0.1 to 10 000. Way beyond which a hypothesis that no picture supports is no answer,
-            however sure it was and though no picture came to contradict it.
+        max_unconfirmed: metres, 0.1 to 10 000. A hypothesis that no picture confirmed on so long a way is no answer:
+            however probable it is, and though no picture came to contradict it.
         hypotheses: how many are kept, 4 to 512: what a picture costs at most.
         history: pictures, 1 to 1000, for which the belief is remembered, so that late ones find their place.
 
@@ -68,16 +68,16 @@ class FusionConfig:
     odometry_noise: float = 0.02
     odometry_yaw_noise: float = math.radians(0.5)
     odometry_gap: float = 1.0
-    correlation_length: float = 6.0
+    correlation_length: float = 10.0
     correlation_angle: float = 0.8
-    miss: float = 0.2
+    miss: float = 0.1
     lost_per_metre: float = 1e-3
     lost_per_second: float = 1e-4
-    min_probability: float = 0.9
+    min_probability: float = 0.95
     keep_probability: float = 0.6
     doubt_distance: float = 7.0
     doubt_time: float = 4.0
-    max_std: float = 15.0
+    max_std: float = 20.0
     max_unconfirmed: float = 50.0
     hypotheses: int = 64
     history: int = 32

@@ -25,7 +25,8 @@ def judge_belief(
 
     Args:
         hypotheses: fused, most probable first.
-        doubted: of the first one: pictures, metres and seconds since a picture supported it.
+        doubted: of the first one: pictures, metres and seconds since a picture supported it, and metres since one
+            confirmed it.
         elsewhere: probability of none of them.
         config: the thresholds.
         answered: whether the first one was the answer when the last verdict was LOCALIZED.
@@ -34,20 +35,22 @@ def judge_belief(
     if not hypotheses:
         return Verdict(State.NO_MATCH, "no picture came yet" if not pictures else "the map gave no matches")
     best = hypotheses[0]
-    rejected, metres, seconds = doubted
+    rejected, metres, seconds, unconfirmed = doubted
     needed = config.keep_probability if answered else config.min_probability
     if best.probability >= needed:
+        reason = f"probability {best.probability:.2f} ({needed:.2f} is enough)"
         since = f"was here {seconds:.0f} s and {metres:.0f} m ago"
         if rejected >= DOUBTING and (metres >= config.doubt_distance or seconds >= config.doubt_time):
             return Verdict(State.NO_MATCH, f"{since}, but pictures disagree since")
-        if metres > config.max_unconfirmed:
-            return Verdict(State.NO_MATCH, f"{since}, and no picture confirmed it since")
+        if unconfirmed > config.max_unconfirmed:
+            how_long = f"for {unconfirmed:.0f} m" if np.isfinite(unconfirmed) else "yet"
+            return Verdict(State.NO_MATCH, f"{reason}, but no picture confirmed it {how_long}")
         if best.position_std > config.max_std:
             return Verdict(
                 State.NO_MATCH,
                 f"{since}, by now give or take {best.position_std:.0f} m ({config.max_std:.0f} m is enough)",
             )
-        return Verdict(State.LOCALIZED, f"probability {best.probability:.2f} ({needed:.2f} is enough)")
+        return Verdict(State.LOCALIZED, reason)
     second = hypotheses[1] if len(hypotheses) > 1 else None
     reason = f"best hypothesis has probability {best.probability:.2f}, {needed:.2f} is needed"
     if second is not None and second.probability >= RIVAL * best.probability and 1 - elsewhere >= 0.5:

@@ -26,19 +26,29 @@ place g within the gate one that moves by the Kalman filter, of weight
 
     w_k (n e^(u_g))^t sqrt(|R_g/t| / |V_k + R_g/t|) exp(-½ (m_k - z_g)^T (V_k + R_g/t)^-1 (m_k - z_g)).
 
-"Somewhere else" is any pose that no hypothesis stands for: half unmapped ground, half the places of the map, evenly. So
-with weight w_0 it becomes w_0 (½ + ½ miss^t), and each place g a new hypothesis of weight w_0 ½ (n e^(u_g))^t / n. For
-the first picture (t = 1, w_0 = 1) that is what `localize` says of it, but for the misses.
+"Outside" keeps its weight. "Anywhere", of weight v spread over the n places of the map, becomes v miss^t, and each
+place g a new hypothesis of weight v (n e^(u_g))^t / n. For the first picture (t = 1, v = ½) that is what `localize`
+says of it, but for the misses. What stays unsupported, anywhere or not, loses to what is outside: there, a picture that
+is like no place of the map is nothing strange.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsformer_core.geodesy import wrap_angle
 from dsformer_core.localization.config import LocalizationConfig
-from dsformer_core.localization.fusion.belief import KEPT_ROWS, PER_HYPOTHESIS, Belief, Numbers, Rows, Witness
+from dsformer_core.localization.fusion.belief import (
+    KEPT_ROWS,
+    PER_HYPOTHESIS,
+    USUAL_SPEED,
+    Belief,
+    Numbers,
+    Rows,
+    Witness,
+)
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis, localize
 from dsformer_core.place_map import Matches, PlaceMap
@@ -50,14 +60,16 @@ LEAST_SHARE = 0.1
 SAME_VIEW = 0.7
 """Share of references in common from which on two pictures, between which nothing tells the way, are of one view."""
 
-USUAL_SPEED = 1 / 3
-"""Of the motion bound, which is never exceeded: what is gone usually."""
-
 MOST_PAIRS = 192
 """Hypotheses moved by a place that are looked at further."""
 
 SUPPORT = 3.0
 """How many times as likely as from somewhere else a picture must be to support a hypothesis."""
+
+CONFIRMING = 0.5
+"""P_g / P_none of a place from which on a picture confirms the hypothesis that it supports: nearly alone. A street that
+is not in the map is like some street of it for as long as it lasts, and picture after picture supports that one a
+little; hardly one confirms it."""
 
 _UNINFORMATIVE = 1e4
 
@@ -167,13 +179,17 @@ class Observation:
         support = np.zeros(len(belief))
         np.add.at(support, pairs.of, pairs.weight)
         supported = support > (SUPPORT**share) * belief.weight
-        parts[0] = replace(parts[0], doubted=np.where(supported[:, None], 0.0, parts[0].doubted))
-        parts.append(self._born(belief.elsewhere * 0.5 * likely / places, spread))
-        elsewhere = belief.elsewhere * 0.5 * (1 + miss)
-        total = elsewhere + sum(float(part.weight.sum()) for part in parts)
-        joined = _joined(belief, parts, elsewhere, total)
+        doubted = parts[0].doubted
+        doubted[supported, :3] = 0.0
+        parts.append(self._born(belief.anywhere * likely / places, spread))
+        anywhere = belief.anywhere * miss
+        total = belief.outside + anywhere + sum(float(part.weight.sum()) for part in parts)
         witnesses = {**belief.witnesses, _key(self.camera): Witness(self.retrieved)}
-        return replace(joined, witnesses=witnesses)
+        together = _joined(parts)
+        together["weight"] /= total
+        return replace(
+            belief, outside=belief.outside / total, anywhere=anywhere / total, witnesses=witnesses, **together
+        )
 
     def _born(self, weight: Numbers, spread: Numbers) -> Belief:
         """Each place as a hypothesis of its own."""
@@ -190,7 +206,7 @@ class Observation:
             mean=self.pose,
             covariance=covariance,
             answered=np.zeros(count, bool),
-            doubted=np.zeros((count, 3)),
+            doubted=_supported(np.full(count, np.inf), self.odds),
             rows=self.rows,
             similarity=np.array([single.similarity for single in self.singles]),
             altitude=np.array([single.altitude for single in self.singles]),
@@ -218,7 +234,7 @@ class _Pairs:
                 mean=self.mean,
                 covariance=self.covariance,
                 answered=belief.answered[self.of],
-                doubted=np.zeros((len(self.of), 3)),
+                doubted=_supported(belief.doubted[self.of, 3], observation.odds[self.place]),
                 rows=observation.rows[self.place],
                 similarity=np.array([one.similarity for one in single]),
                 altitude=np.array([one.altitude for one in single]),
@@ -262,18 +278,24 @@ def _pairs(belief: Belief, pose: Numbers, spread: Numbers, likely: Numbers) -> _
 
 
 def _unsupported(belief: Belief, weight: Numbers, stamp: float) -> Belief:
-    return replace(belief, stamp=stamp, weight=weight, doubted=belief.doubted + np.array([1.0, 0.0, 0.0]))
+    return replace(belief, stamp=stamp, weight=weight, doubted=belief.doubted + np.array([1.0, 0.0, 0.0, 0.0]))
 
 
-def _joined(belief: Belief, parts: list[Belief], elsewhere: float, total: float) -> Belief:
+def _supported(confirmed: Numbers, odds: Numbers) -> Numbers:
+    """(n, 4) `Belief.doubted` of hypotheses that a picture has just supported, with what it was confirmed by before."""
+    doubted = np.zeros((len(odds), 4))
+    doubted[:, 3] = np.where(odds >= CONFIRMING, 0.0, confirmed)
+    return doubted
+
+
+def _joined(parts: list[Belief]) -> dict[str, Any]:
+    """What belongs to each hypothesis of some beliefs."""
     together = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_HYPOTHESIS}
     together["covariance"] = (together["covariance"] + together["covariance"].transpose(0, 2, 1)) / 2
-    mean = together["mean"]
     # Longer than 1 no heading vector is.
-    length = np.hypot(mean[:, 2], mean[:, 3])
-    mean[:, 2:] /= np.maximum(length, 1.0)[:, None]
-    together["weight"] /= total
-    return replace(belief, stamp=parts[0].stamp, elsewhere=elsewhere / total, **together)
+    length = np.hypot(together["mean"][:, 2], together["mean"][:, 3])
+    together["mean"][:, 2:] /= np.maximum(length, 1.0)[:, None]
+    return together
 
 
 def _key(camera: float) -> float:

@@ -102,20 +102,18 @@ class Odometry:
         variance, yaw_variance = _variances(covariance)
         self._table[at, :6] = stamp, x, y, math.remainder(yaw, 2 * math.pi), variance, yaw_variance
         self._count += 1
-        self._add_up(at, min(at + 2, self._count))
-        if late and at + 2 < self._count:
-            self._add_up(at + 2, self._count)
+        self._add_up(at)
         return float(self._table[at - 1, 0]) if at > 1 else -math.inf
 
-    def _add_up(self, first: int, last: int) -> None:
-        """Makes the sums of some rows anew."""
+    def _add_up(self, first: int) -> None:
+        """Makes the sums anew from a row on."""
         config = self._config
         if first == 0:
             self._table[0, 6:] = 0.0
             first = 1
-        if first >= last:
+        if first >= self._count:
             return
-        rows, before = self._table[first:last], self._table[first - 1 : last - 1]
+        rows, before = self._table[first : self._count], self._table[first - 1 : self._count - 1]
         step = rows[:, :6] - before[:, :6]
         seconds, way = step[:, 0], np.hypot(step[:, 1], step[:, 2])
         turn = np.abs(_wrapped(step[:, 3]))

@@ -11,6 +11,7 @@ left out.
 import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +37,10 @@ LEAST_YAW_STD = math.radians(3.0)
 
 MERGE_RADIUS = 4.0
 """Metres within which two hypotheses are one: what a reference's position is worth."""
+
+WELL_KNOWN = 0.1
+"""Seconds after an odometry message for which the motion is known well enough: the next message changes it too little
+for a picture to be applied again."""
 
 PUBLISHED = 1e-3
 """Probability below which a place is of no use to anybody; it counts as elsewhere."""
@@ -78,9 +83,10 @@ class _Given:
             weight=share,
             mean=np.vstack([belief.mean, self.mean]),
             covariance=np.concatenate([belief.covariance, self.covariance[None]]),
-            elsewhere=belief.elsewhere * (1 - PRIOR_SHARE),
+            outside=belief.outside * (1 - PRIOR_SHARE),
+            anywhere=belief.anywhere * (1 - PRIOR_SHARE),
             answered=np.append(belief.answered, False),
-            doubted=np.vstack([belief.doubted, np.zeros(3)]),
+            doubted=np.vstack([belief.doubted, np.zeros(4)]),
             rows=np.vstack([belief.rows, np.full((1, KEPT_ROWS), -1)]),
             similarity=np.append(belief.similarity, np.nan),
             altitude=np.append(belief.altitude, np.nan),
@@ -119,6 +125,7 @@ class Tracker:
         self._beliefs: list[Belief] = []  # after each event; one more in front, from which all began
         self._stale_from = math.inf
         self._forgotten = -math.inf
+        self._last_judged: tuple[Belief | None, Any] = (None, None)
 
     def add_odometry(
         self, stamp: float, x: float, y: float, yaw: float, covariance: NDArray[np.float64] | None = None
@@ -222,7 +229,6 @@ class Tracker:
             # Before the very first: nothing was known then, either.
             self._beliefs[0] = Belief.nothing(event.stamp)
         self._events.insert(at, event)
-        self._stale_from = min(self._stale_from, event.stamp)
         self._beliefs = self._beliefs[: at + 1]
         self._refresh()
         if len(self._events) > self.config.history:
@@ -231,7 +237,7 @@ class Tracker:
 
     def _refresh(self) -> None:
         """Applies all events again that follow on something new."""
-        kept = bisect_right([belief.stamp for belief in self._beliefs], self._stale_from)
+        kept = bisect_right([belief.stamp for belief in self._beliefs], self._stale_from + WELL_KNOWN)
         del self._beliefs[max(kept, 1) :]
         self._stale_from = math.inf
         for event in self._events[len(self._beliefs) - 1 :] if self._beliefs else []:
@@ -250,7 +256,9 @@ class Tracker:
         if verdict.state is State.LOCALIZED:
             away = after.mean[:, :2] - (hypotheses[0].utm - self._origin)
             answered |= np.hypot(away[:, 0], away[:, 1]) <= self.localization.radius
-        return replace(after, answered=answered)
+        after = replace(after, answered=answered)
+        self._last_judged = after, self._last_judged[1]
+        return after
 
     def _moved(self, belief: Belief, stamp: float) -> Belief:
         if stamp <= belief.stamp:
@@ -267,49 +275,54 @@ class Tracker:
         return Estimate(stamp, hypotheses, elsewhere, verdict, singles)
 
     def _judged(self, belief: Belief) -> tuple[list[Hypothesis], float, Verdict]:
-        places = belief.merged(self.localization.radius, int(self.config.hypotheses), spread=False)
+        judged, found = self._last_judged
+        if judged is belief:
+            return found
+        places = belief.only(np.flatnonzero(belief.weight >= PUBLISHED / 10))
+        places = places.merged(self.localization.radius, int(self.config.hypotheses), spread=False)
         places = places.only(np.flatnonzero(places.weight >= PUBLISHED))
-        hypotheses = [self._hypothesis(places, number) for number in range(len(places))]
-        doubted = places.doubted[0].tolist() if len(places) else [0.0, 0.0, 0.0]
+        hypotheses = self._hypotheses(places)
         verdict = judge_belief(
             hypotheses,
-            doubted,
+            places.doubted[0].tolist() if len(places) else [0.0] * 4,
             places.elsewhere,
             self.config,
             answered=bool(len(places) and places.answered[0]),
             pictures=len(self._events),
         )
-        return hypotheses, places.elsewhere, verdict
+        found = hypotheses, places.elsewhere, verdict
+        self._last_judged = belief, found
+        return found
 
-    def _hypothesis(self, places: Belief, number: int) -> Hypothesis:
-        mean, spread = places.mean[number], places.covariance[number]
-        length = float(np.hypot(*mean[2:]))
-        covariance = np.zeros((3, 3))
-        covariance[:2, :2] = _at_least(spread[:2, :2], self._floor)
-        yaw, covariance[2, 2] = math.nan, UNKNOWN_YAW_VARIANCE
-        if length > 0.3:
-            across = np.array([-mean[3], mean[2]]) / length
-            variance = float(across @ spread[2:, 2:] @ across) / length**2
-            if variance < UNKNOWN_YAW_VARIANCE / 4:
-                yaw = float(wrap_angle(math.atan2(mean[3], mean[2])))
-                covariance[2, 2] = max(variance, LEAST_YAW_STD**2)
-        rows = places.rows[number]
-        return Hypothesis(
-            utm=self._origin + mean[:2],
-            altitude=float(places.altitude[number]),
-            yaw=yaw,
-            covariance=covariance,
-            probability=float(min(places.weight[number], 1 - 1e-9)),
-            similarity=float(places.similarity[number]),
-            references=rows[rows >= 0],
-        )
+    def _hypotheses(self, places: Belief) -> list[Hypothesis]:
+        mean, spread = places.mean, places.covariance
+        length = np.hypot(mean[:, 2], mean[:, 3])
+        across = np.stack([-mean[:, 3], mean[:, 2]], axis=1) / np.maximum(length, 1e-9)[:, None]
+        variance = np.einsum("ni,nij,nj->n", across, spread[:, 2:, 2:], across) / np.maximum(length, 1e-9) ** 2
+        known = (length > 0.3) & (variance < UNKNOWN_YAW_VARIANCE / 4)
+        yaw = np.where(known, wrap_angle(np.arctan2(mean[:, 3], mean[:, 2])), np.nan)
+        covariance = np.zeros((len(places), 3, 3))
+        covariance[:, :2, :2] = _at_least(spread[:, :2, :2], self._floor)
+        covariance[:, 2, 2] = np.where(known, np.maximum(variance, LEAST_YAW_STD**2), UNKNOWN_YAW_VARIANCE)
+        return [
+            Hypothesis(
+                utm=self._origin + mean[number, :2],
+                altitude=float(places.altitude[number]),
+                yaw=float(yaw[number]),
+                covariance=covariance[number],
+                probability=float(min(places.weight[number], 1 - 1e-9)),
+                similarity=float(places.similarity[number]),
+                references=places.rows[number][places.rows[number] >= 0],
+            )
+            for number in range(len(places))
+        ]
 
 
 def _at_least(covariance: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
-    """The same, with no direction surer than the map is."""
+    """(n, 2, 2) the same, with no direction surer than the map is."""
     values, vectors = np.linalg.eigh(covariance)
-    widened = (vectors * np.maximum(values, floor)) @ vectors.T
-    return (widened + widened.T) / 2
+    widened = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return (widened + widened.transpose(0, 2, 1)) / 2
 
 
 def _count_places(place_map: PlaceMap) -> float:

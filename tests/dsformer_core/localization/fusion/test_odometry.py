@@ -1,0 +1,134 @@
+"""Odometry tells the same whatever order it came in, wherever its frame lies, and nothing where it is missing."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsformer_core.localization.fusion.config import FusionConfig
+from dsformer_core.localization.fusion.odometry import CAPACITY, HELD, Motion, Odometry
+
+CONFIG = FusionConfig()
+numbers = st.floats(-50, 50)
+
+
+def path(seed: int = 0, count: int = 40) -> np.ndarray:
+    """(count, 4) stamp, x, y, yaw of a winding drive at about 4 m/s."""
+    random = np.random.default_rng(seed)
+    yaw = np.cumsum(random.normal(0, 0.1, count))
+    steps = 0.4 * np.column_stack([np.cos(yaw), np.sin(yaw)])
+    return np.column_stack([10 + 0.1 * np.arange(count), np.cumsum(steps, axis=0), yaw])
+
+
+def filled(rows: np.ndarray) -> Odometry:
+    odometry = Odometry(CONFIG)
+    for row in rows:
+        odometry.add(*row.tolist(), None)
+    return odometry
+
+
+def flat(motions: list[Motion]) -> np.ndarray:
+    return np.array([list(vars(motion).values()) for motion in motions], float)
+
+
+def test_a_drive_of_four_metres_and_a_turn() -> None:
+    odometry = filled(np.array([[0, 1, 1, math.pi / 2], [0.5, 1, 3, math.pi / 2], [1.0, 1, 5, math.pi]]))
+    (motion,) = odometry.between(0.0, 1.0)
+    assert motion.known and motion.seconds == 1.0
+    assert [motion.x, motion.y, motion.yaw] == pytest.approx([4, 0, math.pi / 2])
+    assert [motion.way, motion.turn] == pytest.approx([4, math.pi / 2])
+    assert motion.variance == pytest.approx(0.02**2 * 50 * 4)
+    assert motion.yaw_variance == pytest.approx(math.radians(0.5) ** 2 * 4)
+
+
+@given(order=st.permutations(range(12)))
+@settings(max_examples=30, deadline=None)
+def test_the_order_of_messages_does_not_matter(order: list[int]) -> None:
+    rows = path(count=12)
+    expected = flat(filled(rows).between(10.05, 11.0))
+    assert np.allclose(flat(filled(rows[order]).between(10.05, 11.0)), expected, rtol=0, atol=1e-12)
+
+
+@given(x=numbers, y=numbers, yaw=st.floats(-10, 10))
+@settings(max_examples=30, deadline=None)
+def test_where_its_frame_lies_does_not_matter(x: float, y: float, yaw: float) -> None:
+    rows = path()
+    turn = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+    other = rows.copy()
+    other[:, 1:3] = rows[:, 1:3] @ turn.T + (x, y)
+    other[:, 3] += yaw
+    assert np.allclose(flat(filled(other).between(10.2, 13)), flat(filled(rows).between(10.2, 13)), atol=1e-9)
+
+
+@given(at=st.floats(10.0, 13.9))
+@settings(max_examples=30, deadline=None)
+def test_a_drive_in_two_pieces_ends_where_it_ends_in_one(at: float) -> None:
+    odometry = filled(path())
+    (whole,) = odometry.between(10.0, 13.9)
+    x = y = yaw = way = variance = 0.0
+    for piece in [*odometry.between(10.0, at), *odometry.between(at, 13.9)]:
+        x += math.cos(yaw) * piece.x - math.sin(yaw) * piece.y
+        y += math.sin(yaw) * piece.x + math.cos(yaw) * piece.y
+        yaw, way, variance = yaw + piece.yaw, way + piece.way, variance + piece.variance
+    assert [x, y, math.remainder(yaw - whole.yaw, 2 * math.pi)] == pytest.approx([whole.x, whole.y, 0], abs=1e-9)
+    assert [way, variance] == pytest.approx([whole.way, whole.variance])
+
+
+def test_what_is_missing_is_unknown() -> None:
+    early, late = path(count=5), path(count=5)
+    late[:, 0] += 5
+    motions = filled(np.vstack([early, late])).between(10.0, 15.4)
+    assert [motion.known for motion in motions] == [True, False, True]
+    assert [motion.seconds for motion in motions] == pytest.approx([0.4, 4.6, 0.4])
+    before, after = filled(early).between(8.0, 10.2), filled(early).between(10.2, 20.0)
+    assert [motion.known for motion in before] == [False, True]
+    assert before[0].seconds == pytest.approx(2.0 - HELD)
+    assert [motion.known for motion in after] == [True, False]
+    assert not Odometry(CONFIG).between(0, 1)[0].known
+
+
+def test_an_odometry_frame_that_was_reset_is_no_motion() -> None:
+    rows = path(count=20)
+    rows[10:, 1:3] -= 500
+    motions = filled(rows).between(10.0, 11.9)
+    assert [motion.known for motion in motions] == [True, False, True]
+    assert sum(motion.way for motion in motions) < 8
+
+
+def test_a_growing_covariance_counts_and_a_standing_one_does_not() -> None:
+    def variance(of: list[np.ndarray | None]) -> float:
+        odometry = Odometry(CONFIG)
+        for number, covariance in enumerate(of):
+            odometry.add(0.1 * number, 0.4 * number, 0, 0, covariance)
+        return sum(motion.variance for motion in odometry.between(0, 0.2))
+
+    floor = variance([None] * 3)
+    assert variance([np.eye(3) * 5] * 3) == floor
+    assert variance([np.eye(3) * number for number in range(3)]) == pytest.approx(2)
+    assert variance([np.full((3, 3), np.nan), -np.eye(3), np.eye(3)]) >= floor
+
+
+def test_two_messages_a_microsecond_apart_tell_no_velocity() -> None:
+    rows = np.array([[0, 0, 0, 0], [1.0, 1, 0, 0], [1.000001, 1.5, 0, 3.0]])
+    motion = filled(rows).between(0.0, 1.2)[0]
+    assert math.hypot(motion.x, motion.y) < 1.5 + CONFIG.motion_bound * HELD + 1e-6
+
+
+def test_what_is_no_number_and_what_came_before_is_left_out() -> None:
+    odometry = filled(path(count=5))
+    for message in [(math.nan, 0, 0, 0), (20.0, math.inf, 0, 0), (20.0, 0, 0, math.nan), (10.0, 7, 7, 7)]:
+        assert odometry.add(*message, None) == math.inf
+    assert len(odometry) == 5
+
+
+def test_it_does_not_grow() -> None:
+    odometry = Odometry(CONFIG)
+    for number in range(2 * CAPACITY):
+        odometry.add(0.01 * number, 0.01 * number, 0, 0, None)
+    assert len(odometry) <= CAPACITY
+    end = 0.01 * (2 * CAPACITY - 1)
+    (motion,) = odometry.between(end - 10, end)
+    assert motion.x == pytest.approx(10)
+    assert odometry.add(1.0, 0, 0, 0, None) == math.inf or len(odometry) <= CAPACITY
