@@ -23,6 +23,7 @@ from dsformer_core.models import (
     default_weights,
     weights_digest,
 )
+from dsformer_core.models.inference import check_optimize, optimize_for_inference
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
 
@@ -60,6 +61,7 @@ class Extractor:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        optimize: str = "safe",
     ) -> None:
         """Loads the network.
 
@@ -71,13 +73,16 @@ class Extractor:
             precision: "auto" (bfloat16 on CUDA, float16 where that is all it has, float32 on the CPU), "float32",
                 "bfloat16" or "float16". On CUDA, float32 turns TF32 convolutions off for the whole process.
             threads: CPU threads of the network, for the whole process; None leaves them.
+            optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`), "off" leaves
+                it as it was trained.
 
         Raises:
-            UsageError: there is no such model, weights, device or precision.
+            UsageError: there is no such model, weights, device, precision or optimization.
             DsformerError: the weights or the device are not on this machine.
         """
         where = _device(device)
         arithmetic = _precision(precision, where)
+        check_optimize(optimize)
         if threads is not None:
             torch.set_num_threads(_at_least_one("threads", threads))
         if weights is None or str(weights) == UNTRAINED:
@@ -91,6 +96,10 @@ class Extractor:
             label = Path(chosen).name
             network = create_model(model, chosen)
         self._take(network, model, label, where, arithmetic)
+        if optimize != "off":
+            # The digest is of the weights as they were released.
+            _ = self.weights_sha256
+            optimize_for_inference(self._network, float32=arithmetic == "float32")
 
     @classmethod
     def of_model(

@@ -1,5 +1,7 @@
 """What every registered model promises, whatever its architecture."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from dsformer_core.models import (
     weights_digest,
 )
 from dsformer_core.models.backbones import ResNet50
+from dsformer_core.models.inference import optimize_for_inference
 from dsformer_core.models.pooling import GeM, orthogonal_projection
 from dsformer_core.models.registry import IMAGENET_MEAN, IMAGENET_STD
 
@@ -75,6 +78,23 @@ def test_pictures_of_other_sizes_are_described_too(model, size):
     with torch.inference_mode():
         descriptors = model(pictures(model, 1, size))
     torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(1))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (126, 84)])
+def test_optimized_it_computes_the_same(model, size):
+    network = copy.deepcopy(model)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # fresh ones do nothing, and could be left out as well
+            nn.init.uniform_(module.weight, 0.5, 1.5), nn.init.normal_(module.bias, std=0.1)
+            module.running_mean.normal_(std=0.1), module.running_var.uniform_(0.5, 1.5)
+    images = pictures(network, 2, size)
+    with torch.inference_mode():
+        expected = network.describe(images) if network.has_codes else (network(images),)
+        optimize_for_inference(network, float32=True)
+        found = network.describe(images) if network.has_codes else (network(images),)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 def test_it_can_be_trained_after_it_was_used(model):

@@ -14,6 +14,7 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.models import create_model
 from dsformer_core.models.checkpoint import load_state_dict
 from dsformer_core.models.hashing import signs
+from dsformer_core.models.inference import optimize_for_inference
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,9 @@ def test_descriptors_and_tokens_are_the_official_ones(name, recipe, shared):
     with torch.inference_mode():
         features = model.represent(torch.from_numpy(recipe.pictures(model.preprocessing.size[0])))
         descriptors = model.aggregate(features)
+        optimize_for_inference(model, float32=True)
+        optimized = model(torch.from_numpy(recipe.pictures(model.preprocessing.size[0])[:1]))
+    np.testing.assert_allclose(optimized.numpy(), expected["descriptors"][:1], atol=2e-6, rtol=0)
     fine, coarse = (tokens.flatten(2).transpose(1, 2) for tokens in features.maps)
     np.testing.assert_allclose(descriptors.numpy(), expected["descriptors"], atol=2e-6, rtol=0)
     for tokens, wanted in (

@@ -1,0 +1,103 @@
+"""A network whose weights will not change any more, rewritten to compute the same function faster.
+
+Batch normalisation becomes part of the convolution before it. On CPUs, in float32, linear layers keep their weights in
+the order in which oneDNN reads them: PyTorch multiplies with MKL otherwise, which is slower by a sixth on processors
+that are not Intel's, and lays weights out anew for every call where it does use oneDNN.
+"""
+
+import platform
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dsformer_core.errors import UsageError
+
+Optimize = Literal["off", "safe"]
+OPTIMIZE: tuple[str, ...] = get_args(Optimize)
+
+# Rows that a linear layer mostly gets: the tokens of one picture. It serves any number of them.
+_ROWS = 400
+# Smaller ones take longer to enter than to compute.
+_FEWEST_WEIGHTS = 2**16
+
+
+class PackedLinear(nn.Module):
+    """A linear layer in oneDNN's order of weights, for float32 on a CPU, without gradients."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
+        self._bias = None if linear.bias is None else linear.bias.detach()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(tokens, self._weight, self._bias, "none", [], "")
+        return found
+
+    def extra_repr(self) -> str:
+        """As `nn.Linear` has it."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self._bias is not None}"
+
+
+def check_optimize(value: str) -> None:
+    """Refuses what is none of `OPTIMIZE`.
+
+    Raises:
+        UsageError: names them.
+    """
+    if value not in OPTIMIZE:
+        raise UsageError(f"optimize {value!r}: choose {', '.join(OPTIMIZE)}")
+
+
+def optimize_for_inference(network: nn.Module, *, float32: bool) -> None:
+    """Rewrites a network in place; afterwards it can be neither trained nor saved.
+
+    What it computes stays the same to rounding: float32 descriptors differ by some 1e-7.
+
+    Args:
+        network: in evaluation mode, on the device on which it will compute.
+        float32: whether it computes in float32, not in half precision by autocast.
+    """
+    assert not network.training
+    for module in list(network.modules()):
+        _fold_batch_norms(module)
+    if float32 and _has_packed_linear() and all(one.device.type == "cpu" for one in network.parameters()):
+        for module in list(network.modules()):
+            _pack_linears(module)
+
+
+def _fold_batch_norms(parent: nn.Module) -> None:
+    """Convolutions that are directly followed by their normalisation, in the order in which `parent` names them."""
+    before: tuple[str, nn.Module] | None = None
+    for name, child in list(parent.named_children()):
+        if (
+            before is not None
+            and isinstance(before[1], nn.Conv2d)
+            and isinstance(child, nn.BatchNorm2d)
+            and child.num_features == before[1].out_channels
+        ):
+            setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
+            setattr(parent, name, nn.Identity())
+        before = name, child
+
+
+def _pack_linears(parent: nn.Module) -> None:
+    if isinstance(parent, nn.TransformerEncoderLayer):
+        # It hands its weights to one operator for the whole layer.
+        return
+    for name, child in list(parent.named_children()):
+        if type(child) is nn.Linear and child.weight.numel() >= _FEWEST_WEIGHTS:
+            setattr(parent, name, PackedLinear(child))
+
+
+def _has_packed_linear() -> bool:
+    """Whether this PyTorch has what its own compiler packs linear layers with on x86; elsewhere nobody measured it."""
+    return (
+        torch.backends.mkldnn.is_available()
+        and platform.machine() in ("x86_64", "AMD64")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
