@@ -226,7 +226,7 @@ def test_missing_released_weights_say_how_to_get_them(monkeypatch, tmp_path):
 
 def test_a_file_of_weights_is_told_from_another_by_its_digest(extractor, tmp_path):
     path = tmp_path / "mine.pth"
-    state = extractor._network.state_dict()
+    state = Extractor(MODEL, "untrained", device="cpu", optimize="off")._network.state_dict()
     torch.save(state, path)
     loaded = Extractor(MODEL, path, device="cpu")
     assert loaded.weights == "mine.pth"
@@ -283,8 +283,16 @@ def test_float32_stays_exact_while_another_thread_describes(extractor, monkeypat
             np.testing.assert_allclose(described, np.tile(expected, (5, 1)), atol=1e-5)
 
 
-def test_a_network_in_memory_describes_as_one_from_a_file(extractor, files):
-    model = create_model(MODEL)
+def test_optimized_networks_keep_their_name_and_their_descriptors(extractor, files):
+    as_trained = Extractor(MODEL, "untrained", device="cpu", optimize="off")
+    assert as_trained.weights_sha256 == extractor.weights_sha256
+    np.testing.assert_allclose(as_trained.extract_files(files), extractor.extract_files(files), atol=2e-6)
+    with pytest.raises(UsageError, match="optimize 'faster': choose off, safe"):
+        Extractor(MODEL, "untrained", device="cpu", optimize="faster")
+
+
+def test_a_network_in_memory_describes_as_one_from_a_file(files):
+    extractor, model = Extractor(MODEL, "untrained", device="cpu", optimize="off"), create_model(MODEL)
     model.load_state_dict(extractor._network.state_dict())
     wrapped = Extractor.of_model(model.train(), "mine")
     np.testing.assert_array_equal(wrapped.extract_files(files), extractor.extract_files(files))
