@@ -154,8 +154,8 @@ class Engine:
         clock = _StageClock(frame.arrival)
         clock.finish("queue")
         picture = decode(frame.message)
-        clock.finish("decode")
         flaw = flaw_of(picture)
+        clock.finish("decode")
         if flaw is not None and flaw.useless:
             for stage in ("extract", "search", "localize"):
                 clock.finish(stage)

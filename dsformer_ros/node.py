@@ -12,17 +12,20 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
 from std_srvs.srv import Empty, Trigger
 
 from dsformer_core.errors import DsformerError
+from dsformer_ros.clock_guard import survive_broken_clocks
 from dsformer_ros.diagnostics import LastError, diagnostic_name, node_status
 from dsformer_ros.engine import Engine
 from dsformer_ros.images import libraries
 from dsformer_ros.log_forwarder import LogForwarder
 from dsformer_ros.map_loader import MapLoader
 from dsformer_ros.parameters import NodeParameters
-from dsformer_ros.pipeline import JUMP_BACK, Pipeline
+from dsformer_ros.pipeline import Pipeline
 from dsformer_ros.requests import Outcome
+from dsformer_ros.stamps import JUMP_BACK
 from dsformer_ros.transforms import EarthToMap, Mounting
 
 NAME = "dsformer_localizer"
@@ -31,6 +34,8 @@ NAME = "dsformer_localizer"
 _REINITIALIZE = "reinitialize_global_localization"
 
 _HOUSEKEEPING_PERIOD = 0.2
+# Calls of one service that may wait at a time.
+_CALLERS = 1000
 _DIAGNOSTICS_PERIOD = 1.0
 
 # Attributes of this class must not be named like any of rclpy's, which differ between distributions.
@@ -56,6 +61,7 @@ class LocalizerNode(LifecycleNode):
         logging.getLogger("dsformer_core").addHandler(self._log_forwarder)
         self._offer_services()
         self._survive_impossible_transitions()
+        survive_broken_clocks(self)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: simulated time may stand still, and then somebody wants to know.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -71,11 +77,14 @@ class LocalizerNode(LifecycleNode):
     def _offer_services(self) -> None:
         # Callers wait in coroutines; a group that excludes would hold up everything else meanwhile.
         waiting = ReentrantCallbackGroup()
-        self.create_service(Trigger, "~/localize", self._on_localize, callback_group=waiting)
-        self.create_service(Trigger, "~/reload_map", self._on_reload_map, callback_group=waiting)
-        self.create_service(Trigger, "~/reset", self._on_reset)
+        # Of more callers than the middleware's ten, some would wait for ever: their calls push each other out.
+        many = QoSProfile(depth=_CALLERS)
+        offer = self.create_service
+        offer(Trigger, "~/localize", self._on_localize, qos_profile=many, callback_group=waiting)
+        offer(Trigger, "~/reload_map", self._on_reload_map, qos_profile=many, callback_group=waiting)
+        offer(Trigger, "~/reset", self._on_reset, qos_profile=many)
         if self._node_parameters.settings.provide_reinitialize_service:
-            self.create_service(Empty, _REINITIALIZE, self._on_reinitialize, callback_group=waiting)
+            offer(Empty, _REINITIALIZE, self._on_reinitialize, qos_profile=many, callback_group=waiting)
 
     def _survive_impossible_transitions(self) -> None:
         """Refuses what cannot be done in the present state: rclpy raises, which would end the node."""

@@ -83,16 +83,21 @@ class Settings:
     )
     min_probability: float = parameter(
         0.6,
-        "Probability from which on a single picture's best hypothesis is published on ~/pose and ~/fix, where fusion "
-        "is off. Higher: fewer false poses, more silence.",
+        "Probability from which on a picture's best hypothesis by itself is published on ~/pose and ~/fix, and "
+        "answers ~/localize. Higher: fewer false poses, more silence.",
         minimum=0.0,
         maximum=1.0,
     )
     fusion: bool = parameter(
         True,
         "Bring what all pictures of all cameras say together over time, moved along by odometry on odom "
-        "(nav_msgs/Odometry) where there is any. False: every picture is answered by itself. A change of the next "
-        "six, of top_k or of radius forgets what earlier pictures said.",
+        "(nav_msgs/Odometry). False, or while no odometry comes: every picture is answered by itself. A change of the "
+        "next seven, of top_k or of radius forgets what earlier pictures said.",
+    )
+    fusion_without_odometry: bool = parameter(
+        False,
+        "Fuse even while no odometry comes. What is known then spreads by motion_bound and turn_bound, and is an "
+        "answer later and less often than a single picture.",
     )
     fusion_min_probability: float = parameter(
         FUSION.min_probability,

@@ -11,6 +11,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.localization import State
 from dsformer_ros.cameras import Camera
 from dsformer_ros.diagnostics import CameraStatistics, LastError, diagnostic_name
 from dsformer_ros.engine import Answer, Engine
@@ -19,13 +20,11 @@ from dsformer_ros.outputs import Outputs, describe_pose
 from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
 from dsformer_ros.requests import LocalizeRequests
-from dsformer_ros.stamps import seconds_of
+from dsformer_ros.stamps import JUMP_BACK, seconds_of
 from dsformer_ros.status import STALE, Status, StatusBoard
 from dsformer_ros.tracking import Tracking
 from dsformer_ros.transforms import Mounting
 
-# Stamps of one camera may come a little out of order; a clock that jumped back does more.
-JUMP_BACK = 1.0
 # Seconds between complaints about the same thing.
 _COMPLAINT_PERIOD = 5.0
 # Longer than any network takes for one picture; then the thread is left to end with the process.
@@ -184,7 +183,7 @@ class Pipeline:
             now = time.monotonic()
             stamp = seconds_of(message.header.stamp)
             back = self._last_stamps.get(camera, stamp) - stamp
-            if back > JUMP_BACK or (back := self._tracking.behind(stamp)):
+            if back > JUMP_BACK:
                 self.clock_jumped_back(f"the stamps of {self._cameras[camera].topic}", back)
             self._last_stamps[camera] = stamp
             clock_now = self._node.get_clock().now().nanoseconds * 1e-9
@@ -236,7 +235,10 @@ class Pipeline:
                 self._statistics[frame.camera].count("skipped")
                 return
             start = time.monotonic()
-            answer = self._tracking.fuse(answer, settings, engine.place_map)
+            fused = self._tracking.fuse(answer, settings, engine.place_map)
+            # Who asks for one picture gets what it says, also before a robot that stands has become surer by moving.
+            if fused.verdict.state is State.LOCALIZED or not self._requests.want(frame.arrival):
+                answer = fused
             answer.seconds["localize"] += time.monotonic() - start
             start = time.monotonic()
             self._outputs.publish_poses(answer, engine.place_map, settings)

@@ -2,6 +2,9 @@
 
 from builtin_interfaces.msg import Time
 
+JUMP_BACK = 1.0
+"""Seconds. Stamps may come a little out of order; a clock that jumped back does more."""
+
 
 def seconds_of(stamp: Time) -> float:
     """Seconds, to about a quarter of a microsecond for stamps of our time."""

@@ -16,11 +16,11 @@ from dsformer_ros.engine import Answer
 from dsformer_ros.odometry import TOPIC, OdometrySample, OdometryTopic
 from dsformer_ros.parameters import Settings
 from dsformer_ros.set_prior import RoughPose, SetPriorTopics
-from dsformer_ros.stamps import seconds_of
+from dsformer_ros.stamps import JUMP_BACK, seconds_of
 from dsformer_ros.transforms import MapToOdom
 
-# Odometry may come a little out of order; a clock that jumped back does more.
-_JUMP_BACK = 1.0
+# Seconds without odometry after which there is none.
+_ODOMETRY_LOST = 5.0
 # Seconds between what belongs together: pictures and odometry, however slow the network, and a pose that somebody set.
 _LONGEST_APART = 30.0
 
@@ -83,17 +83,25 @@ class Tracking:
             if self._tracker is not None:
                 self._tracker.reset()
 
-    def behind(self, stamp: float) -> float:
-        """Seconds by which a picture's stamp lies too far behind odometry's to belong to it; 0 where it does not."""
-        behind = self._newest - stamp
-        return behind if behind > _LONGEST_APART else 0.0
-
     def fuse(self, answer: Answer, settings: Settings, place_map: PlaceMap) -> Answer:
-        """What a picture's answer becomes together with all that was known: the fused hypotheses and verdict."""
+        """What a picture's answer becomes together with all that was known: the fused hypotheses and verdict.
+
+        A picture that shows nothing, that no odometry goes with, or whose clock is another one stays by itself.
+        """
         if not settings.fusion or not answer.usable:
             return answer
         stamp = seconds_of(answer.stamp)
         with self._lock:
+            if not (settings.fusion_without_odometry or self._odometry.newest > stamp - _ODOMETRY_LOST):
+                return answer
+            behind = self._newest - stamp
+            if behind > _LONGEST_APART:
+                self._node.get_logger().warning(
+                    f"a picture's stamp lies {behind:.0f} s behind odometry's or another camera's: it is answered by "
+                    "itself; do the clocks agree?",
+                    throttle_duration_sec=10.0,
+                )
+                return answer
             self._newest = max(self._newest, stamp)
             tracker = self._current(settings, place_map)
             estimate = tracker.add_picture(stamp, answer.matches, camera_yaw=answer.camera_yaw)
@@ -126,7 +134,7 @@ class Tracking:
 
     def _moved(self, sample: OdometrySample) -> None:
         back = self._newest_odometry() - sample.stamp
-        if back > _JUMP_BACK:
+        if back > JUMP_BACK:
             self._on_jump(f"the stamps of {self._node.resolve_topic_name(TOPIC)}", back)
         settings, pose = self._settings(), sample.pose
         with self._lock:
@@ -143,6 +151,11 @@ class Tracking:
         settings = self._settings()
         if not settings.fusion:
             raise DsformerError("fusion is off, and without it nothing that somebody sets can count")
+        if not settings.fusion_without_odometry and not self._odometry:
+            raise DsformerError(
+                f"no odometry comes on {self._node.resolve_topic_name(TOPIC)}, and fusion_without_odometry is off: "
+                "nothing that somebody sets can count"
+            )
         now = self._node.get_clock().now().nanoseconds * 1e-9
         with self._lock:
             known = math.isfinite(self._newest)
@@ -153,7 +166,6 @@ class Tracking:
                     f"its stamp lies {abs(apart):.0f} s {'after' if apart > 0 else 'before'} the newest picture's and "
                     "odometry's: is use_sim_time right, do the clocks agree?"
                 )
-            self._newest = max(self._newest, stamp)
             self._current(settings, self._map()).set_prior(stamp, rough.utm, rough.covariance, rough.yaw)
         self._node.get_logger().info(f"{rough.topic}: taken as where the robot is, until pictures contradict it")
 

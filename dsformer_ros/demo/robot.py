@@ -43,8 +43,7 @@ def drive(map_directory: Path, pictures: Path) -> list[Answer]:
 def _drive(map_directory: Path, pictures: Path, domain: int) -> list[Answer]:
     paths = find_pictures([pictures])
     recorder = Recorder(paths, camera=CAMERA, localizer=LOCALIZER, domain=domain)
-    # The report judges every picture by itself, and these are taken faster than any robot drives.
-    parameters = (f"map:={map_directory}", f"cameras:=[{CAMERA}]", "autostart:=true", "fusion:=false")
+    parameters = (f"map:={map_directory}", f"cameras:=[{CAMERA}]", "autostart:=true")
     overrides = [word for parameter in parameters for word in ("-p", parameter)]
     try:
         with _process("localizer_node", "--ros-args", *overrides) as node:

@@ -132,8 +132,7 @@ def robot(engine: Engine, domain: int, monkeypatch: pytest.MonkeyPatch) -> Itera
     context = Context()
     rclpy.init(context=context, args=[], domain_id=domain)
     given = {
-        "map": str(engine.place_map.directory), "cameras": [CAMERA], "image_timeout": 30.0,
-        "fusion_min_probability": 0.1, "fusion_keep_probability": 0.1, "fusion_max_std": 100.0,
+        "map": str(engine.place_map.directory), "cameras": [CAMERA], "min_probability": 0.1, "image_timeout": 30.0
     }  # fmt: skip
     node = LocalizerNode(
         context=context, parameter_overrides=[Parameter(name, value=value) for name, value in given.items()]

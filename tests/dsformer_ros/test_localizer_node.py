@@ -135,7 +135,7 @@ def robot(place_map_directory: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("node")
     parameters = arguments(
         map=str(place_map_directory), cameras=[FRONT, REAR], camera_yaws_deg=[0.0, 180.0], autostart=True, threads=1,
-        image_timeout=1.5, localize_timeout=4.0, provide_reinitialize_service=True, min_probability=0.1, fusion=False,
+        image_timeout=1.5, localize_timeout=4.0, provide_reinitialize_service=True, min_probability=0.1,
     )  # fmt: skip
     with (
         private_domain() as domain,
@@ -468,9 +468,8 @@ def test_simulated_time_that_jumps_back_is_noticed(place_map_directory: Path, tm
 
 def test_amcl_gets_one_initial_pose_for_each_call(place_map_directory: Path, tmp_path: Path, domain: int) -> None:
     given = arguments(
-        map=str(place_map_directory), cameras=[FRONT], autostart=True, continuous=False, threads=1,
-        fusion_min_probability=0.1, fusion_keep_probability=0.1, fusion_max_std=100.0,
-    )  # fmt: skip
+        map=str(place_map_directory), cameras=[FRONT], autostart=True, continuous=False, min_probability=0.1, threads=1
+    )
     given += ["-r", "~/pose:=initialpose"]
     with running("localizer_node", domain, *given, log=tmp_path / "log") as process, listener(domain) as ears:
         robot = Robot(process, ears)

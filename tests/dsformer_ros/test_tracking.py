@@ -3,7 +3,7 @@
 import math
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -158,29 +158,29 @@ def test_a_pose_that_somebody_sets_is_believed_until_pictures_contradict_it(robo
     assert robot.is_near(56)
 
 
-@pytest.mark.parametrize(
-    ("make", "word"),
-    [
-        (lambda: given_pose(10, frame="odom"), "its frame is 'odom', and map_frame is 'map'"),
-        (lambda: given_pose(10, norm=0.5), "norm is 0.5, not 1"),
-        (lambda: given_pose(10, seconds=9e8), "after the newest picture's and odometry's"),
-        (lambda: NavSatFix(latitude=math.nan, longitude=13.0, status=NavSatStatus(status=0)), "latitude"),
-        (lambda: NavSatFix(latitude=55.0, longitude=13.0, status=NavSatStatus(status=-1)), "no fix"),
-    ],
-)
-def test_what_nobody_can_mean_is_refused_with_one_line(
-    robot: Robot, make: Callable[[], Any], word: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    message = make()
+def test_what_nobody_can_mean_is_refused_with_one_line_each(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
+    cases: list[tuple[Any, str]] = [
+        (given_pose(40, frame="odom"), "its frame is 'odom', and map_frame is 'map'"),
+        (given_pose(40, norm=0.5), "norm is 0.5, not 1"),
+        (given_pose(40, seconds=9e8), "after the newest picture's and odometry's"),
+        (NavSatFix(latitude=math.nan, longitude=13.0, status=NavSatStatus(status=0)), "latitude"),
+        (NavSatFix(latitude=55.0, longitude=13.0, status=NavSatStatus(status=-1)), "no fix"),
+    ]
     last = robot.drive(1000, range(6))
-    topic = "set_prior_fix" if isinstance(message, NavSatFix) else "set_prior"
-    publisher = robot.ears.node.create_publisher(type(message), f"{robot.name}/{topic}", QoSProfile(depth=1))
-    assert robot.ears.spin_until(publisher.get_subscription_count)
+    topics = {PoseWithCovarianceStamped: "set_prior", NavSatFix: "set_prior_fix"}
+    publishers = {
+        kind: robot.ears.node.create_publisher(kind, f"{robot.name}/{topic}", QoSProfile(depth=1))
+        for kind, topic in topics.items()
+    }
+    assert robot.ears.spin_until(lambda: all(each.get_subscription_count() for each in publishers.values()))
     robot.ears.spin_for(0.4)
-    publisher.publish(message)
-    robot.ears.spin_for(0.5)
-    lines = [line for line in capfd.readouterr().err.splitlines() if "not used" in line]
-    assert len(lines) == 1 and word in lines[0] and f"{robot.name}/{topic}" in lines[0]
+    capfd.readouterr()
+    for message, word in cases:
+        publishers[type(message)].publish(message)
+        # Complaints are a second apart at least.
+        robot.ears.spin_for(1.1)
+        lines = [line for line in capfd.readouterr().err.splitlines() if "not used" in line]
+        assert len(lines) == 1 and word in lines[0] and f"{robot.name}/{topics[type(message)]}: " in lines[0]
     robot.drive(last + 1, [6])
     assert robot.pose_at(last + 1) is not None and robot.is_near(6)
 
@@ -249,3 +249,64 @@ def test_odometry_is_tied_to_the_map_at_the_pictures_stamp_while_localized(
             request = ChangeState.Request(transition=Transition(id=transition))
             assert ears.call(ChangeState, f"{robot.name}/change_state", request).success
         assert not transforms.open
+
+
+def test_a_camera_with_another_clock_is_answered_by_itself_and_disturbs_nobody(
+    robot: Robot, capfd: pytest.CaptureFixture[str]
+) -> None:
+    last = robot.drive(1000, range(6))
+    for number in range(3):
+        robot.see(7.0 + number, 40, camera=1)
+    assert "behind odometry's or another camera's" in capfd.readouterr().err
+    robot.drive(last + 1, [6, 7])
+    assert robot.pose_at(last + 2) is not None and robot.is_near(7)
+    assert "jumped" not in robot.status
+
+
+def test_odometry_that_starts_again_is_noticed(robot: Robot) -> None:
+    robot.drive(1000, range(6))
+    robot.roll(500, 30)
+    assert robot.ears.spin_until(lambda: "the stamps of /odom jumped back by 505.0 s" in robot.status)
+    last = robot.drive(501, range(30, 36))
+    assert robot.pose_at(last) is not None and robot.is_near(35)
+
+
+def test_a_pose_is_of_its_pictures_moment_though_it_came_late(robot: Robot) -> None:
+    """Of two cameras one is slower: its picture of second 6 comes after the other's of second 7."""
+    robot.drive(1000, range(8))
+    robot.send(1006.5, picture(6), camera=1)
+    assert robot.ears.spin_until(lambda: robot.answered(1006.5))
+    late = robot.pose_at(1006.5)
+    assert late is not None
+    at, here, there = late.pose.pose.position, place(6), place(7)
+    truth = (here.x + there.x) / 2, (here.y + there.y) / 2
+    newest = robot.pose_at(1007)
+    assert newest is not None
+    ahead = newest.pose.pose.position
+    # Behind the newest pose by half of the way between the two.
+    gone, way = np.hypot(ahead.x - at.x, ahead.y - at.y), np.hypot(there.x - truth[0], there.y - truth[1])
+    assert gone == pytest.approx(way, abs=1.5)
+
+
+def test_without_odometry_every_picture_is_answered_by_itself(robot: Robot) -> None:
+    """Two pictures of opposite ends of the map, one second apart: no robot drives like that."""
+    for number, row in enumerate((3, 50)):
+        robot.see(1000 + number, row)
+        assert robot.ears.spin_until(lambda number=number: robot.pose_at(1000 + number)) and robot.is_near(row)
+
+
+def test_who_asks_a_robot_that_stands_gets_what_the_picture_says(robot: Robot) -> None:
+    """Its first picture is not yet certain enough for the street, and the next ones from the same spot tell no more."""
+    robot.roll(1000, 10)
+    robot.see(1000, 10)
+    assert robot.ears.spin_until(lambda: robot.status.startswith("NO_MATCH")) and robot.pose_at(1000) is None
+    asked = robot.ears.call_async(Trigger, f"{robot.name}/localize")
+    robot.ears.spin_for(0.3)
+    robot.roll(1001, 10)
+    robot.send(1001, picture(10))
+    assert robot.ears.spin_until(asked.done) and asked.result().success, asked.result()
+    assert robot.ears.spin_until(lambda: robot.pose_at(1001)) and robot.is_near(10)
+    robot.roll(1002, 10)
+    robot.see(1002, 10)
+    robot.ears.spin_for(0.2)
+    assert robot.pose_at(1002) is None, "nobody asked"
