@@ -50,7 +50,7 @@ def run_noise(options: argparse.Namespace, domain: int, folder: Path) -> Numbers
         before = robot.vitals
         sent = noise.shout(robot, options.messages, seed=options.seed)
         assert robot.answers(3), robot.process.output
-        return {"messages": sum(sent.values()), "topics": len(sent), **grown(before, robot.vitals)}
+        return {"messages": sum(sent.values()), "topics": len(sent), **grown(before, robot.vitals_after(before))}
 
 
 def run_flood(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:
@@ -73,7 +73,7 @@ def run_cameras(options: argparse.Namespace, domain: int, folder: Path) -> Numbe
         before = robot.vitals
         cameras.freeze(robot, options.rounds)
         cameras.flip(robot, options.rounds)
-        return {"rounds": options.rounds, **grown(before, robot.vitals)}
+        return {"rounds": options.rounds, **grown(before, robot.vitals_after(before))}
 
 
 def run_clocks(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:
@@ -82,7 +82,7 @@ def run_clocks(options: argparse.Namespace, domain: int, folder: Path) -> Number
         before = robot.vitals
         clocks.jump(robot, options.rounds)
         clocks.disagree(robot, options.rounds)
-        return {"rounds": options.rounds, **grown(before, robot.vitals)}
+        return {"rounds": options.rounds, **grown(before, robot.vitals_after(before))}
 
 
 def run_maps(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:
@@ -93,16 +93,17 @@ def run_maps(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:
         maps.ruin(robot, place_map, 1)
         before = robot.vitals
         maps.ruin(robot, place_map, options.rounds)
-        return {"accidents": options.rounds * len(maps.ACCIDENTS), **grown(before, robot.vitals)}
+        return {"accidents": options.rounds * len(maps.ACCIDENTS), **grown(before, robot.vitals_after(before))}
 
 
 def run_services(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:
     with rig(domain, folder / "log") as robot:
         robot.settle()
-        services.crowd(robot, options.callers, 1)
+        # Loading a map fills the libraries' pools of threads.
+        services.crowd(robot, options.callers, 3)
         before = robot.vitals
         answers = services.crowd(robot, options.callers, options.rounds)
-        return {"answered calls": answers, **grown(before, robot.vitals)}
+        return {"answered calls": answers, **grown(before, robot.vitals_after(before))}
 
 
 def run_transitions(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:

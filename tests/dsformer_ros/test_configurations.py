@@ -112,7 +112,8 @@ def test_gps_comes_in_the_frame_of_the_map() -> None:
 def test_nav2_knows_every_parameter_and_the_localizer_too() -> None:
     values = parameters("nav2.yaml")
     ours = settings(values["dsformer_localizer"])
-    assert not ours.continuous and ours.min_probability > LocalizationConfig().min_probability
+    assert not ours.continuous and not ours.fusion
+    assert ours.min_probability > LocalizationConfig().min_probability
     assert ours.map_frame == values["amcl"]["global_frame_id"]
     assert set(values["amcl"]) <= set(_AMCL)
     assert set(values["bt_navigator"]) <= set(_NAVIGATOR)

@@ -79,6 +79,16 @@ class Rig:
     def alive(self) -> bool:
         return self.process.process.poll() is None
 
+    def vitals_after(self, before: Vitals) -> Vitals:
+        """As they are when a loader's thread has ended and DDS no longer looks for others with a socket more."""
+
+        def back() -> bool:
+            now = self.vitals
+            return now.threads <= before.threads and now.descriptors <= before.descriptors
+
+        self.ears.spin_until(back, 5.0)
+        return self.vitals
+
     def subscriptions(self) -> dict[str, type]:
         """Topics that the node listens to, with their types, as the graph has them."""
         found = self.ears.node.get_subscriber_names_and_types_by_node(NAME, "/")

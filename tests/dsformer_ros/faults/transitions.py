@@ -23,4 +23,4 @@ def live(rig: Rig, lives: int, *, warm_up: int) -> tuple[Vitals, Vitals]:
         assert rig.ears.spin_until(rig.front.get_subscription_count)
         assert rig.answers(life), f"life {life}\n{rig.process.output}"
     assert first is not None
-    return first, rig.vitals
+    return first, rig.vitals_after(first)
