@@ -14,6 +14,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped, Quaternion
 from nav_msgs.msg import Odometry
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -84,6 +85,16 @@ class Robot:
         self.clouds = ears.record(PointCloud2, f"{self.name}/hypotheses_cloud")
         self.statuses = ears.record(DiagnosticStatus, f"{self.name}/status", LATCHED)
         self.diagnostics = ears.record(DiagnosticArray, "/diagnostics")
+
+    def forget(self) -> None:
+        """Drops what was heard so far."""
+        for heard in (self.poses, self.hypotheses, self.clouds, self.statuses, self.diagnostics):
+            heard.clear()
+
+    def set(self, name: str, value: Any) -> None:
+        """Sets a parameter of the node."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        assert self.ears.call(SetParameters, f"{self.name}/set_parameters", request).results[0].successful
 
     @property
     def status(self) -> str:

@@ -3,7 +3,7 @@
 import math
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -20,6 +20,7 @@ from std_srvs.srv import Empty, Trigger
 
 from dsformer_core.geodesy import to_latlon
 from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_ros.domains import private_domain
 from dsformer_ros.node import LocalizerNode
 
 TWO = ("image/compressed", "rear/compressed")
@@ -31,12 +32,26 @@ def probability(robot: Robot) -> float:
     return float(np.frombuffer(bytes(message.data), "<f4").reshape(-1, message.point_step // 4)[0, 4])
 
 
-@pytest.fixture
-def robot(domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
-    with nodes(domain, monkeypatch, cameras=list(TWO), provide_reinitialize_service=True) as (_, ears):
+@pytest.fixture(scope="module")
+def running_robot() -> Iterator[Robot]:
+    with (
+        private_domain() as domain,
+        pytest.MonkeyPatch.context() as monkeypatch,
+        nodes(domain, monkeypatch, cameras=list(TWO), provide_reinitialize_service=True) as (_, ears),
+    ):
         robot = Robot(ears, cameras=TWO)
         robot.wait_for_discovery()
         yield robot
+
+
+@pytest.fixture
+def robot(running_robot: Robot) -> Robot:
+    """The robot, that knows nothing."""
+    running_robot.set("fusion", True)
+    assert running_robot.ears.call(Trigger, f"{running_robot.name}/reset").success
+    running_robot.ears.spin_for(0.1)
+    running_robot.forget()
+    return running_robot
 
 
 def test_a_drive_becomes_surer_than_any_of_its_pictures(robot: Robot) -> None:
@@ -130,32 +145,66 @@ def given_pose(row: int, frame: str = "map", norm: float = 1.0, seconds: float =
     return message
 
 
-@pytest.mark.parametrize("kind", ["pose", "fix"])
-def test_a_pose_that_somebody_sets_is_believed_until_pictures_contradict_it(robot: Robot, kind: str) -> None:
-    robot.see(1000, 45)
-    if kind == "pose":
-        message: Any = given_pose(10)
-        topic = "set_prior"
-    else:
-        place_map = sample_engine().place_map
-        latitude, longitude = to_latlon(place_map.utm[10], place_map.zone)
-        message = NavSatFix(latitude=float(latitude), longitude=float(longitude))
-        message.status.status = NavSatStatus.STATUS_FIX
-        topic = "set_prior_fix"
+def given_fix(row: int) -> NavSatFix:
+    place_map = sample_engine().place_map
+    latitude, longitude = to_latlon(place_map.utm[row], place_map.zone)
+    return NavSatFix(latitude=float(latitude), longitude=float(longitude), status=NavSatStatus(status=0))
+
+
+def tell(robot: Robot, message: Any) -> None:
+    """Publishes once, as a person with a mouse does."""
+    topic = "set_prior_fix" if isinstance(message, NavSatFix) else "set_prior"
     publisher = robot.ears.node.create_publisher(type(message), f"{robot.name}/{topic}", QoSProfile(depth=1))
     assert robot.ears.spin_until(publisher.get_subscription_count)
     robot.ears.spin_for(0.4)
     publisher.publish(message)
     robot.ears.spin_for(0.4)
-    robot.roll(1000.2, 10)
-    robot.see(1000.2, 10)
-    at, truth = robot.hypotheses[-1].poses[0].position, place(10)
-    assert np.hypot(at.x - truth.x, at.y - truth.y) < 15
-    # It was wrong: what pictures show wins in the end.
-    for number, row in enumerate(range(45, 57)):
-        robot.roll(1001 + number, row)
-        robot.see(1001 + number, row)
-    assert robot.is_near(56)
+
+
+@pytest.mark.parametrize("make", [given_pose, given_fix])
+def test_a_pose_that_somebody_sets_makes_pictures_certain_that_were_not(
+    robot: Robot, make: Callable[[int], Any]
+) -> None:
+    robot.roll(1000, 10)
+    robot.see(1000, 10)
+    assert robot.pose_at(1000) is None, "not certain enough by itself"
+    # From the same spot: the next picture by itself tells nothing new.
+    robot.roll(1001, 10)
+    robot.see(1001, 10)
+    assert robot.pose_at(1001) is None
+    tell(robot, make(10))
+    robot.roll(1002, 10)
+    robot.see(1002, 10)
+    assert robot.ears.spin_until(lambda: robot.pose_at(1002)) and robot.is_near(10)
+
+
+def test_a_pose_that_was_set_wrongly_gives_way_to_what_pictures_show(robot: Robot) -> None:
+    robot.roll(1000, 40)
+    robot.see(1000, 40)
+    tell(robot, given_pose(10))
+    robot.drive(1001, range(41, 51))
+    wrong = [message for message in robot.poses if not _near(message, 40 + round(second(message) - 1000))]
+    assert not wrong and robot.is_near(50)
+
+
+def test_what_is_set_without_odometry_is_refused_and_why_is_said(
+    robot: Robot, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tell(robot, given_pose(10))
+    assert "no odometry comes on /odom, and fusion_without_odometry is off" in capfd.readouterr().err
+
+
+def test_a_map_that_is_loaded_anew_and_fusion_that_is_switched_off_leave_nothing_behind(robot: Robot) -> None:
+    last = robot.drive(1000, range(6))
+    assert robot.pose_at(last) is not None
+    assert robot.ears.call(Trigger, f"{robot.name}/reload_map").success
+    robot.roll(last + 1, 6)
+    robot.see(last + 1, 6)
+    robot.ears.spin_for(0.2)
+    assert robot.pose_at(last + 1) is None, "certain only together with what was known"
+    robot.set("fusion", False)
+    robot.see(last + 2, 30)
+    assert robot.ears.spin_until(lambda: robot.pose_at(last + 2)) and robot.is_near(30)
 
 
 def test_what_nobody_can_mean_is_refused_with_one_line_each(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
