@@ -29,7 +29,8 @@ class Hypothesis:
         altitude: metres, NaN where no reference has one.
         yaw: of base_frame, radians in (-pi, pi], ENU about the grid's axes; NaN where no reference has one.
         covariance: (3, 3) over (east, north, yaw), m^2 and rad^2. Given that the place is right: positive definite,
-            at least max(the map's spacing, `REFERENCE_STD`) along every direction; yaw variance pi^2 where unknown.
+            at least max(the map's spacing, `REFERENCE_STD`) along every direction, unless a drive taught that the map
+            is better than that; yaw variance pi^2 where unknown.
         probability: that this is the place, in (0, 1).
         similarity: of its best reference, cosine.
         references: (R,) int64 rows of the map, best first.
@@ -59,7 +60,8 @@ def localize(
     street are two hypotheses. The position is the mean of the place's references, each weighted by
     exp(similarity / impostor spread), and so within `config.radius` of the best one. Its covariance is their scatter
     plus, along both axes, max(spacing of the map, `REFERENCE_STD`)^2: a query lies between references, and these are
-    only as exact as GPS. Probabilities come from the map's calibration.
+    only as exact as GPS. Probabilities come from the map's calibration; a drive that taught better (`dsformer map
+    calibrate`) corrects both.
 
     Args:
         matches: of one query; more than `config.top_k` are cut.
@@ -97,7 +99,8 @@ def localize(
     if len(leads) == 1 and len(rows) < min(CANDIDATES, among):
         # Too few matches to see a rival place: the best one may score as much as the last match.
         elsewhere = float(similarities[-1])
-    probabilities = calibration.probabilities(similarities[leads], elsewhere=elsewhere)
+    correction = place_map.recalibration.single
+    probabilities = correction.probabilities(calibration.probabilities(similarities[leads], elsewhere=elsewhere))
 
     belongs = leader[None, :] == leads[:, None]
     weight = np.where(belongs, weights, 0.0)
@@ -110,6 +113,7 @@ def localize(
     for one, other in ((0, 0), (0, 1), (1, 1)):
         covariance[:, one, other] = covariance[:, other, one] = (weight * away[..., one] * away[..., other]).sum(axis=1)
     covariance[:, (0, 1), (0, 1)] += floor
+    covariance[:, :2, :2] *= correction.spread
     group_yaw, covariance[:, 2, 2] = _mean_yaw(yaw, weight)
     group_yaw = wrap_angle(group_yaw - camera_yaw)
     altitude = _mean_altitude(place_map.altitude[rows], weight)

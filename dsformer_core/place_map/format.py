@@ -109,9 +109,14 @@ def folder_digest(folder: Path) -> str:
 
 
 def write_description(path: Path, description: Mapping[str, Any]) -> None:
-    """Writes `map.yaml`, closed by its own checksum."""
+    """Writes `map.yaml`."""
+    path.write_text(description_text(description), encoding="utf-8")
+
+
+def description_text(description: Mapping[str, Any]) -> str:
+    """What `map.yaml` holds, closed by its own checksum."""
     text = yaml.safe_dump(dict(description), sort_keys=False, allow_unicode=True, width=120)
-    path.write_text(f"{text}{_CHECKSUM_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n", encoding="utf-8")
+    return f"{text}{_CHECKSUM_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def read_description(directory: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from dsformer_core.place_map.indexes.flat import FlatIndex, HalfFlatIndex
 from dsformer_core.place_map.indexes.index import INDEX_KINDS, Index
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.matches import Matches
+from dsformer_core.place_map.recalibration import Recalibration
 from dsformer_core.place_map.references import Names, References
 from dsformer_core.place_map.stored_rows import where_stored
 from dsformer_core.place_map.vicinity import Vicinity
@@ -57,6 +58,7 @@ class PlaceMap:
         spacing: metres, median distance from a location to the nearest other one.
         has_thumbnails: whether it keeps small pictures.
         calibration: what similarities are worth in this map.
+        recalibration: what a later drive taught about that (`dsformer map calibrate`); changes nothing where none did.
         descriptors: (N, D) float16 or float32, memory-mapped. The first search may copy them (see `HalfFlatIndex`).
         stored: the same, read from the file that was opened: for rows here and there, and while the map is replaced.
         index: what searches them.
@@ -83,6 +85,8 @@ class PlaceMap:
         self.has_thumbnails: bool = THUMBNAILS in description["files"]
         self.altitude_reference: str = description.get("altitude_reference", "unknown")
         self.calibration = SimilarityCalibration.from_dict(description["calibration"])
+        stored = description.get("recalibration")
+        self.recalibration = Recalibration() if stored is None else Recalibration.from_dict(stored)
         self._references = References(directory / REFERENCES_FILE)
         self.descriptors = map_array(directory / DESCRIPTORS_FILE)
         check_shapes(directory, description, len(self._references), self.descriptors)

@@ -6,6 +6,7 @@ from typing import Any
 from dsformer_core.cli.map import (
     add,
     build,
+    calibrate,
     diff,
     export,
     import_descriptors,
@@ -49,6 +50,6 @@ def register(subparsers: Any) -> None:
     for verb in (
         *(build, add, merge, remove, thin, split, reindex),
         *(import_descriptors, export),
-        *(info, diff, report, view, verify, sources),
+        *(info, calibrate, diff, report, view, verify, sources),
     ):
         verb.register(verbs)

@@ -12,13 +12,14 @@ HEADINGS = ("auto", "motion", "odometry", "imu")
 PANORAMAS = ("all", "detect")
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--images` and what helps to read them."""
+def add_source_arguments(parser: argparse.ArgumentParser, name: str = "--images", *, required: bool = True) -> None:
+    """Adds `--images`, or what it is called, and what helps to read them."""
     pictures = parser.add_argument_group("pictures", "`dsformer map sources` lists every kind, with examples")
     pictures.add_argument(
-        "--images",
+        name,
+        dest="images",
         type=Path,
-        required=True,
+        required=required,
         nargs="+",
         metavar="PATH",
         help="folder of pictures with GPS in their EXIF or '@' file names, .csv/.parquet manifest, ROS bag, video, or "

@@ -68,7 +68,7 @@ class FusionConfig:
     odometry_noise: float = 0.02
     odometry_yaw_noise: float = math.radians(0.5)
     odometry_gap: float = 1.0
-    correlation_length: float = 10.0
+    correlation_length: float = 8.0
     correlation_angle: float = 0.8
     miss: float = 0.1
     lost_per_metre: float = 1e-3

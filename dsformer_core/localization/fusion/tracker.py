@@ -281,20 +281,22 @@ class Tracker:
         places = belief.only(np.flatnonzero(belief.weight >= PUBLISHED / 10))
         places = places.merged(self.localization.radius, int(self.config.hypotheses), spread=False)
         places = places.only(np.flatnonzero(places.weight >= PUBLISHED))
-        hypotheses = self._hypotheses(places)
+        promised = self.place_map.recalibration.fused.probabilities(places.weight)
+        elsewhere = max(1.0 - float(promised.sum()), 0.0)
+        hypotheses = self._hypotheses(places, promised)
         verdict = judge_belief(
             hypotheses,
             places.doubted[0].tolist() if len(places) else [0.0] * 4,
-            places.elsewhere,
+            elsewhere,
             self.config,
             answered=bool(len(places) and places.answered[0]),
             pictures=len(self._events),
         )
-        found = hypotheses, places.elsewhere, verdict
+        found = hypotheses, elsewhere, verdict
         self._last_judged = belief, found
         return found
 
-    def _hypotheses(self, places: Belief) -> list[Hypothesis]:
+    def _hypotheses(self, places: Belief, promised: NDArray[np.float64]) -> list[Hypothesis]:
         mean, spread = places.mean, places.covariance
         length = np.hypot(mean[:, 2], mean[:, 3])
         across = np.stack([-mean[:, 3], mean[:, 2]], axis=1) / np.maximum(length, 1e-9)[:, None]
@@ -302,7 +304,8 @@ class Tracker:
         known = (length > 0.3) & (variance < UNKNOWN_YAW_VARIANCE / 4)
         yaw = np.where(known, wrap_angle(np.arctan2(mean[:, 3], mean[:, 2])), np.nan)
         covariance = np.zeros((len(places), 3, 3))
-        covariance[:, :2, :2] = _at_least(spread[:, :2, :2], self._floor)
+        scale = self.place_map.recalibration.fused.spread
+        covariance[:, :2, :2] = scale * _at_least(spread[:, :2, :2], self._floor)
         covariance[:, 2, 2] = np.where(known, np.maximum(variance, LEAST_YAW_STD**2), UNKNOWN_YAW_VARIANCE)
         return [
             Hypothesis(
@@ -310,7 +313,7 @@ class Tracker:
                 altitude=float(places.altitude[number]),
                 yaw=float(yaw[number]),
                 covariance=covariance[number],
-                probability=float(min(places.weight[number], 1 - 1e-9)),
+                probability=float(min(promised[number], 1 - 1e-9)),
                 similarity=float(places.similarity[number]),
                 references=places.rows[number][places.rows[number] >= 0],
             )

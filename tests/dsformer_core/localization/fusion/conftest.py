@@ -34,6 +34,10 @@ class Town:
 
     def look(self, street: int | None, along: float, seed: int, *, noise: float = 0.35, back: bool = False) -> Matches:
         """What a picture finds; street None is that of the other world."""
+        return self.place_map.search(self.view(street, along, seed, noise=noise, back=back)[None])[0]
+
+    def view(self, street: int | None, along: float, seed: int, *, noise: float, back: bool = False) -> np.ndarray:
+        """The descriptor of a picture."""
         views = self.other_world if street is None else self.views[street]
         if back:
             views = -views
@@ -42,7 +46,7 @@ class Town:
         view = (1 - share) * views[row] + share * views[row + 1]
         random = np.random.default_rng([seed, int(1000 * along)])
         view = unit(view) + noise * unit(random.normal(size=view.shape))
-        return self.place_map.search(unit(view)[None])[0]
+        return unit(view)
 
 
 def smooth_views(random: np.random.Generator, count: int) -> np.ndarray:
