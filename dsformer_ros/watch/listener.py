@@ -5,7 +5,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ from dsformer_ros.share import SAMPLE_MAP, share_directory
 _TRAIL = 500
 # As many references as a browser draws without a stutter; of larger maps every n-th.
 _REFERENCES = 20_000
+# Of the latest picture, the references that it is most like.
+_MATCHES = 5
 # Seconds between questions for the map that the node has.
 _MAP_PERIOD = 3.0
 
@@ -102,9 +103,14 @@ class Listener:
         self._node.create_timer(_MAP_PERIOD, self._ask_for_map)
 
     def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            while self._context.ok():
+        while self._context.ok():
+            try:
                 self._executor.spin_once(timeout_sec=0.5)
+            except ExternalShutdownException:
+                return
+            except Exception as error:
+                # One message that is not what it should be must not end the page.
+                self._node.get_logger().warning(f"not understood: {error!r}", throttle_duration_sec=5.0)
 
     def _set(self, part: str, value: Any) -> None:
         if self.state[part] != value:
@@ -139,10 +145,8 @@ class Listener:
         self._set("trail", list(self._trail))
 
     def _on_matches(self, message: String) -> None:
-        with suppress(ValueError, KeyError):
-            content = json.loads(message.data)
-            best = [{"id": str(match["id"]), "similarity": match["similarity"]} for match in content["matches"][:5]]
-            self._set("matches", best)
+        found = json.loads(message.data)["matches"][:_MATCHES]
+        self._set("matches", [{"id": str(one["id"]), "similarity": _finite(one["similarity"])} for one in found])
 
     def _on_picture(self, message: CompressedImage) -> None:
         self.picture = bytes(message.data)

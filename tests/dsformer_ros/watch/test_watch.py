@@ -17,6 +17,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_processes import Listener, NodeProcess, listener
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import String
 
 from dsformer_ros.domains import private_domain
 from tests.dsformer_ros.faults.rig import Rig, rig
@@ -93,11 +95,18 @@ def test_the_page_shows_where_the_robot_is(watched: tuple[Rig, Watch], tmp_path:
 
 
 @needs_browser
-def test_names_that_hold_html_are_shown_as_words(tmp_path: Path, domain: int) -> None:
+def test_messages_that_make_no_sense_and_names_that_hold_html_harm_nothing(tmp_path: Path, domain: int) -> None:
     watch = Watch.start(domain, tmp_path / "log", "--node", "/evil")
 
     async def look(ears: Listener) -> None:
         status = ears.node.create_publisher(DiagnosticStatus, "/evil/status", LATCHED)
+        matches = ears.node.create_publisher(String, "/evil/matches", 10)
+        cloud = ears.node.create_publisher(PointCloud2, "/evil/hypotheses_cloud", 10)
+        assert ears.spin_until(lambda: matches.get_subscription_count() and cloud.get_subscription_count())
+        ears.spin_for(0.5)
+        for words in ("no JSON", "[]", '{"matches": [{"id": 1, "similarity": NaN}]}', '{"matches": 5}'):
+            matches.publish(String(data=words))
+        cloud.publish(PointCloud2(fields=[PointField(name="x", datatype=250)], point_step=4, data=bytes(3)))
         values = [KeyValue(key="state", value=SCRIPT), KeyValue(key="reason", value=SCRIPT)]
         status.publish(DiagnosticStatus(level=DiagnosticStatus.WARN, values=values))
         async with browser(str(find_browser()), tmp_path / "profile", watch.address) as page:
