@@ -1,5 +1,7 @@
 """Keeps a node alive whose `/clock` says what is no time."""
 
+from typing import Any
+
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
@@ -9,7 +11,7 @@ def survive_broken_clocks(node: Node) -> None:
 
     Such come from simulators that count from before zero, and from recordings that were cut.
     """
-    source = node._time_source
+    source: Any = node._time_source
     take = source.clock_callback
 
     def receive(message: Clock) -> None:
