@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def test_the_fix_lies_where_the_pose_does() -> None:
     here = Hypothesis(FRAME.origin, math.nan, 0.0, np.eye(3), 0.9, 0.9, np.array([0]))
     message = messages.fix(here, FRAME, HEADER.stamp, "base_link")
     assert (message.latitude, message.longitude, message.altitude) == pytest.approx((55.7, 13.2, 40.0), abs=1e-9)
+
+
+def test_a_hypothesis_that_somebody_set_has_no_row() -> None:
+    """No picture has supported it yet."""
+    (told,) = some(1)
+    told = replace(told, references=np.empty(0, np.int64), similarity=math.nan, altitude=math.nan)
+    message = messages.cloud([told], FRAME, HEADER)
+    assert np.frombuffer(bytes(message.data), "<u4")[-1] == messages.NO_ROW == 2**32 - 1
+    assert messages.markers([told], FRAME, HEADER).markers
+    assert messages.pose_with_covariance(told, FRAME, HEADER).pose.pose.position.z == 0.0
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
