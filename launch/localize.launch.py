@@ -45,6 +45,9 @@ def generate_launch_description() -> LaunchDescription:
             "use_sim_time", default_value="false", description="Take the time from /clock. With rosbag: always."
         ),
         DeclareLaunchArgument("autostart", default_value="true", description="Configure and activate the node."),
+        DeclareLaunchArgument(
+            "use_respawn", default_value="false", description="Start the node anew, two seconds later, where it dies."
+        ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal."),
         DeclareLaunchArgument("rviz", default_value="false", description="Open RViz with the localizer's layout."),
         DeclareLaunchArgument(
@@ -126,5 +129,7 @@ def localizer(context: LaunchContext) -> list[Node]:
             ],
             arguments=["--ros-args", "--log-level", argument("log_level")],
             output="screen",
+            respawn=yaml.safe_load(argument("use_respawn")),
+            respawn_delay=2.0,
         )
     ]

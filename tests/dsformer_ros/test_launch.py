@@ -58,7 +58,8 @@ class Workspace:
         self._calls = folder / "calls"
         self.prefix = folder / "install"
         self._program(
-            "lib/dsformer_ros/localizer_node", f'#!/bin/sh\nexec {sys.executable} -m dsformer_ros.localizer_node "$@"\n'
+            "lib/dsformer_ros/localizer_node",
+            f'#!/bin/sh\necho $$ >> {folder}/processes\nexec {sys.executable} -m dsformer_ros.localizer_node "$@"\n',
         )
         share = self._package("dsformer_ros")
         for name in ("config", "launch", "maps"):
@@ -146,6 +147,18 @@ def test_it_brings_the_node_to_active(workspace: Workspace, place_map_directory:
         status = ears.record(DiagnosticStatus, "/robot1/dsformer_localizer/status", LATCHED)
         assert ears.spin_until(lambda: status, 60)
         assert "/front/image/compressed" in status[0].message and "/robot1/rear/image" in status[0].message
+
+
+def test_a_node_that_is_killed_comes_back(workspace: Workspace, domain: int) -> None:
+    with workspace.launched("localize.launch.py", domain, "use_respawn:=true"), listener(domain) as ears:
+        processes = workspace.prefix.parent / "processes"
+        status = ears.record(DiagnosticStatus, "/dsformer_localizer/status", LATCHED)
+        for number in (1, 2):
+            assert ears.spin_until(lambda number=number: len(status) >= number, 60), "it did not come up"
+            pids = processes.read_text().split()
+            assert len(pids) == number
+            if number == 1:
+                os.kill(int(pids[0]), signal.SIGKILL)
 
 
 def test_a_recording_is_played_through_it_with_its_clock(workspace: Workspace, domain: int, tmp_path: Path) -> None:
