@@ -174,6 +174,8 @@ def nodes(
     context = Context()
     rclpy.init(context=context, args=[], domain_id=domain)
     given = {"map": str(SAMPLE), "autostart": True, "image_timeout": 30.0, "stale_timeout": 30.0} | parameters
+    # Whatever the defaults are tuned to.
+    given |= {"fusion_min_probability": 0.95, "fusion_keep_probability": 0.6}
     overrides = [Parameter(name, value=value) for name, value in given.items()]
     localizers = [
         LocalizerNode(context=context, namespace=namespace, parameter_overrides=overrides) for namespace in namespaces
