@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of what else the machine does than of the example.
+settings.register_profile("calm", settings(), deadline=None)
+settings.load_profile("calm")
 
 # Before numpy, torch or OpenCV are imported: two cores are all a test machine has.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

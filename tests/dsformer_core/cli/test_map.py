@@ -136,7 +136,7 @@ def test_a_page_that_the_disk_does_not_hold_is_named(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "town.html"
-    page.write_text("what an earlier run wrote")
+    page.write_text("<!DOCTYPE html>what an earlier run wrote")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
@@ -146,7 +146,7 @@ def test_a_page_that_the_disk_does_not_hold_is_named(
     assert status == 1
     assert capsys.readouterr().err == f"dsformer: {page}: File too large\n"
     assert [path.name for path in tmp_path.iterdir()] == ["town.html"]
-    assert page.read_text() == "what an earlier run wrote"
+    assert page.read_text() == "<!DOCTYPE html>what an earlier run wrote"
 
 
 def test_a_file_name_cannot_inject_a_script(tmp_path: Path) -> None:
