@@ -89,7 +89,7 @@ class CameraStatistics:
             "stamp lag [s]": f"{lag:.3f}",
             **_latencies(seconds),
         }
-        return _entry(level, f"{node_name}: camera {self.topic}", message, values)
+        return entry(level, f"{node_name}: camera {self.topic}", message, values)
 
 
 class LastError:
@@ -112,7 +112,7 @@ def node_status(node_name: str, state: str, engine: Engine | None, last_error: L
     level, message = DiagnosticStatus.OK, state
     if engine is None:
         level, message = DiagnosticStatus.WARN, f"{state}: no map is loaded"
-        return _entry(level, f"{node_name}: node", message, values)
+        return entry(level, f"{node_name}: node", message, values)
     place_map, extractor = engine.place_map, engine.extractor
     values |= {
         "map": f"{place_map.name} ({place_map.directory})",
@@ -129,10 +129,11 @@ def node_status(node_name: str, state: str, engine: Engine | None, last_error: L
         values["GPU memory [MiB]"] = f"{torch.cuda.memory_allocated(extractor.device) / 2**20:.0f}"
     if extractor.weights == "untrained":
         level, message = DiagnosticStatus.WARN, f"{state}, with UNTRAINED weights: answers mean nothing"
-    return _entry(level, f"{node_name}: node", message, values)
+    return entry(level, f"{node_name}: node", message, values)
 
 
-def _entry(level: bytes, name: str, message: str, values: dict[str, str]) -> DiagnosticStatus:
+def entry(level: bytes, name: str, message: str, values: dict[str, str]) -> DiagnosticStatus:
+    """One part's entry in `/diagnostics`."""
     pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
     return DiagnosticStatus(level=level, name=name, message=message, hardware_id=HARDWARE_ID, values=pairs)
 

@@ -167,11 +167,11 @@ class Pipeline:
                 self._wake()
 
     def diagnostics(self) -> list[DiagnosticStatus]:
-        """The status, and one entry per camera."""
+        """The status, odometry, and one entry per camera."""
         settings, name = self._settings(), diagnostic_name(self._node)
         alive = self._board.alive(settings, time.monotonic())
         status = [] if self._published is None else [self._published.message(name)]
-        return status + [
+        return [*status, self._tracking.diagnostics(name)] + [
             statistics.status(name, settings, None if number in alive else camera.why_silent())
             for number, (statistics, camera) in enumerate(zip(self._statistics, self._cameras, strict=True))
         ]

@@ -2,9 +2,11 @@
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from dsformer_core.errors import DsformerError
@@ -12,6 +14,7 @@ from dsformer_core.localization import LocalizationConfig, State
 from dsformer_core.localization.fusion import FusionConfig, Tracker
 from dsformer_core.localization.odom_correction import OdometryHistory, PlanarPose, map_to_odom
 from dsformer_core.place_map import PlaceMap
+from dsformer_ros.diagnostics import entry
 from dsformer_ros.engine import Answer
 from dsformer_ros.odometry import TOPIC, OdometrySample, OdometryTopic
 from dsformer_ros.parameters import Settings
@@ -59,6 +62,7 @@ class Tracking:
         self._odometry = OdometryHistory()
         self._odom_frame = ""
         self._newest = -math.inf
+        self._arrival, self._received = -math.inf, 0
 
     def open(self) -> None:
         """Subscribes."""
@@ -132,7 +136,22 @@ class Tracking:
         correction = map_to_odom(PlanarPose(float(x), float(y), best.yaw), base_in_odom)
         self._map_to_odom.send(correction, settings.map_frame, odom_frame, stamp)
 
+    def diagnostics(self, node_name: str) -> DiagnosticStatus:
+        """Odometry's entry: it is needed for nothing but the transform, and worth a lot."""
+        settings, topic = self._settings(), self._node.resolve_topic_name(TOPIC)
+        comes = time.monotonic() - self._arrival <= _ODOMETRY_LOST
+        if comes:
+            message = f"comes on {topic}, of frame '{self._odom_frame}'"
+        elif settings.fusion and settings.fusion_without_odometry:
+            message = f"none comes on {topic}: what is known spreads by motion_bound"
+        else:
+            message = f"none comes on {topic}: every picture is answered by itself"
+        level = DiagnosticStatus.OK if comes or self._map_to_odom is None else DiagnosticStatus.WARN
+        values = {"fusion": "on" if settings.fusion else "off", "received": str(self._received)}
+        return entry(level, f"{node_name}: odometry", message, values)
+
     def _moved(self, sample: OdometrySample) -> None:
+        self._arrival, self._received = time.monotonic(), self._received + 1
         back = self._newest_odometry() - sample.stamp
         if back > JUMP_BACK:
             self._on_jump(f"the stamps of {self._node.resolve_topic_name(TOPIC)}", back)

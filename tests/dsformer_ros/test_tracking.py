@@ -48,6 +48,7 @@ def running_robot() -> Iterator[Robot]:
 def robot(running_robot: Robot) -> Robot:
     """The robot, that knows nothing."""
     running_robot.set("fusion", True)
+    running_robot.set("fusion_without_odometry", False)
     assert running_robot.ears.call(Trigger, f"{running_robot.name}/reset").success
     running_robot.ears.spin_for(0.1)
     running_robot.forget()
@@ -62,7 +63,8 @@ def test_a_drive_becomes_surer_than_any_of_its_pictures(robot: Robot) -> None:
     assert robot.status.startswith("LOCALIZED")
     assert robot.ears.spin_until(lambda: robot.diagnostics)
     entries = {entry.name: entry for entry in robot.diagnostics[-1].status}
-    assert {"dsformer_localizer: node", "dsformer_localizer: status"} <= entries.keys()
+    assert {f"dsformer_localizer: {part}" for part in ("node", "status", "odometry")} <= entries.keys()
+    assert entries["dsformer_localizer: odometry"].message == "comes on /odom, of frame 'odom'"
     assert all(entry.hardware_id for entry in entries.values())
     assert robot.ears.spin_until(
         lambda: any("LOCALIZED" in one.message for one in robot.diagnostics[-1].status if "status" in one.name)
@@ -344,6 +346,9 @@ def test_without_odometry_every_picture_is_answered_by_itself(robot: Robot) -> N
     for number, row in enumerate((3, 50)):
         robot.see(1000 + number, row)
         assert robot.ears.spin_until(lambda number=number: robot.pose_at(1000 + number)) and robot.is_near(row)
+    robot.set("fusion_without_odometry", True)
+    robot.see(1002, 3)
+    assert robot.ears.spin_until(lambda: "0.95 is needed" in robot.status) and robot.pose_at(1002) is None
 
 
 def test_who_asks_a_robot_that_stands_gets_what_the_picture_says(robot: Robot) -> None:
