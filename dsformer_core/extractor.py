@@ -23,7 +23,7 @@ from dsformer_core.models import (
     default_weights,
     weights_digest,
 )
-from dsformer_core.models.inference import check_optimize, optimize_for_inference
+from dsformer_core.models.inference import check_optimize, keep_freed_memory, optimize_for_inference
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
 
@@ -73,8 +73,8 @@ class Extractor:
             precision: "auto" (bfloat16 on CUDA, float16 where that is all it has, float32 on the CPU), "float32",
                 "bfloat16" or "float16". On CUDA, float32 turns TF32 convolutions off for the whole process.
             threads: CPU threads of the network, for the whole process; None leaves them.
-            optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`), "off" leaves
-                it as it was trained.
+            optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`) and, on a CPU,
+                lets the whole process keep memory that it frees (`keep_freed_memory`); "off" leaves both.
 
         Raises:
             UsageError: there is no such model, weights, device, precision or optimization.
@@ -100,6 +100,8 @@ class Extractor:
             # The digest is of the weights as they were released.
             _ = self.weights_sha256
             optimize_for_inference(self._network, float32=arithmetic == "float32")
+            if where.type == "cpu":
+                keep_freed_memory()
 
     @classmethod
     def of_model(

@@ -5,6 +5,7 @@ the order in which oneDNN reads them: PyTorch multiplies with MKL otherwise, whi
 that are not Intel's, and lays weights out anew for every call where it does use oneDNN.
 """
 
+import ctypes
 import platform
 from typing import Literal, get_args
 
@@ -19,6 +20,8 @@ OPTIMIZE: tuple[str, ...] = get_args(Optimize)
 
 # Rows that a linear layer mostly gets: the tokens of one picture. It serves any number of them.
 _ROWS = 400
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Smaller ones take longer to enter than to compute.
 _FEWEST_WEIGHTS = 2**16
 
@@ -67,6 +70,18 @@ def optimize_for_inference(network: nn.Module, *, float32: bool) -> None:
     if float32 and _has_packed_linear() and all(one.device.type == "cpu" for one in network.parameters()):
         for module in list(network.modules()):
             _pack_linears(module)
+
+
+def keep_freed_memory() -> None:
+    """Lets the process keep what one batch of pictures frees for the next, up to a gigabyte, instead of giving it back.
+
+    Linux hands out each page of a fresh block by an interrupt, thousands for a batch: a fifth of the time of batches of
+    8 on a CPU. glibc alone has this setting (mallopt(3)); elsewhere nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most it takes
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def _fold_batch_norms(parent: nn.Module) -> None:

@@ -291,6 +291,28 @@ def test_optimized_networks_keep_their_name_and_their_descriptors(extractor, fil
         Extractor(MODEL, "untrained", device="cpu", optimize="faster")
 
 
+FAULTS = """
+import resource, sys
+import numpy as np
+from dsformer_core.extractor import Extractor
+extractor = Extractor("dsformer_tiny", device="cpu", threads=1, optimize=sys.argv[1])
+pictures = [np.zeros((*extractor.preprocessing.size, 3), np.uint8)] * 8
+extractor.describe(pictures)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+extractor.describe(pictures)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc alone can be told")
+def test_memory_of_one_batch_serves_the_next():
+    faults = {}
+    for optimize in ("off", "safe"):
+        done = subprocess.run([sys.executable, "-c", FAULTS, optimize], capture_output=True, text=True, check=True)
+        faults[optimize] = int(done.stdout)
+    assert faults["safe"] < faults["off"] / 2
+
+
 def test_a_network_in_memory_describes_as_one_from_a_file(files):
     extractor, model = Extractor(MODEL, "untrained", device="cpu", optimize="off"), create_model(MODEL)
     model.load_state_dict(extractor._network.state_dict())
