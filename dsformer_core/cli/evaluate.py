@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
+from dsformer_core.cli.sequence import add_sequence_arguments, evaluate_a_sequence
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ examples:
   dsformer evaluate my_drive/ --model dsformer_tiny            a folder with database/ and queries/
   dsformer evaluate my_drive/ --model dsformer_tiny --index binary      what a binary map would cost in recall
   dsformer evaluate --database town.map --queries night.map    one map asked about another
+  dsformer evaluate --sequence tuesday_night/ --map town.map --kidnap 3 --output report/      as a robot would drive it
   dsformer evaluate msls-challenge --root datasets/ --model dsformer_resnet50 --submission prediction.zip
   dsformer evaluate tokyo247 --root datasets/ --check          is the data set where and what it should be?
   dsformer evaluate --list                                     data sets and their protocols
@@ -67,6 +69,7 @@ def register(subparsers: Any) -> None:
         metavar="N",
         help="references that codes find and descriptors put in order (default: as in maps)",
     )
+    add_sequence_arguments(parser)
     parser.add_argument("--zone", metavar="ZONE", help="UTM zone of '@' names without one, e.g. 33N")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write evaluation.json, matches.csv, report.html")
     parser.add_argument(
@@ -112,6 +115,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.list:
         _print_datasets(as_json=arguments.json)
         return
+    if arguments.sequence is not None:
+        evaluate_a_sequence(arguments)
+        return
+    if arguments.map is not None or arguments.kidnap:
+        raise UsageError("--map and --kidnap are of a drive: give it with --sequence")
     if _are_maps(arguments):
         evaluations = _evaluate_maps(arguments)
     else:

@@ -137,8 +137,10 @@ class SimilarityCalibration:
         level = (similarity - self.impostor_mean) / self.impostor_spread
         margin = (similarity - elsewhere) / self.impostor_spread
         utility = self.bias + self.similarity_weight * level + self.margin_weight * margin
-        utility_of_none_and_all = logsumexp(np.append(utility, 0.0))
-        return self.ceiling * np.exp(utility - utility_of_none_and_all)
+        # Relative to the highest, so that nothing overflows.
+        top = max(float(utility.max()), 0.0)
+        raised = np.exp(utility - top)
+        return np.asarray(self.ceiling * raised / (raised.sum() + np.exp(-top)))
 
     def probability(self, similarity: float, margin: float) -> float:
         """Probability that the best match is of the right place.

@@ -68,13 +68,13 @@ class FusionConfig:
     odometry_noise: float = 0.02
     odometry_yaw_noise: float = math.radians(0.5)
     odometry_gap: float = 1.0
-    correlation_length: float = 8.0
+    correlation_length: float = 7.0
     correlation_angle: float = 0.8
     miss: float = 0.1
     lost_per_metre: float = 1e-3
     lost_per_second: float = 1e-4
-    min_probability: float = 0.95
-    keep_probability: float = 0.6
+    min_probability: float = 0.97
+    keep_probability: float = 0.7
     doubt_distance: float = 7.0
     doubt_time: float = 4.0
     max_std: float = 20.0

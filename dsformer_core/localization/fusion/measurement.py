@@ -66,7 +66,7 @@ MOST_PAIRS = 192
 SUPPORT = 3.0
 """How many times as likely as from somewhere else a picture must be to support a hypothesis."""
 
-CONFIRMING = 0.5
+CONFIRMING = 0.1
 """P_g / P_none of a place from which on a picture confirms the hypothesis that it supports: nearly alone. A street that
 is not in the map is like some street of it for as long as it lasts, and picture after picture supports that one a
 little; hardly one confirms it."""

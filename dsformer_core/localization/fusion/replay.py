@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,9 @@ TELEPORT = 100.0
 ODOMETRY_SCALE_STD, ODOMETRY_YAW_STD = 0.02, math.radians(0.5)
 """Of odometry that is made of the truth: its scale, and its yaw on a metre."""
 
+ODOMETRY_EVERY, LONGEST_STEP = 0.2, 60.0
+"""Seconds between its messages, and between pictures up to which there are any in between."""
+
 Numbers = NDArray[np.float64]
 
 
@@ -44,13 +48,16 @@ class Drive:
         stamps: (N,) seconds, ascending.
         utm: (N, 2) easting and northing in the map's zone, metres: the truth.
         yaw: (N,) radians, of the vehicle.
-        matches: of each, twice as many as are asked for, so that some can be left out.
+        matches: of each, more than are asked for, so that some can be left out.
+        carried: numbers of the pictures before which the robot was carried; besides, it was wherever two pictures are
+            further apart than `TELEPORT`.
     """
 
     stamps: Numbers
     utm: Numbers
     yaw: Numbers
     matches: list[Matches]
+    carried: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -59,6 +66,7 @@ class Drive:
     def steps(self) -> Numbers:
         """(N,) metres from the picture before; 0 where the robot did not drive from there."""
         steps = np.append(0.0, np.hypot(*np.diff(self.utm, axis=0).T))
+        steps[list(self.carried)] = 0.0
         return np.where(steps > TELEPORT, 0.0, steps)
 
     @property
@@ -73,7 +81,7 @@ class Drive:
             rows = matches.indices[0]
             far = np.hypot(*(place_map.utm[rows] - truth).T) > SURROUNDINGS_RADIUS
             kept.append(Matches(rows[far][None, :top_k], matches.similarities[:, far][:, :top_k]))
-        return Drive(self.stamps, self.utm, self.yaw, kept)
+        return Drive(self.stamps, self.utm, self.yaw, kept, self.carried)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +203,13 @@ def made_odometry(drive: Drive, seed: int = 0) -> Numbers:
             rows[number, 2] += math.sin(turn) * east + math.cos(turn) * north
             rows[number, 3] += math.remainder(drive.yaw[number] - before, 2 * math.pi)
             rows[number, 3] += random.normal(0, ODOMETRY_YAW_STD * math.sqrt(steps[number]))
-    return rows
+    # As often as a robot would say it, but not through the night between two drives.
+    pieces = [
+        np.arange(start, end, ODOMETRY_EVERY) if end - start < LONGEST_STEP else np.array([start])
+        for start, end in pairwise(rows[:, 0].tolist())
+    ]
+    stamps = np.unique(np.concatenate([*pieces, rows[:, 0]]))
+    return np.column_stack([stamps, *(np.interp(stamps, rows[:, 0], column) for column in rows[:, 1:].T)])
 
 
 def ask_singly(place_map: PlaceMap, drive: Drive, config: LocalizationConfig | None = None) -> Answers:

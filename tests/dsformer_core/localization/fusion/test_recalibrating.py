@@ -161,6 +161,7 @@ def test_made_odometry_is_the_truth_with_small_errors_and_stands_where_the_robot
         one.matches + other.matches,
     )
     rows = made_odometry(both)
+    rows = rows[np.isin(rows[:, 0], both.stamps)]
     way = np.hypot(*np.diff(rows[:, 1:3], axis=0).T)
     assert way[len(one) - 1] == 0
     assert np.delete(way, len(one) - 1) == pytest.approx(np.full(len(way) - 1, 4.0), rel=0.1)
