@@ -8,11 +8,6 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
-
 from dsformer_core.errors import DsformerError, UsageError
 
 EXAMPLES = """\
@@ -43,45 +38,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after SIGINT or SIGTERM, 2 when it was called wrongly.
     """
     command_line = list(sys.argv if arguments is None else ["localizer_node", *arguments])
-    # Both signals end whatever runs, a slow configure included. rclpy's own handlers would end the context first, and
-    # with it the node's last word on ~/status.
+    # Both signals end whatever runs, imports and a slow configure included. rclpy's own handlers would end the context
+    # first, and with it the node's last word on ~/status.
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
+    try:
+        _run(command_line)
+    except _Ended:
+        pass
+    except DsformerError as error:
+        print(f"localizer_node: {error}", file=sys.stderr)
+        return error.exit_status
+    finally:
+        _ignore_signals()
+        # The interpreter would look through all of PyTorch's objects once more on its way out, for more than a second.
+        gc.freeze()
+    return 0
+
+
+def _run(command_line: list[str]) -> None:
+    # Takes seconds, most of them PyTorch's.
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
     node: Any = None
     try:
         _start_ros(command_line)
-        # Takes seconds, most of them PyTorch's, and Ctrl-C must end those as well.
         from dsformer_ros.node import LocalizerNode
 
         node = LocalizerNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
-    except (_Ended, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
-    except DsformerError as error:
-        print(f"localizer_node: {error}", file=sys.stderr)
-        return error.exit_status
     finally:
-        # Whoever is impatient and signals twice must not see a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _ignore_signals()
         if node is not None:
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
-        # The interpreter would look through all of PyTorch's objects once more on its way out, for more than a second.
-        gc.freeze()
-    return 0
 
 
 def _start_ros(command_line: list[str]) -> None:
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+
     try:
         build_parser().parse_args(remove_ros_args(command_line)[1:])
         rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         # About arguments and parameter files, in exceptions of many kinds.
         raise UsageError(" ".join(str(error).split())) from error
+
+
+def _ignore_signals() -> None:
+    """Whoever is impatient and signals twice must not see a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Ended(BaseException):
