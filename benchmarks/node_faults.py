@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -167,6 +168,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     options = parser.parse_args()
 
+    # Started in the background by a shell, it would hand on to the nodes that SIGINT is to be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The node's process needs to find what is in this checkout.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     results: dict[str, Numbers] = {}

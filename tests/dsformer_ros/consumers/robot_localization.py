@@ -5,8 +5,7 @@ src/ros_filter.cpp, and `correct` of src/ekf.cpp.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -104,8 +103,3 @@ INPUT_RULES = (
     Rule("smooth_lagged_data is true", lambda p: p["smooth_lagged_data"] is True),
     Rule("history_length covers the answer's delay", lambda p: p["history_length"] >= 1.0),
 )
-
-
-def axes_fused(parameters: Mapping[str, Any]) -> tuple[bool, ...]:
-    """The first six of `pose0_config`."""
-    return tuple(parameters["pose0_config"][:6])

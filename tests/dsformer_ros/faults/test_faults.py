@@ -10,7 +10,7 @@ import pytest
 from dsformer_ros.domains import private_domain
 from tests.dsformer_ros.consumers import amcl
 from tests.dsformer_ros.consumers.rules import broken
-from tests.dsformer_ros.faults import cameras, clocks, maps, noise, services, signals, transitions
+from tests.dsformer_ros.faults import cameras, clocks, endurance, maps, noise, services, signals, transitions
 from tests.dsformer_ros.faults.rig import FRONT, REAR, SAMPLE, Rig, Vitals, rig
 
 # MiB that a process may have grown by, warmed up.
@@ -19,8 +19,8 @@ GROWTH = 20
 
 def assert_not_grown(before: Vitals, after: Vitals) -> None:
     assert after.memory - before.memory < GROWTH
-    # DDS has a few more while it looks for participants, so fewer are no surprise.
-    assert after.threads <= before.threads and after.descriptors <= before.descriptors
+    # Libraries fill their pools of threads as they go; one for each call or each life would be more than that.
+    assert after.threads <= before.threads + 2 and after.descriptors <= before.descriptors
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,6 @@ def test_a_camera_that_changes_in_flight_is_answered(robot: Rig) -> None:
 
 
 def test_everybody_calls_at_once_and_everybody_is_answered(robot: Rig) -> None:
-    # Loading a map fills the libraries' pools of threads.
-    services.crowd(robot, 3, 3)
     before = robot.vitals
     assert services.crowd(robot, 30, 1) == 30 * len(services.KINDS)
     assert_not_grown(before, robot.vitals_after(before))
@@ -83,6 +81,13 @@ def test_a_map_may_be_spoilt_under_the_running_node(robot: Rig, tmp_path: Path) 
     said = maps.ruin(robot, place_map, 1)
     assert "checksum" in said["damaged descriptors"] or "descriptors.npy" in said["damaged descriptors"]
     assert all(message.startswith("the old map stays") for message in said.values())
+
+
+def test_ten_pictures_a_second_are_answered_without_growing(robot: Rig) -> None:
+    seen, share = endurance.endure(robot, 4.0, warm_up=2.0, every=1.0)
+    assert len(seen) >= 4 and share > 0.5
+    for vitals in seen:
+        assert_not_grown(seen[0], vitals)
 
 
 def test_it_lives_again_and_again_without_growing(robot: Rig) -> None:
