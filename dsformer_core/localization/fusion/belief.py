@@ -209,8 +209,8 @@ class Belief:
         if not len(order):
             return self.only(order)
         weight, mean = self.weight[order], self.mean[order]
-        apart = mean[:, None, :] - mean[None, :, :]
-        distance = apart[..., 0] ** 2 + apart[..., 1] ** 2
+        x, y = mean[:, 0], mean[:, 1]
+        distance = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
         reach = radius**2
         if spread:
             deviation = np.trace(self.covariance[order][:, :2, :2], axis1=1, axis2=2) / 2
