@@ -114,7 +114,8 @@ class Settings:
     )
     fusion_max_std: float = parameter(
         FUSION.max_std,
-        "Metres of standard deviation beyond which a position is not published, however probable.",
+        "Metres of standard deviation beyond which a position is not published, however probable; twice the map's "
+        "spacing where that is more.",
         minimum=1.0,
         maximum=1000.0,
     )

@@ -295,7 +295,7 @@ def test_odometry_is_tied_to_the_map_at_the_pictures_stamp_while_localized(
         assert (seen.x, seen.y) == pytest.approx((at.x, at.y), abs=1e-3)
         assert math.cos(said.yaw - ODOM_IN_MAP.yaw) > math.cos(math.radians(15))
         before = len(transforms.sent)
-        node.set_parameters([Parameter("fusion_max_std", value=1.0)])
+        node.set_parameters([Parameter("fusion_min_probability", value=1.0)])
         robot.drive(last + 1, [8, 9])
         assert len(transforms.sent) == before, "nothing while it is not localized"
         for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):

@@ -53,7 +53,8 @@ class FusionConfig:
         doubt_distance: metres, 0 to 10 000. An answer is withdrawn when two pictures in a row, and all on so many
             metres or in `doubt_time`, did not support it.
         doubt_time: seconds, 0 to 10 000.
-        max_std: metres, 1 to 1000. Position standard deviation beyond which nothing is an answer.
+        max_std: metres, 1 to 1000. Position standard deviation beyond which nothing is an answer; twice the map's
+            spacing where that is more.
         max_unconfirmed: metres, 0.1 to 10 000. A hypothesis that no picture confirmed on so long a way is no answer:
             however probable it is, and though no picture came to contradict it.
         hypotheses: how many are kept, 4 to 512: what a picture costs at most.

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dsformer_core.errors import UsageError
-from dsformer_core.geodesy import wrap_angle
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.fusion.belief import KEPT_ROWS, Belief
 from dsformer_core.localization.fusion.config import FusionConfig
@@ -116,6 +115,9 @@ class Tracker:
         self._origin = place_map.utm[0].copy() if place_map.count else np.zeros(2)
         self._places = _count_places(place_map)
         self._floor = max(place_map.spacing, REFERENCE_STD) ** 2
+        # A map whose references lie far apart never tells a position better than that, and must come to answers, too.
+        coarsest = min(max(self.config.max_std, 2 * math.sqrt(self._floor)), 1000.0)
+        self._judged_by = replace(self.config, max_std=coarsest)
         self.reset()
 
     def reset(self) -> None:
@@ -288,7 +290,7 @@ class Tracker:
             hypotheses,
             places.doubted[0].tolist() if len(places) else [0.0] * 4,
             elsewhere,
-            self.config,
+            self._judged_by,
             answered=bool(len(places) and places.answered[0]),
             pictures=len(self._events),
         )
@@ -302,7 +304,7 @@ class Tracker:
         across = np.stack([-mean[:, 3], mean[:, 2]], axis=1) / np.maximum(length, 1e-9)[:, None]
         variance = np.einsum("ni,nij,nj->n", across, spread[:, 2:, 2:], across) / np.maximum(length, 1e-9) ** 2
         known = (length > 0.3) & (variance < UNKNOWN_YAW_VARIANCE / 4)
-        yaw = np.where(known, wrap_angle(np.arctan2(mean[:, 3], mean[:, 2])), np.nan)
+        yaw = np.where(known, np.arctan2(mean[:, 3] + 0.0, mean[:, 2]), np.nan)
         covariance = np.zeros((len(places), 3, 3))
         scale = self.place_map.recalibration.fused.spread
         covariance[:, :2, :2] = scale * _at_least(spread[:, :2, :2], self._floor)
