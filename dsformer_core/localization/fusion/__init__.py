@@ -3,7 +3,7 @@
 >>> tracker = Tracker(place_map)
 >>> tracker.add_odometry(stamp, x, y, yaw)
 >>> tracker.add_picture(stamp, place_map.search(descriptor)[0]).verdict
-Verdict(state=<State.LOCALIZED: 'LOCALIZED'>, reason='probability 0.97 (0.90 is enough)')
+Verdict(state=<State.LOCALIZED: 'LOCALIZED'>, reason='probability 0.98 (0.97 is enough)')
 """
 
 from dsformer_core.localization.fusion.config import FusionConfig

@@ -121,16 +121,18 @@ class Observation:
         pose, covariance = np.zeros((count, 4)), np.zeros((count, 4, 4))
         rows = np.full((count, KEPT_ROWS), -1, np.int64)
         for place, single in enumerate(singles):
-            pose[place, :2] = single.utm - origin
-            covariance[place, :2, :2] = single.covariance[:2, :2]
-            spread = _UNINFORMATIVE
-            if np.isfinite(single.yaw):
-                pose[place, 2:] = np.cos(single.yaw), np.sin(single.yaw)
-                # Of a heading vector turned by an angle of that variance, across it.
-                spread = (1 - np.exp(-2 * single.covariance[2, 2])) / 2
-            covariance[place, 2, 2] = covariance[place, 3, 3] = spread
             references = single.references[:KEPT_ROWS]
             rows[place, : len(references)] = references
+        if count:
+            yaw = np.array([single.yaw for single in singles])
+            spread = np.stack([single.covariance for single in singles])
+            known = np.isfinite(yaw)
+            pose[:, :2] = np.stack([single.utm for single in singles]) - origin
+            pose[known, 2:] = np.column_stack([np.cos(yaw[known]), np.sin(yaw[known])])
+            covariance[:, :2, :2] = spread[:, :2, :2]
+            # Of a heading vector turned by an angle of that variance, across it.
+            across = np.where(known, (1 - np.exp(-2 * spread[:, 2, 2])) / 2, _UNINFORMATIVE)
+            covariance[:, (2, 3), (2, 3)] = across[:, None]
         camera = round(float(wrap_angle(camera_yaw)), 2) if mounted else float("nan")
         retrieved = np.sort(matches.indices[0][: localization.top_k])
         return cls(stamp, camera, matches, singles, probability / none, pose, covariance, rows, retrieved)
