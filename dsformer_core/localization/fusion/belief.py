@@ -195,16 +195,15 @@ class Belief:
     def merged(self, radius: float, most: int, *, spread: bool) -> "Belief":
         """At most `most` hypotheses, none of which could be one with a heavier one.
 
-        A hypothesis joins a heavier one whose position is within `radius`, or, with `spread`, within as many standard
-        deviations of the heavier one as make `radius` at one of `radius` / 2 metres, and that looks the same way.
-        Both moments of the mixture stay as they are.
+        A hypothesis joins a heavier one that looks the same way and whose position is within `radius`, or, with
+        `spread`, within a standard deviation of the heavier one where that is more. Both moments of the mixture stay.
 
         Args:
             radius: metres.
             most: hypotheses.
             spread: whether wide ones reach further.
         """
-        order = np.argsort(-self.weight, kind="stable")[: 2 * most]
+        order = np.argsort(-self.weight, kind="stable")[: most + most // 2]
         order = order[self.weight[order] > NEGLIGIBLE]
         if not len(order):
             return self.only(order)
@@ -243,8 +242,7 @@ class Belief:
         group = place[leader[members]]
         away = mean[members] - middle[group]
         inner = self.covariance[order[members]] + away[:, :, None] * away[:, None, :]
-        covariance = np.zeros((len(chosen), 4, 4))
-        np.add.at(covariance, group, share[group, members][:, None, None] * inner)
+        covariance = (share[:, members] @ inner.reshape(-1, 16)).reshape(-1, 4, 4)
         return self._taken(
             order[chosen],
             weight=total,
