@@ -116,7 +116,7 @@ def compare_with_official(repeats: int) -> list[dict[str, Any]]:
         if name in MODULE_WANTED:
             maps = model.backbone(images).maps
             formers = theirs.former, model.former, optimized.former
-            rows.append(_compared(f"its DSFormer module ({name})", *formers, maps, MODULE_WANTED[name], repeats))
+            rows.append(_compared("  its DSFormer module", *formers, maps, MODULE_WANTED[name], repeats))
     return rows
 
 
@@ -135,7 +135,7 @@ def _compared(
     expected, found = theirs(*inputs), optimized(*inputs)
     pairs = zip(expected, found, strict=True)
     return {
-        "one thread, one picture": name,
+        "1 thread, 1 picture": name,
         "official ms": official_ms,
         "off ms": ours_ms,
         "safe ms": optimized_ms,
@@ -148,7 +148,7 @@ def _compared(
 def show(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=title)
     for column, value in rows[0].items():
-        table.add_column(column, justify="left" if isinstance(value, str) else "right")
+        table.add_column(column, justify="left" if isinstance(value, str) else "right", no_wrap=isinstance(value, str))
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
     console.print(table)
@@ -157,7 +157,7 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
 def _text(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.1f}" if value >= 1 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @torch.inference_mode()
@@ -191,7 +191,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     slow = [
-        str(row["one thread, one picture"]) for row in result.get("official", ()) if row["times faster"] < row["wanted"]
+        str(row["1 thread, 1 picture"]) for row in result.get("official", ()) if row["times faster"] < row["wanted"]
     ]
     if slow:
         sys.exit(f"not as fast as wanted: {', '.join(slow)}")
