@@ -84,7 +84,7 @@ class LocalizerNode(LifecycleNode):
         offer(Trigger, "~/reload_map", self._on_reload_map, qos_profile=many, callback_group=waiting)
         offer(Trigger, "~/reset", self._on_reset, qos_profile=many)
         if self._node_parameters.settings.provide_reinitialize_service:
-            offer(Empty, _REINITIALIZE, self._on_reinitialize, qos_profile=many, callback_group=waiting)
+            offer(Empty, _REINITIALIZE, self._on_reinitialize, qos_profile=many)
 
     def _survive_impossible_transitions(self) -> None:
         """Refuses what cannot be done in the present state: rclpy raises, which would end the node."""
@@ -231,11 +231,13 @@ class LocalizerNode(LifecycleNode):
         response.success, response.message = await self._localize_now()
         return response
 
-    async def _on_reinitialize(self, _: Empty.Request, response: Empty.Response) -> Empty.Response:
+    def _on_reinitialize(self, _: Empty.Request, response: Empty.Response) -> Empty.Response:
+        """Answers at once, as AMCL does: a node of Nav2's behaviour trees waits 20 ms where nobody says otherwise."""
         if self._pipeline is not None:
             self._pipeline.forget(f"{_REINITIALIZE} was called: what earlier pictures said is forgotten")
-        outcome = await self._localize_now()
-        self.get_logger().info(f"{_REINITIALIZE}: {outcome.message}")
+            if self._pipeline.is_running:
+                # Who wants to know what comes of it listens to ~/status.
+                self._pipeline.request()
         return response
 
     async def _localize_now(self) -> Outcome:

@@ -122,14 +122,12 @@ def test_nav2_knows_every_parameter_and_the_localizer_too() -> None:
     assert values["lifecycle_manager_dsformer"]["bond_timeout"] == 0.0
 
 
-def test_the_behaviour_tree_calls_what_the_launch_file_serves_and_waits_for_it() -> None:
+def test_the_behaviour_tree_calls_what_the_launch_file_serves() -> None:
     tree = ElementTree.parse(CONFIG / "nav2_recovery.xml").getroot()
     assert (tree.tag, tree.get("BTCPP_format")) == ("root", "4")
     (call,) = tree.iter("ReinitializeGlobalLocalization")
     assert call.get("service_name") == f"dsformer_localizer/{nav2_bt.SERVICE}"
     assert f'"{call.get("service_name")}"' in (CONFIG.parent / "launch" / "nav2.launch.py").read_text()
-    ours = settings(parameters("nav2.yaml")["dsformer_localizer"])
-    assert float(call.get("server_timeout", "0")) / 1000 > ours.localize_timeout
 
 
 def test_the_example_with_several_cameras_is_taken_by_the_node() -> None:

@@ -128,13 +128,14 @@ def test_a_reset_forgets_the_drive(robot: Robot) -> None:
 def test_what_nav2_calls_begins_anew(robot: Robot) -> None:
     last = robot.drive(1000, range(8))
     called = robot.ears.call_async(Empty, "/reinitialize_global_localization")
-    robot.ears.spin_for(0.5)
+    assert robot.ears.spin_until(called.done)
     assert robot.ears.spin_until(lambda: "reinitialize_global_localization was called" in robot.status)
     robot.roll(last + 1, 45)
-    robot.ears.spin_for(0.1)
+    robot.ears.spin_for(0.5)
+    before = len(robot.hypotheses)
     for camera in range(2):
         robot.send(last + 1, picture(45), camera)
-    assert robot.ears.spin_until(called.done)
+    assert robot.ears.spin_until(lambda: len(robot.hypotheses) >= before + 2)
     at, truth = robot.hypotheses[-1].poses[0].position, place(45)
     assert np.hypot(at.x - truth.x, at.y - truth.y) < 12
 
