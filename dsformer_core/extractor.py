@@ -73,8 +73,9 @@ class Extractor:
             precision: "auto" (bfloat16 on CUDA, float16 where that is all it has, float32 on the CPU), "float32",
                 "bfloat16" or "float16". On CUDA, float32 turns TF32 convolutions off for the whole process.
             threads: CPU threads of the network, for the whole process; None leaves them.
-            optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`) and, on a CPU,
-                lets the whole process keep memory that it frees (`keep_freed_memory`); "off" leaves both.
+            optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`) and, from the
+                first batch of several pictures on a CPU on, lets the whole process keep memory that it frees
+                (`keep_freed_memory`); "off" leaves both.
 
         Raises:
             UsageError: there is no such model, weights, device, precision or optimization.
@@ -100,8 +101,7 @@ class Extractor:
             # The digest is of the weights as they were released.
             _ = self.weights_sha256
             optimize_for_inference(self._network, float32=arithmetic == "float32")
-            if where.type == "cpu":
-                keep_freed_memory()
+            self._keeps_memory = where.type == "cpu"
 
     @classmethod
     def of_model(
@@ -138,6 +138,7 @@ class Extractor:
             # around each batch, it would change under another thread's.
             torch.backends.cudnn.allow_tf32 = False
         self._network = network.to(device)
+        self._keeps_memory = False
         self._mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1) * 255
         self._std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1) * 255
 
@@ -300,6 +301,8 @@ class Extractor:
     @torch.inference_mode()
     def _describe(self, batch: list[Tensor]) -> Described:
         """What the network says of resized pictures."""
+        if self._keeps_memory and len(batch) > 1:
+            keep_freed_memory()
         half = self.precision != "float32"
         autocast = torch.autocast(self.device.type, PRECISIONS[self.precision]) if half else nullcontext()
         try:

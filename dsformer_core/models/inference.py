@@ -6,6 +6,7 @@ that are not Intel's, and lays weights out anew for every call where it does use
 """
 
 import ctypes
+import functools
 import platform
 from typing import Literal, get_args
 
@@ -72,11 +73,13 @@ def optimize_for_inference(network: nn.Module, *, float32: bool) -> None:
             _pack_linears(module)
 
 
+@functools.cache
 def keep_freed_memory() -> None:
     """Lets the process keep what one batch of pictures frees for the next, up to a gigabyte, instead of giving it back.
 
     Linux hands out each page of a fresh block by an interrupt, thousands for a batch: a fifth of the time of batches of
-    8 on a CPU. glibc alone has this setting (mallopt(3)); elsewhere nothing changes.
+    8 on a CPU, and nothing where pictures come one by one, as to a robot, which needs its memory for others. glibc
+    alone has this setting (mallopt(3)); elsewhere nothing changes.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
