@@ -3,6 +3,8 @@
 import logging
 import pickle
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -89,9 +91,7 @@ class Network:
         Raises:
             DsformerError: the weights cannot be read, do not fit the model, or there is no such device.
         """
-        # The driver says once what every worker would.
-        logging.getLogger(Extractor.__module__).setLevel(logging.ERROR)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _unannounced():
             file = self.file
             if file is not None and self.content is not None:
                 file = Path(folder) / file.name
@@ -102,6 +102,18 @@ class Network:
         here = Here(extractor, batch_size=self.batch_size, workers=self.decoders)
         here.weights = self.label
         return here
+
+
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """The driver says once what every worker would."""
+    logger = logging.getLogger(Extractor.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
