@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
+from lifecycle_msgs.srv import GetState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
@@ -71,6 +72,10 @@ class Listener:
 
     def call(self, service_type: type, name: str, request: Any = None, timeout: float = 30.0) -> Any:
         future = self.call_async(service_type, name, request)
+        if service_type is GetState and not self.spin_until(future.done, 5.0):
+            # On a busy machine the server may find this client later than after half a second. A question that
+            # changes nothing may be asked again.
+            future = self.call_async(service_type, name, request)
         assert self.spin_until(future.done, timeout), f"{name} did not answer"
         return future.result()
 
