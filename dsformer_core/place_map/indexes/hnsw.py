@@ -1,7 +1,8 @@
 """Search along a graph in which every reference knows some that are like it (Malkov and Yashunin, PAMI 2020).
 
-The fastest, for whoever has the memory: float16 descriptors and 272 bytes of graph for each reference. On disk only the
-graph is kept beside the descriptors. It is built with one thread, since a graph depends on the order in which it grows.
+For some 100,000 references and whoever has the memory: float16 descriptors and 272 bytes of graph for each. Among
+millions it was slower than codes and missed more (docs/scaling.md). On disk only the graph is kept beside the
+descriptors. It is built with one thread, since a graph depends on the order in which it grows.
 """
 
 import logging

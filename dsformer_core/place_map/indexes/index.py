@@ -25,8 +25,7 @@ MOST_COMPARED: Final = 100_000
 
 MOST_CODES: Final = 3_000_000
 """References up to which "auto" compares every code: of 2.8 million in 8 ms, and nothing is missed. The lists of
-`ivf_pq` are no faster there when they are to miss as little, and take minutes to train; beyond, only they stay as
-fast."""
+`ivf_pq` were no faster there, missed some, and took minutes to train."""
 
 
 class Index(Protocol):
