@@ -88,7 +88,7 @@ class QueryLayer(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, width) -> encoded tokens (B, L, width), answers (B, queries, width)."""
         tokens = self.encoder(tokens)
-        queries = self.queries.expand(len(tokens), -1, -1)
+        queries = self.queries.expand(tokens.shape[0], -1, -1)
         queries = self.norm_q(queries + self.self_attn(queries, queries, queries, need_weights=False)[0])
         answers, _ = self.cross_attn(queries, tokens, tokens, need_weights=False)
         return tokens, self.norm_out(answers)
