@@ -1,5 +1,6 @@
 """Retrieved references, grouped into places, each place a pose hypothesis."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,8 @@ class Hypothesis:
     @property
     def position_std(self) -> float:
         """Metres, standard deviation along the direction in which the position is least certain."""
-        return float(np.sqrt(np.linalg.eigvalsh(self.covariance[:2, :2])[-1]))
+        (east, mixed), (_, north) = self.covariance[:2, :2].tolist()
+        return math.sqrt((east + north) / 2 + math.hypot((east - north) / 2, mixed))
 
 
 def localize(

@@ -192,7 +192,7 @@ class Belief:
         taken: dict[str, Any] = {name: getattr(self, name)[kept] for name in PER_HYPOTHESIS}
         return replace(self, **{**taken, **changes})
 
-    def merged(self, radius: float, most: int, *, spread: bool) -> "Belief":
+    def merged(self, radius: float, most: int, *, spread: bool, least: float = NEGLIGIBLE) -> "Belief":
         """At most `most` hypotheses, none of which could be one with a heavier one.
 
         A hypothesis joins a heavier one that looks the same way and whose position is within `radius`, or, with
@@ -202,9 +202,10 @@ class Belief:
             radius: metres.
             most: hypotheses.
             spread: whether wide ones reach further.
+            least: weight of a hypothesis below which it is left out.
         """
         order = np.argsort(-self.weight, kind="stable")[: most + most // 2]
-        order = order[self.weight[order] > NEGLIGIBLE]
+        order = order[self.weight[order] > least]
         if not len(order):
             return self.only(order)
         weight, mean = self.weight[order], self.mean[order]
@@ -270,14 +271,12 @@ def _displaced(mean: Numbers, covariance: Numbers, motion: Motion, config: Fusio
 
 def _turned(mean: Numbers, covariance: Numbers, variance: float) -> tuple[Numbers, Numbers]:
     """Turned by an angle of mean nought and some variance; copies."""
-    heading = mean[:, 2:]
-    second = covariance[:, 2:, 2:] + heading[:, :, None] * heading[:, None, :]
     once, twice = math.exp(-variance / 2), math.exp(-2 * variance)
-    half = (second[:, 0, 0] + second[:, 1, 1])[:, None, None] / 2 * np.eye(2)
-    mean, covariance = mean.copy(), covariance.copy()
-    mean[:, 2:] *= once
     heading = mean[:, 2:]
-    covariance[:, 2:, 2:] = half + twice * (second - half) - heading[:, :, None] * heading[:, None, :]
-    covariance[:, :2, 2:] *= once
-    covariance[:, 2:, :2] *= once
-    return mean, covariance
+    # tr(E hh^T) / 2
+    half = (covariance[:, 2, 2] + covariance[:, 3, 3] + (heading**2).sum(axis=1)) / 2
+    shrunk = np.array([[1, 1, once, once], [1, 1, once, once], [once, once, twice, twice], [once, once, twice, twice]])
+    covariance = covariance * shrunk
+    covariance[:, 2:, 2:] += (twice - once**2) * heading[:, :, None] * heading[:, None, :]
+    covariance[:, (2, 3), (2, 3)] += (1 - twice) * half[:, None]
+    return mean * np.array([1, 1, once, once]), covariance

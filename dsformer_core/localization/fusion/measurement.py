@@ -72,6 +72,10 @@ is not in the map is like some street of it for as long as it lasts, and picture
 little; hardly one confirms it."""
 
 _UNINFORMATIVE = 1e4
+_REJECTED = np.array([1.0, 0.0, 0.0, 0.0])
+
+_Part = dict[str, NDArray[Any]]
+"""Some hypotheses of a belief: what `PER_HYPOTHESIS` names of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,8 @@ class Observation:
         pose: (G, 4) position about the origin, and heading vector, 0 where unknown.
         covariance: (G, 4, 4).
         rows: (G, KEPT_ROWS) references of each place, best first, -1 where there are fewer.
+        similarity: (G,) of the best of them.
+        altitude: (G,) metres, NaN where unknown.
         retrieved: all rows, ascending.
     """
 
@@ -98,6 +104,8 @@ class Observation:
     pose: Numbers
     covariance: Numbers
     rows: Rows
+    similarity: Numbers
+    altitude: Numbers
     retrieved: Rows
 
     @classmethod
@@ -135,7 +143,10 @@ class Observation:
             covariance[:, (2, 3), (2, 3)] = across[:, None]
         camera = round(float(wrap_angle(camera_yaw)), 2) if mounted else float("nan")
         retrieved = np.sort(matches.indices[0][: localization.top_k])
-        return cls(stamp, camera, matches, singles, probability / none, pose, covariance, rows, retrieved)
+        similarity = np.array([single.similarity for single in singles])
+        altitude = np.array([single.altitude for single in singles])
+        odds = probability / none
+        return cls(stamp, camera, matches, singles, odds, pose, covariance, rows, similarity, altitude, retrieved)
 
     def same_as(self, other: "Observation") -> bool:
         """Whether it is the same picture again."""
@@ -177,23 +188,23 @@ class Observation:
 
         kept = belief.weight * miss
         pairs = _pairs(belief, self.pose, spread, likely)
-        parts = [_unsupported(belief, kept, self.stamp), *pairs.moved(belief, self)]
-        support = np.zeros(len(belief))
-        np.add.at(support, pairs.of, pairs.weight)
+        support = np.bincount(pairs.of, pairs.weight, minlength=len(belief))
         supported = support > (SUPPORT**share) * belief.weight
-        doubted = parts[0].doubted
-        doubted[supported, :3] = 0.0
-        parts.append(self._born(belief.anywhere * likely / places, spread))
-        anywhere = belief.anywhere * miss
-        total = belief.outside + anywhere + sum(float(part.weight.sum()) for part in parts)
-        witnesses = {**belief.witnesses, _key(self.camera): Witness(self.retrieved)}
-        together = _joined(parts)
-        together["weight"] /= total
-        return replace(
-            belief, outside=belief.outside / total, anywhere=anywhere / total, witnesses=witnesses, **together
+        unsupported = {name: getattr(belief, name) for name in PER_HYPOTHESIS}
+        unsupported["weight"] = kept
+        unsupported["doubted"] = belief.doubted + _REJECTED
+        unsupported["doubted"][supported, :3] = 0.0
+        together = _joined(
+            [unsupported, pairs.moved(belief, self), self._born(belief.anywhere * likely / places, spread)]
         )
+        anywhere = belief.anywhere * miss
+        total = belief.outside + anywhere + float(together["weight"].sum())
+        together["weight"] /= total
+        witnesses = {**belief.witnesses, _key(self.camera): Witness(self.retrieved)}
+        after: dict[str, Any] = {"outside": belief.outside / total, "anywhere": anywhere / total, **together}
+        return replace(belief, witnesses=witnesses, **after)
 
-    def _born(self, weight: Numbers, spread: Numbers) -> Belief:
+    def _born(self, weight: Numbers, spread: Numbers) -> _Part:
         """Each place as a hypothesis of its own."""
         covariance = spread.copy()
         unknown = ~self.pose[:, 2:].any(axis=1)
@@ -202,17 +213,16 @@ class Observation:
         # A heading vector has length 1: no more than 1/2 of variance along each axis.
         covariance[known, 2, 2] = covariance[known, 3, 3] = np.minimum(covariance[known, 2, 2], 0.5)
         count = len(weight)
-        return replace(
-            Belief.nothing(self.stamp),
-            weight=weight,
-            mean=self.pose,
-            covariance=covariance,
-            answered=np.zeros(count, bool),
-            doubted=_supported(np.full(count, np.inf), self.odds),
-            rows=self.rows,
-            similarity=np.array([single.similarity for single in self.singles]),
-            altitude=np.array([single.altitude for single in self.singles]),
-        )
+        return {
+            "weight": weight,
+            "mean": self.pose,
+            "covariance": covariance,
+            "answered": np.zeros(count, bool),
+            "doubted": _supported(np.full(count, np.inf), self.odds),
+            "rows": self.rows,
+            "similarity": self.similarity,
+            "altitude": self.altitude,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,23 +235,17 @@ class _Pairs:
     mean: Numbers
     covariance: Numbers
 
-    def moved(self, belief: Belief, observation: Observation) -> list[Belief]:
-        if not len(self.of):
-            return []
-        single = [observation.singles[place] for place in self.place]
-        return [
-            replace(
-                Belief.nothing(observation.stamp),
-                weight=self.weight,
-                mean=self.mean,
-                covariance=self.covariance,
-                answered=belief.answered[self.of],
-                doubted=_supported(belief.doubted[self.of, 3], observation.odds[self.place]),
-                rows=observation.rows[self.place],
-                similarity=np.array([one.similarity for one in single]),
-                altitude=np.array([one.altitude for one in single]),
-            )
-        ]
+    def moved(self, belief: Belief, observation: Observation) -> _Part:
+        return {
+            "weight": self.weight,
+            "mean": self.mean,
+            "covariance": self.covariance,
+            "answered": belief.answered[self.of],
+            "doubted": _supported(belief.doubted[self.of, 3], observation.odds[self.place]),
+            "rows": observation.rows[self.place],
+            "similarity": observation.similarity[self.place],
+            "altitude": observation.altitude[self.place],
+        }
 
 
 def _pairs(belief: Belief, pose: Numbers, spread: Numbers, likely: Numbers) -> _Pairs:
@@ -268,19 +272,15 @@ def _pairs(belief: Belief, pose: Numbers, spread: Numbers, likely: Numbers) -> _
     away = pose[place] - belief.mean[of]
     # An unknown heading of the place is 0 with a variance that outweighs everything.
     gain = before @ inverse
-    mahalanobis = np.einsum("ni,nij,nj->n", away, inverse, away)
-    narrowing = np.sqrt(np.linalg.det(noise) / np.linalg.det(together))
+    mahalanobis = (away[:, None, :] @ inverse @ away[:, :, None])[:, 0, 0]
+    narrowing = np.sqrt(np.linalg.det(spread)[place] * np.linalg.det(inverse))
     weight = belief.weight[of] * likely[place] * narrowing * np.exp(-0.5 * mahalanobis)
-    mean = belief.mean[of] + np.einsum("nij,nj->ni", gain, away)
+    mean = belief.mean[of] + (gain @ away[:, :, None])[:, :, 0]
     rest = np.eye(4) - gain
     # Joseph's form: positive definite whatever is rounded.
     covariance = rest @ before @ rest.transpose(0, 2, 1) + gain @ noise @ gain.transpose(0, 2, 1)
     near = mahalanobis <= GATE
     return _Pairs(of[near], place[near], weight[near], mean[near], covariance[near])
-
-
-def _unsupported(belief: Belief, weight: Numbers, stamp: float) -> Belief:
-    return replace(belief, stamp=stamp, weight=weight, doubted=belief.doubted + np.array([1.0, 0.0, 0.0, 0.0]))
 
 
 def _supported(confirmed: Numbers, odds: Numbers) -> Numbers:
@@ -290,9 +290,9 @@ def _supported(confirmed: Numbers, odds: Numbers) -> Numbers:
     return doubted
 
 
-def _joined(parts: list[Belief]) -> dict[str, Any]:
-    """What belongs to each hypothesis of some beliefs."""
-    together = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_HYPOTHESIS}
+def _joined(parts: list[_Part]) -> _Part:
+    """All hypotheses of some parts of a belief."""
+    together = {name: np.concatenate([part[name] for part in parts]) for name in PER_HYPOTHESIS}
     together["covariance"] = (together["covariance"] + together["covariance"].transpose(0, 2, 1)) / 2
     # Longer than 1 no heading vector is.
     length = np.hypot(together["mean"][:, 2], together["mean"][:, 3])

@@ -280,8 +280,9 @@ class Tracker:
         judged, found = self._last_judged
         if judged is belief:
             return found
-        places = belief.only(np.flatnonzero(belief.weight >= PUBLISHED / 10))
-        places = places.merged(self.localization.radius, int(self.config.hypotheses), spread=False)
+        places = belief.merged(
+            self.localization.radius, int(self.config.hypotheses), spread=False, least=PUBLISHED / 10
+        )
         places = places.only(np.flatnonzero(places.weight >= PUBLISHED))
         promised = self.place_map.recalibration.fused.probabilities(places.weight)
         elsewhere = max(1.0 - float(promised.sum()), 0.0)
@@ -301,10 +302,11 @@ class Tracker:
     def _hypotheses(self, places: Belief, promised: NDArray[np.float64]) -> list[Hypothesis]:
         mean, spread = places.mean, places.covariance
         length = np.hypot(mean[:, 2], mean[:, 3])
-        across = np.stack([-mean[:, 3], mean[:, 2]], axis=1) / np.maximum(length, 1e-9)[:, None]
-        variance = np.einsum("ni,nij,nj->n", across, spread[:, 2:, 2:], across) / np.maximum(length, 1e-9) ** 2
+        cosine, sine = mean[:, 2], mean[:, 3]
+        across = sine**2 * spread[:, 2, 2] - 2 * sine * cosine * spread[:, 2, 3] + cosine**2 * spread[:, 3, 3]
+        variance = across / np.maximum(length, 1e-9) ** 4
         known = (length > 0.3) & (variance < UNKNOWN_YAW_VARIANCE / 4)
-        yaw = np.where(known, np.arctan2(mean[:, 3] + 0.0, mean[:, 2]), np.nan)
+        yaw = np.where(known, np.arctan2(sine + 0.0, cosine), np.nan)
         covariance = np.zeros((len(places), 3, 3))
         scale = self.place_map.recalibration.fused.spread
         covariance[:, :2, :2] = scale * _at_least(spread[:, :2, :2], self._floor)
@@ -324,10 +326,19 @@ class Tracker:
 
 
 def _at_least(covariance: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
-    """(n, 2, 2) the same, with no direction surer than the map is."""
-    values, vectors = np.linalg.eigh(covariance)
-    widened = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return (widened + widened.transpose(0, 2, 1)) / 2
+    """(n, 2, 2) the same, with no direction surer than the map is.
+
+    V = m I + D with m half its trace has the eigenvalues m ± r, r the root of half the sum of the squares of D, and
+    l I + (s / r) D the eigenvalues l ± s along the same directions.
+    """
+    middle = (covariance[:, 0, 0] + covariance[:, 1, 1])[:, None, None] / 2 * np.eye(2)
+    aside = covariance - middle
+    aside[:, 1, 0] = aside[:, 0, 1]  # rounded alike
+    radius = np.hypot(aside[:, 0, 0], aside[:, 0, 1])[:, None, None]
+    largest, smallest = (np.maximum(middle[:, :1, :1] + side * radius, floor) for side in (1, -1))
+    widened: NDArray[np.float64] = (largest + smallest) / 2 * np.eye(2)
+    widened += (largest - smallest) / 2 / np.maximum(radius, 1e-300) * aside
+    return widened
 
 
 def _count_places(place_map: PlaceMap) -> float:
