@@ -72,7 +72,7 @@ class StoredRows:
         except OSError as error:
             raise DsformerError(f"{self.path} cannot be read any more ({error.strerror})") from error
         if len(content) != len(offsets) * length:
-            raise DsformerError(f"{self.path} was cut off while it was in use: copy the map again, or rebuild it")
+            raise _cut_off(self.path)
         return np.frombuffer(content, self.dtype).reshape(-1, self.shape[1])
 
 
@@ -87,6 +87,21 @@ def where_stored(array: npt.NDArray[Any]) -> Stored:
 def span(stored: Stored, start: int, stop: int) -> npt.NDArray[Any]:
     """Rows from `start` up to `stop`, of either."""
     return stored.span(start, stop) if isinstance(stored, StoredRows) else stored[start:stop]
+
+
+def check_whole(array: npt.NDArray[Any]) -> None:
+    """Refuses a memory-mapped array whose file has become shorter: the system ends whoever touches what is missing.
+
+    Raises:
+        DsformerError: names the file.
+    """
+    base: Any = array.base
+    if isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and base.size() < array.offset + array.nbytes:
+        raise _cut_off(array.filename)
+
+
+def _cut_off(path: Any) -> DsformerError:
+    return DsformerError(f"{path} was cut off while it was in use: copy the map again, or rebuild it")
 
 
 def _is_mapped(array: npt.NDArray[Any]) -> bool:

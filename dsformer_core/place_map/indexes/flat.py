@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dsformer_core.described import Codes, Described
 from dsformer_core.place_map.indexes.request import IndexRequest
+from dsformer_core.place_map.stored_rows import check_whole
 
 
 class FlatIndex:
@@ -76,6 +77,7 @@ class FlatIndex:
     def search(self, queries: Described, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """N queries -> similarities (N, k) and rows (N, k), in no particular order."""
         if self._index is None:
+            check_whole(self._descriptors)
             return faiss.knn(queries.descriptors, self._descriptors, k, metric=faiss.METRIC_INNER_PRODUCT)
         return self._index.search(queries.descriptors, k)
 
@@ -108,6 +110,7 @@ class HalfFlatIndex(FlatIndex):
 
 def half_floats(descriptors: npt.NDArray[Any]) -> faiss.IndexScalarQuantizer:
     """An index over a copy of the very bytes of (N, D) float16: FAISS's fp16 codes are IEEE half floats."""
+    check_whole(descriptors)
     count, dimension = descriptors.shape
     index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     faiss.copy_array_to_vector(np.ascontiguousarray(descriptors).view(np.uint8).ravel(), index.codes)

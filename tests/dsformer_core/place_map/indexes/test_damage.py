@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,3 +216,29 @@ def test_verify_says_what_it_did_not_read(
     assert "every checksum agrees but that of descriptors.npy, which was not read: --deep does" in words
     assert main(["map", "verify", "--deep", str(directory)]) == 1
     assert "descriptors.npy was altered" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_descriptors_that_are_cut_off_while_the_map_is_open_end_nothing(
+    maps: dict[str, PlaceMap], tmp_path: Path, kind: str
+) -> None:
+    """In a process of its own: without a look at the file, the system would end it."""
+    directory = copy(maps[kind], tmp_path)
+    script = (
+        "import os, sys, numpy as np\n"
+        "from dsformer_core.errors import DsformerError\n"
+        "from dsformer_core.place_map import PlaceMap\n"
+        "place_map = PlaceMap.open(sys.argv[1])\n"
+        "os.truncate(place_map.directory / 'descriptors.npy', 4096)\n"
+        "query = np.eye(1, place_map.descriptor_dim)\n"
+        "try:\n"
+        "    found = place_map.search(query, 5)\n"
+        "except DsformerError as error:\n"
+        "    print(error)\n"
+        "else:\n"
+        "    print('searched' if np.isfinite(found.similarities).all() else 'wrong')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(directory)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    held_in_memory = kind in ("ivf_pq", "hnsw", "binary")
+    assert "was cut off while it was in use" in ended.stdout or (held_in_memory and ended.stdout == "searched\n")
