@@ -1,10 +1,7 @@
-"""Pictures as they come -> descriptors and codes: decoding, resizing, batching, the network, on any device.
-
-Between the picture and the network stands one antialiased bilinear resize of the whole picture. It is torchvision's, on
-uint8: within 0.01/255 of Pillow's on average, and eight times faster.
-"""
+"""Pictures as they come -> descriptors and codes: decoding, resizing, batching, the network, on any device."""
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import cached_property, partial
@@ -13,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
 from dsformer_core.described import CODE_BYTES, Described, Descriptors
 from dsformer_core.errors import DsformerError, UsageError
@@ -23,7 +19,9 @@ from dsformer_core.models import (
     default_weights,
     weights_digest,
 )
+from dsformer_core.models.compiled import CompiledForward, Forward
 from dsformer_core.models.inference import check_optimize, keep_freed_memory, optimize_for_inference
+from dsformer_core.network_input import NetworkInput
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
 
@@ -32,10 +30,6 @@ DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
 UNTRAINED = "untrained"
 IN_TRAINING = "in training"
 UNTRAINED_SEED = 0
-
-# Large JPEGs are decoded at a fraction of their size, but never below this many times the network's: the input then
-# stays within 0.4/255 of the full decode even on white noise (at 2 it would be 0.9/255, at 1 more than 1.7/255).
-_DECODE_AT_LEAST = 3
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +45,11 @@ class Extractor:
         precision: in which it computes: "float32", "bfloat16" or "float16". Descriptors are float32 always.
         descriptor_dim: numbers per descriptor, D.
         code_bytes: bytes per code, 64; 0 where the network has no hash branch.
+        optimize: how its computing was made faster: "off", "safe" or "max".
     """
+
+    _forward: Forward
+    _compiled: CompiledForward | None
 
     def __init__(
         self,
@@ -75,12 +73,14 @@ class Extractor:
             threads: CPU threads of the network, for the whole process; None leaves them.
             optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`) and, from the
                 first batch of several pictures on a CPU on, lets the whole process keep memory that it frees
-                (`keep_freed_memory`); "off" leaves both.
+                (`keep_freed_memory`); "off" leaves both; "max" compiles it as well, when the first batch of each size
+                comes, which takes a minute or so (`CompiledForward`).
 
         Raises:
             UsageError: there is no such model, weights, device, precision or optimization.
-            DsformerError: the weights or the device are not on this machine.
+            DsformerError: the weights, the device or, for "max", a compiler are not on this machine.
         """
+        start = time.perf_counter()
         where = _device(device)
         arithmetic = _precision(precision, where)
         check_optimize(optimize)
@@ -100,8 +100,14 @@ class Extractor:
         if optimize != "off":
             # The digest is of the weights as they were released.
             _ = self.weights_sha256
-            optimize_for_inference(self._network, float32=arithmetic == "float32")
+            half = None if arithmetic == "float32" else PRECISIONS[arithmetic]
+            optimize_for_inference(self._network, float32=half is None, half=half, pack=optimize != "max")
             self._keeps_memory = where.type == "cpu"
+        if optimize == "max":
+            self._compiled = CompiledForward(self._forward, where)
+            self._forward = self._compiled
+        self.optimize = optimize
+        self._load_seconds = time.perf_counter() - start
 
     @classmethod
     def of_model(
@@ -138,14 +144,21 @@ class Extractor:
             # around each batch, it would change under another thread's.
             torch.backends.cudnn.allow_tf32 = False
         self._network = network.to(device)
+        self._compiled = None
         self._keeps_memory = False
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(3, 1, 1) * 255
-        self._std = torch.tensor(preprocessing.std, device=device).view(3, 1, 1) * 255
+        self.optimize, self._load_seconds = "off", 0.0
+        self._forward = partial(_describe_or_embed, self._network)
+        self._input = NetworkInput(preprocessing, device)
 
     @cached_property
     def weights_sha256(self) -> str:
         """`weights_digest` of the network: names the weights in a map, whatever file they came from."""
         return weights_digest(self._network)
+
+    @property
+    def startup_seconds(self) -> float:
+        """What loading has taken, and compiling so far."""
+        return self._load_seconds + (0.0 if self._compiled is None else self._compiled.compile_seconds)
 
     def extract(self, images: Sequence[Picture], *, batch_size: int = 8) -> Descriptors:
         """The descriptors of pictures that are in memory: what `describe` gives, without codes.
@@ -174,7 +187,8 @@ class Extractor:
         described = []
         for start in range(0, len(images), batch_size):
             batch = [
-                self._prepare(image, f"images[{row}]") for row, image in enumerate(images[start:][:batch_size], start)
+                self._input.resized(image, f"images[{row}]")
+                for row, image in enumerate(images[start:][:batch_size], start)
             ]
             described.append(self._describe(batch))
         return self._together(described)
@@ -220,9 +234,12 @@ class Extractor:
 
     @property
     def decode_size(self) -> tuple[int, int]:
-        """Width and height below which a picture must not be decoded, for the sake of its descriptor."""
-        height, width = self.preprocessing.size
-        return _DECODE_AT_LEAST * width, _DECODE_AT_LEAST * height
+        """See `NetworkInput.decode_size`."""
+        return self._input.decode_size
+
+    def resized(self, image: Picture) -> Picture:
+        """What the network gets of a picture: see `NetworkInput.resized`. It may be given in the picture's place."""
+        return self._input.resized(image, "the picture")
 
     def loader(self, path: str | Path) -> Callable[[], Picture]:
         """What decodes a picture file as large as this network needs it, for `extract_pictures`."""
@@ -256,27 +273,27 @@ class Extractor:
         """
         _at_least_one("batch_size", batch_size)
         _at_least_one("workers", workers)
-        waiting: list[tuple[int, Tensor | DsformerError]] = []
+        waiting: list[tuple[int, Picture | DsformerError]] = []
         with closing(ordered_map(self._load, enumerate(loaders), workers=workers, ahead=2 * batch_size)) as prepared:
             for item in prepared:
                 waiting.append(item)
-                full = sum(isinstance(content, Tensor) for _, content in waiting) == batch_size
+                full = sum(isinstance(content, np.ndarray) for _, content in waiting) == batch_size
                 if full or (together is not None and (item[0] + 1) % together == 0):
                     yield from self._finish(waiting)
                     waiting = []
             yield from self._finish(waiting)
 
-    def _load(self, numbered: tuple[int, Callable[[], Picture]]) -> tuple[int, Tensor | DsformerError]:
+    def _load(self, numbered: tuple[int, Callable[[], Picture]]) -> tuple[int, Picture | DsformerError]:
         index, loader = numbered
         try:
-            return index, self._prepare(loader(), f"picture {index}")
+            return index, self._input.resized(loader(), f"picture {index}")
         except DsformerError as error:
             return index, error
 
     def _finish(
-        self, waiting: list[tuple[int, Tensor | DsformerError]]
+        self, waiting: list[tuple[int, Picture | DsformerError]]
     ) -> Iterator[tuple[int, Described | DsformerError]]:
-        batch = [content for _, content in waiting if isinstance(content, Tensor)]
+        batch = [content for _, content in waiting if isinstance(content, np.ndarray)]
         described = self._describe(batch) if batch else None
         row = 0
         for index, content in waiting:
@@ -287,28 +304,23 @@ class Extractor:
                 yield index, described[row]
                 row += 1
 
-    def _prepare(self, image: Picture, name: str) -> Tensor:
-        """HxWx3 uint8 -> (3, H, W) uint8 of the network's size."""
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise ValueError(f"{name} is {found}; pictures are HxWx3 uint8 RGB arrays")
-        if 0 in image.shape:
-            raise ValueError(f"{name} has no pixels: its shape is {image.shape}")
-        # torch takes neither negative strides nor, without a warning, read-only memory.
-        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
-        return resize(pixels, list(self.preprocessing.size), antialias=True).contiguous()
-
     @torch.inference_mode()
-    def _describe(self, batch: list[Tensor]) -> Described:
+    def _describe(self, batch: list[Picture]) -> Described:
         """What the network says of resized pictures."""
         if self._keeps_memory and len(batch) > 1:
             keep_freed_memory()
         half = self.precision != "float32"
-        autocast = torch.autocast(self.device.type, PRECISIONS[self.precision]) if half else nullcontext()
+        # What it caches while a CUDA graph is recorded would be gone when that runs.
+        cached = self.optimize != "max"
+        autocast = (
+            torch.autocast(self.device.type, PRECISIONS[self.precision], cache_enabled=cached)
+            if half
+            else nullcontext()
+        )
         try:
-            images = torch.stack(batch).to(self.device, torch.float32).sub_(self._mean).div_(self._std)
+            images = self._input.batch(batch)
             with autocast:
-                found, signs = self._network.describe(images) if self.code_bytes else (self._network(images), None)
+                found, signs = self._forward(images)
             # Normalised once more in float32: half precision leaves the norm off by 1e-3.
             descriptors = torch.nn.functional.normalize(found.float(), dim=-1).cpu().numpy()
             codes = None if signs is None else np.packbits(signs.cpu().numpy() > 0, axis=1)
@@ -327,6 +339,11 @@ class Extractor:
         descriptors = [np.empty((0, self.descriptor_dim), np.float32), *(batch.descriptors for batch in described)]
         codes = [np.empty((0, self.code_bytes), np.uint8), *(b.codes for b in described if b.codes is not None)]
         return Described(np.concatenate(descriptors), np.concatenate(codes) if self.code_bytes else None)
+
+
+def _describe_or_embed(network: DescriptorModel, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A network as it is: its descriptors, and codes where it gives any."""
+    return network.describe(images) if network.has_codes else (network(images), None)
 
 
 def announce_untrained(model: str) -> None:

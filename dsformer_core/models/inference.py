@@ -1,7 +1,9 @@
 """A network whose weights will not change any more, rewritten to compute the same function faster.
 
-Batch normalisation becomes part of the convolution before it. On CPUs, in float32, linear layers keep their weights in
-the order in which oneDNN reads them: PyTorch multiplies with MKL otherwise, which was slower by a sixth on an AMD EPYC.
+Batch normalisation becomes part of the convolution before it, and the channels of a pixel lie side by side, which made
+a MobileNetV2 a quarter faster on an AMD EPYC. On CPUs, in float32, linear layers keep their weights in the order in
+which oneDNN reads them: PyTorch multiplies with MKL otherwise, which was slower by a sixth there. In half precision the
+weights are stored as autocast would cast them for every batch.
 """
 
 import ctypes
@@ -14,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dsformer_core.errors import UsageError
+from dsformer_core.models.dual_scale_former import DualScaleFormer, DualScaleLayer, SelfEncoder
 
-Optimize = Literal["off", "safe"]
+Optimize = Literal["off", "safe", "max"]
 OPTIMIZE: tuple[str, ...] = get_args(Optimize)
 
 # Rows that a linear layer mostly gets: the tokens of one picture. It serves any number of them.
@@ -55,7 +58,9 @@ def check_optimize(value: str) -> None:
         raise UsageError(f"optimize {value!r}: choose {', '.join(OPTIMIZE)}")
 
 
-def optimize_for_inference(network: nn.Module, *, float32: bool) -> None:
+def optimize_for_inference(
+    network: nn.Module, *, float32: bool, half: torch.dtype | None = None, pack: bool = True
+) -> None:
     """Rewrites a network in place; afterwards it can be neither trained nor saved.
 
     What it computes stays the same to rounding: float32 descriptors differ by some 1e-7.
@@ -63,11 +68,22 @@ def optimize_for_inference(network: nn.Module, *, float32: bool) -> None:
     Args:
         network: in evaluation mode, on the device on which it will compute.
         float32: whether it computes in float32, not in half precision by autocast.
+        half: which half precision autocast will be told; None leaves the weights as they are.
+        pack: False leaves linear layers to a compiler or an exporter, who know no other library's order.
     """
     assert not network.training
+    on_cpu = all(one.device.type == "cpu" for one in network.parameters())
     for module in list(network.modules()):
         _fold_batch_norms(module)
-    if float32 and _has_packed_linear() and all(one.device.type == "cpu" for one in network.parameters()):
+        if isinstance(module, DualScaleFormer):
+            _hold_grids(module)
+    if half is not None:
+        for module in list(network.modules()):
+            _halve_weights(module, half)
+    if on_cpu or half is not None:
+        # CUDA cores gain nothing by it in float32.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if float32 and pack and on_cpu and _has_packed_linear():
         for module in list(network.modules()):
             _pack_linears(module)
 
@@ -99,6 +115,25 @@ def _fold_batch_norms(parent: nn.Module) -> None:
             setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
             setattr(parent, name, nn.Identity())
         before = name, child
+
+
+def _hold_grids(former: DualScaleFormer) -> None:
+    for layer in former.layers:
+        assert isinstance(layer, DualScaleLayer)
+        # A layer may have none.
+        for encoder, grid in zip(layer.self_encoders, former.grids, strict=False):
+            assert isinstance(encoder, SelfEncoder)
+            if encoder.position is not None:
+                encoder.position.hold(grid)
+
+
+def _halve_weights(parent: nn.Module, half: torch.dtype) -> None:
+    """Of what autocast computes in half precision, so that it finds nothing to cast."""
+    if isinstance(parent, nn.TransformerEncoderLayer | nn.MultiheadAttention):
+        return
+    for child in parent.children():
+        if type(child) in (nn.Linear, nn.Conv2d):
+            child.to(half)
 
 
 def _pack_linears(parent: nn.Module) -> None:

@@ -63,11 +63,31 @@ class RelativePositionEncoding(nn.Module):
     They start at zero, that is, without effect. Grids of any size share them.
     """
 
+    _buckets: Tensor
+    _rows: Tensor
+    _columns: Tensor
+
     def __init__(self, head_dim: int) -> None:
         super().__init__()
+        self._held: tuple[int, int] | None = None
         self.of_queries = nn.Parameter(torch.zeros(1, head_dim, BUCKETS))
         self.of_keys = nn.Parameter(torch.zeros(1, head_dim, BUCKETS))
         self.of_values = nn.Parameter(torch.zeros(1, BUCKETS, head_dim))
+
+    def hold(self, grid: tuple[int, int]) -> None:
+        """Keeps what one grid needs beside the tables and on their device, instead of making it for every batch.
+
+        Copies from the host would each wait for a GPU, and cannot be part of a CUDA graph. Not part of the weights.
+        """
+        height, width = self._held = grid
+        like = self.of_values.detach()
+        held = {
+            "_buckets": torch.from_numpy(grid_buckets(*grid)).to(like.device),
+            "_rows": _membership(height, like),
+            "_columns": _membership(width, like),
+        }
+        for name, tensor in held.items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def logits(self, queries: Tensor, scaled_keys: Tensor, grid: tuple[int, int]) -> Tensor:
         """What is added to the attention logits.
@@ -80,7 +100,7 @@ class RelativePositionEncoding(nn.Module):
         Returns:
             (B, heads, L, L).
         """
-        buckets = torch.from_numpy(grid_buckets(*grid)).to(queries.device)
+        buckets = self._buckets if grid == self._held else torch.from_numpy(grid_buckets(*grid)).to(queries.device)
         terms = _per_pair(queries @ self.of_queries, buckets)
         terms += _per_pair(scaled_keys @ self.of_keys, buckets).transpose(-2, -1)
         return terms
@@ -100,7 +120,10 @@ class RelativePositionEncoding(nn.Module):
         """
         height, width = grid
         leading = attention.shape[:-2]
-        rows, columns = _membership(height, attention), _membership(width, attention)
+        if grid == self._held:
+            rows, columns = self._rows.to(attention.dtype), self._columns.to(attention.dtype)
+        else:
+            rows, columns = _membership(height, attention), _membership(width, attention)
         pairs = attention.reshape(-1, height, width, height, width)  # query row, query column, key row, key column
         per_row = rows.transpose(1, 2)[:, None] @ pairs  # (B * heads, height, width, 7, width)
         per_bucket = torch.einsum("nijrl,jlc->nijrc", per_row, columns)  # (B * heads, height, width, 7, 7)

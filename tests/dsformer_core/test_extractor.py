@@ -287,7 +287,7 @@ def test_optimized_networks_keep_their_name_and_their_descriptors(extractor, fil
     as_trained = Extractor(MODEL, "untrained", device="cpu", optimize="off")
     assert as_trained.weights_sha256 == extractor.weights_sha256
     np.testing.assert_allclose(as_trained.extract_files(files), extractor.extract_files(files), atol=2e-6)
-    with pytest.raises(UsageError, match="optimize 'faster': choose off, safe"):
+    with pytest.raises(UsageError, match="optimize 'faster': choose off, safe, max"):
         Extractor(MODEL, "untrained", device="cpu", optimize="faster")
 
 
@@ -381,6 +381,6 @@ def test_running_out_of_gpu_memory_is_one_line(extractor, monkeypatch):
     def exhausted(images):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
-    monkeypatch.setattr(extractor, "_network", exhausted)
+    monkeypatch.setattr(extractor, "_forward", exhausted)
     with pytest.raises(DsformerError, match="out of memory at batch size 2: choose a smaller"):
         extractor.extract([scene(0, 10, 10)] * 2)
