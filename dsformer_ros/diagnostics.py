@@ -121,6 +121,7 @@ def node_status(node_name: str, state: str, engine: Engine | None, last_error: L
         "weights": f"{extractor.weights} {extractor.weights_sha256[:12]}",
         "device": str(extractor.device),
         "precision": extractor.precision,
+        "optimize": extractor.optimize,
         "decoding": libraries(),
     }
     if extractor.device.type == "cuda":

@@ -112,6 +112,7 @@ class Engine:
             device=settings.device,
             precision=settings.precision,
             threads=settings.threads or None,
+            optimize=settings.optimize,
         )
         place_map.check_model(extractor.model_name, extractor.weights_sha256)
         place_map.search_on(str(extractor.device))

@@ -45,6 +45,13 @@ class Settings:
         choices=("auto", "float32", "bfloat16", "float16"),
         change=CONFIGURED,
     )
+    optimize: str = parameter(
+        "safe",
+        "safe: the same descriptors sooner, at once. max: also compile the network, on CUDA into one graph of kernels; "
+        "configuring then takes from half a minute to minutes. off: the network as it was trained.",
+        choices=("off", "safe", "max"),
+        change=CONFIGURED,
+    )
     threads: int = parameter(
         0, "CPU threads of the network. 0: as many as PyTorch chooses.", minimum=0, maximum=1024, change=CONFIGURED
     )

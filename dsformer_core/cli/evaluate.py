@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
+from dsformer_core.cli.optimize_argument import add_optimize_argument, say_what_starting_took
 from dsformer_core.cli.sequence import add_sequence_arguments, evaluate_a_sequence
 from dsformer_core.errors import DsformerError, UsageError
 
@@ -89,6 +90,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16, float16 (default: %(default)s)")
+    add_optimize_argument(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
@@ -208,7 +210,13 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
 
     evaluations: list[Evaluation] = []
     for model, its_weights in zip(models, weights, strict=True):
-        extractor = Extractor(model, its_weights, device=arguments.device, precision=arguments.precision)
+        extractor = Extractor(
+            model,
+            its_weights,
+            device=arguments.device,
+            precision=arguments.precision,
+            optimize=arguments.optimize,
+        )
         if (
             arguments.candidates is not None
             and arguments.index is None
@@ -231,6 +239,7 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
                 on_progress=show,
                 on_unreadable=warn,
             )
+        say_what_starting_took(extractor)
         evaluations += found.values()
     return evaluations
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dsformer_core.cli.console import answers as console
 from dsformer_core.cli.console import errors, fits, print_json, print_table, progress
+from dsformer_core.cli.optimize_argument import add_optimize_argument, say_what_starting_took
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.pages import require_page_name
 
@@ -70,6 +71,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--radius", type=float, metavar="M", help="metres around --near")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    add_optimize_argument(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with queries, matches and a map")
     parser.add_argument("--json", action="store_true", help="print the answers, with all hypotheses, as JSON")
     parser.set_defaults(run=run)
@@ -101,7 +103,9 @@ def run(arguments: argparse.Namespace) -> None:
     paths = find_pictures(arguments.pictures)
     place_map = PlaceMap.open(arguments.map)
     require_known_network(place_map)
-    extractor = Extractor(arguments.model or place_map.model_name, arguments.weights, device=arguments.device)
+    extractor = Extractor(
+        arguments.model or place_map.model_name, arguments.weights, device=arguments.device, optimize=arguments.optimize
+    )
     place_map.check_model(extractor.model_name, extractor.weights_sha256)
     place_map.search_on(str(extractor.device))
     prior = None
@@ -122,6 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
             else:
                 found.append(result)
 
+    say_what_starting_took(extractor)
     summary = score(found)
     if arguments.json:
         unreadable = [{"picture": str(path), "reason": str(reason)} for path, reason in failed]

@@ -66,7 +66,9 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
         odometry = read_odometry(Path(arguments.odometry))
     place_map = PlaceMap.open(arguments.map)
     weights = arguments.weights[0] if arguments.weights else None
-    extractor = network_of(place_map, weights, device=arguments.device, precision=arguments.precision)
+    extractor = network_of(
+        place_map, weights, device=arguments.device, precision=arguments.precision, optimize=arguments.optimize
+    )
     place_map.search_on(str(extractor.device))
     options = SourceOptions(zone=UtmZone.parse(arguments.zone) if arguments.zone else None)
     left_out = LeftOut()

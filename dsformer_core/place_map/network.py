@@ -10,7 +10,12 @@ from dsformer_core.place_map.place_map import PlaceMap
 
 
 def network_of(
-    place_map: PlaceMap, weights: str | Path | None = None, *, device: str = "auto", precision: str = "auto"
+    place_map: PlaceMap,
+    weights: str | Path | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    optimize: str = "safe",
 ) -> Extractor:
     """Loads the network that described a map's references.
 
@@ -19,13 +24,16 @@ def network_of(
         weights: a file, or the name of released weights; None for those that the map names, if they were released.
         device: as for `Extractor`.
         precision: as for `Extractor`.
+        optimize: as for `Extractor`.
 
     Raises:
         MapError: it is a network of another program, or these are other weights.
         DsformerError: the weights are not on this machine.
     """
     require_known_network(place_map)
-    extractor = Extractor(place_map.model_name, weights or _label(place_map), device=device, precision=precision)
+    extractor = Extractor(
+        place_map.model_name, weights or _label(place_map), device=device, precision=precision, optimize=optimize
+    )
     place_map.check_model(extractor.model_name, extractor.weights_sha256)
     return extractor
 

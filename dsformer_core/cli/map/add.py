@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     # Through a symbolic link the map that it names grows; the link stays what it is.
     directory = arguments.map.resolve() if arguments.map.is_symlink() else arguments.map
     before = PlaceMap.open(directory)
-    extractor = network_of(before, arguments.weights, device=arguments.device, precision=arguments.precision)
+    extractor = network_of(
+        before, arguments.weights, device=arguments.device, precision=arguments.precision, optimize=arguments.optimize
+    )
     with steps() as show, saying_what_is_kept(directory):
         after = add_to_place_map(
             before,

@@ -67,7 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.localization.fusion.replay import describe_drive
     from dsformer_core.place_map.network import network_of
 
-    extractor = network_of(place_map, arguments.weights, device=arguments.device, precision=arguments.precision)
+    extractor = network_of(
+        place_map,
+        arguments.weights,
+        device=arguments.device,
+        precision=arguments.precision,
+        optimize=arguments.optimize,
+    )
     place_map.search_on(str(extractor.device))
     left_out = LeftOut()
     with steps() as show:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
+from dsformer_core.cli.optimize_argument import say_what_starting_took
 from dsformer_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,9 +72,14 @@ def chosen_describer(arguments: argparse.Namespace) -> "Iterator[Describer]":
         from dsformer_core.place_map.building.describe import Here
 
         extractor = Extractor(
-            arguments.model, arguments.weights, device=arguments.device, precision=arguments.precision
+            arguments.model,
+            arguments.weights,
+            device=arguments.device,
+            precision=arguments.precision,
+            optimize=arguments.optimize,
         )
         yield Here(extractor, batch_size=arguments.batch_size, workers=arguments.workers)
+        say_what_starting_took(extractor)
         return
     from dsformer_core.place_map.building.workers import LocalWorkers, Network, RayWorkers
 
@@ -81,6 +87,7 @@ def chosen_describer(arguments: argparse.Namespace) -> "Iterator[Describer]":
         arguments.model,
         arguments.weights,
         precision=arguments.precision,
+        optimize=arguments.optimize,
         batch_size=arguments.batch_size,
         decoders=arguments.workers,
         threads=1 if arguments.threads_per_worker is None else arguments.threads_per_worker,

@@ -11,6 +11,7 @@ from pathlib import Path
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import UNTRAINED, Extractor
 from dsformer_core.models import default_weights, named_weights, require_weights
+from dsformer_core.models.inference import check_optimize
 from dsformer_core.place_map.building.describe import DescribedShard, Describer, Here, ShardTask
 from dsformer_core.sources import Skipped
 
@@ -28,6 +29,7 @@ class Network:
         file: with the weights; None for random ones.
         content: of that file, for machines that do not have it; None where every worker can read it.
         precision: as for `Extractor`.
+        optimize: as for `Extractor`.
         batch_size: pictures that enter the network at a time.
         decoders: threads of each worker that decode.
         threads: CPU threads of each worker's network.
@@ -38,6 +40,7 @@ class Network:
     file: Path | None
     content: bytes | None = None
     precision: str = "auto"
+    optimize: str = "safe"
     batch_size: int = 8
     decoders: int = 2
     threads: int = 1
@@ -49,6 +52,7 @@ class Network:
         weights: str | Path | None = "auto",
         *,
         precision: str = "auto",
+        optimize: str = "safe",
         batch_size: int = 8,
         decoders: int = 2,
         threads: int = 1,
@@ -59,12 +63,13 @@ class Network:
             model: one of `list_models()`.
             weights: as for `Extractor`.
             precision: as above.
+            optimize: as above.
             batch_size: as above.
             decoders: as above.
             threads: as above.
 
         Raises:
-            UsageError: there is no such model or weights, or a number is below 1.
+            UsageError: there is no such model, weights or optimization, or a number is below 1.
             DsformerError: the weights are not on this machine; the message says how to get them.
         """
         for name, value in (("batch_size", batch_size), ("decoders", decoders), ("threads", threads)):
@@ -76,7 +81,8 @@ class Network:
             label = chosen.name
             file = chosen if chosen.is_file() else require_weights(model, named_weights(model, str(chosen)))
             file = file.absolute()
-        return cls(model, label, file, None, precision, batch_size, decoders, threads)
+        check_optimize(optimize)
+        return cls(model, label, file, None, precision, optimize, batch_size, decoders, threads)
 
     def carried(self) -> "Network":
         """The same with its weights in it."""
@@ -98,7 +104,14 @@ class Network:
                 file.write_bytes(self.content)
             if file is not None and not file.is_file():
                 raise DsformerError(f"{file}: the weights of {self.model} are not where a worker could read them")
-            extractor = Extractor(self.model, file, device=device, precision=self.precision, threads=self.threads)
+            extractor = Extractor(
+                self.model,
+                file,
+                device=device,
+                precision=self.precision,
+                threads=self.threads,
+                optimize=self.optimize,
+            )
         here = Here(extractor, batch_size=self.batch_size, workers=self.decoders)
         here.weights = self.label
         return here
