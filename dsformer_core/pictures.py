@@ -27,13 +27,15 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
 
 _END_OF_JPEG = b"\xff\xd9"
+# From OpenCV 4.11 on JPEGs are decoded to RGB, before that to BGR.
+_COLOUR: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 _JPEG_FLAGS = {
-    scale: flag | cv2.IMREAD_IGNORE_ORIENTATION
+    scale: flag | _COLOUR | cv2.IMREAD_IGNORE_ORIENTATION
     for scale, flag in (
-        (1, cv2.IMREAD_COLOR),
-        (2, cv2.IMREAD_REDUCED_COLOR_2),
-        (4, cv2.IMREAD_REDUCED_COLOR_4),
-        (8, cv2.IMREAD_REDUCED_COLOR_8),
+        (1, 0),
+        (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+        (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+        (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
     )
 }
 
@@ -140,7 +142,7 @@ def _decoded_jpeg(image: Image.Image, data: bytes, at_least: tuple[int, int] | N
     fits = 1 if at_least is None else min(image.width // needed, image.height // needed)
     scale = next((scale for scale in (8, 4, 2) if scale <= fits), 1)
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), _JPEG_FLAGS[scale])
-    if pixels is not None:
+    if pixels is not None and _COLOUR == cv2.IMREAD_COLOR:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return pixels
 

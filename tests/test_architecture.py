@@ -18,7 +18,7 @@ LAYERS = [
     {"localization"},
     {"place_map"},
     {"clustering"},
-    {"extractor", "sources", "sample_world", "pages", "charts"},
+    {"extractor", "network_input", "sources", "sample_world", "pages", "charts"},
     {"models", "pictures", "panoramas", "image_messages", "geodesy", "tangent_plane", "mounting"}
     | {"ordered_map", "staging", "lock", "errors", "described", "picture_quality"},
 ]

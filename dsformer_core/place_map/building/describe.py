@@ -8,11 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from dsformer_core.described import Described
@@ -157,12 +156,10 @@ class Here(Describer):
 
     def _loaders(self, tasks: Iterable[ShardTask], begun: deque["_Begun"]) -> Iterator[Callable[[], Picture]]:
         """What loads the pictures of all tasks, one after the other; notes those tasks that have their turn."""
-        width, height = self._extractor.decode_size
         for task in tasks:
             begun.append(_Begun(task))
-            suffices = (max(width, THUMBNAIL_SIDE), max(height, THUMBNAIL_SIDE)) if task.thumbnails else (width, height)
             for row in range(len(task.pictures)):
-                yield partial(begun[-1].load, row, suffices)
+                yield partial(begun[-1].load, row, self._extractor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,16 +182,18 @@ class _Begun:
     def finished(self) -> bool:
         return len(self.found) == len(self.task.pictures)
 
-    def load(self, row: int, suffices: tuple[int, int]) -> Picture:
-        """Decodes a picture, and makes its thumbnail on the way; called in worker threads."""
+    def load(self, row: int, extractor: "Extractor") -> Picture:
+        """Decodes a picture for a network, and makes its thumbnail on the way; called in worker threads."""
         one = self.task.pictures[row]
-        picture = one.load(at_least=suffices)
+        picture = one.load(at_least=extractor.decode_size)
         if min(picture.shape[:2]) < SMALLEST_SIDE:
             size = f"{picture.shape[1]}x{picture.shape[0]}"
             raise PictureError(f"{one.image}: {size} pixels are too few to show a place")
-        if self.task.thumbnails:
-            self.thumbnails[row] = _thumbnail(picture)
-        return picture
+        if not self.task.thumbnails:
+            return picture
+        resized = extractor.resized(picture)
+        self.thumbnails[row] = _thumbnail(resized, picture.shape)
+        return resized
 
     def skip(self, error: DsformerError) -> Skipped:
         """Notes that the next picture cannot be used."""
@@ -257,16 +256,11 @@ def records(pictures: Sequence[tuple[GeotaggedPicture, Described, bytes | None]]
 _OF_PICTURES = frozenset(GeotaggedPicture.__dataclass_fields__)
 
 
-def _thumbnail(picture: Picture) -> bytes:
-    """A small JPEG."""
-    height, width = picture.shape[:2]
-    # Halves first, which OpenCV makes in a tenth of the time that averages over parts of pixels take.
-    small: npt.NDArray[Any] = picture
-    while max(small.shape) >= 2 * THUMBNAIL_SIDE and min(small.shape[:2]) > 1:
-        half = small.shape[1] // 2, small.shape[0] // 2
-        small = cv2.resize(small[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
+def _thumbnail(resized: Picture, shape: tuple[int, ...]) -> bytes:
+    """A small JPEG of a picture of a shape, made of what the network gets of it: in a fifth of the time."""
+    height, width = shape[:2]
     scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(resized, size, interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return encoded.tobytes()
