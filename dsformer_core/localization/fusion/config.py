@@ -72,7 +72,7 @@ class FusionConfig:
     correlation_length: float = 7.0
     correlation_angle: float = 0.8
     miss: float = 0.1
-    lost_per_metre: float = 1e-3
+    lost_per_metre: float = 3e-4
     lost_per_second: float = 1e-4
     min_probability: float = 0.97
     keep_probability: float = 0.7

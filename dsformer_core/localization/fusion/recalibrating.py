@@ -8,7 +8,10 @@ maximise
 
 with P_q the probability of what was right (the places within 25 m together, or "none of these"), and h the number of
 stretches of 25 m, the witnesses, whatever the number N of pictures. `spread` is such that ellipses of 95 % hold as
-many of the right best hypotheses.
+many of the right best hypotheses, of the drive as it is.
+
+What fusion is off by depends on how far odometry is off, which is one draw for a drive: where it is made, the drive is
+driven `DRAWS` times, lest one lucky or unlucky odometry be taken for the map's.
 """
 
 from collections.abc import Sequence
@@ -30,6 +33,7 @@ ELLIPSE_95 = 5.991
 """Squared Mahalanobis distance in two dimensions within which 95 % lie."""
 
 BINS = 10
+DRAWS = 3
 _SLOPE_STD, _OFFSET_STD = 0.5, 2.0
 _LEAST = 1e-12
 _SPREADS = (0.05, 20.0)
@@ -86,15 +90,17 @@ def learn(
         config: the defaults when None.
     """
     localization = localization or LocalizationConfig()
-    moves = made_odometry(drive) if odometry is None else odometry
+    moves = [made_odometry(drive, seed) for seed in range(DRAWS)] if odometry is None else [odometry]
     both = (drive, drive.unmapped(place_map, localization.top_k))
     witnesses = max(1000 * drive.kilometres / RIGHT_PLACE_RADIUS, 1.0)
     learnt = Recalibration()
     with _as_if(place_map, learnt):
-        single = _fit([ask_singly(place_map, one, localization) for one in both], witnesses)
+        single = _fit(*([ask_singly(place_map, one, localization)] for one in both), witnesses)
     learnt = Recalibration(single=single, pictures=len(drive))
     with _as_if(place_map, learnt):
-        fused = _fit([ask_fused(place_map, one, moves, localization, config) for one in both], witnesses)
+        fused = _fit(
+            *([ask_fused(place_map, one, move, localization, config) for move in moves] for one in both), witnesses
+        )
     return replace(learnt, fused=fused)
 
 
@@ -121,8 +127,8 @@ class _as_if:  # noqa: N801 - reads as a statement
         self._map.recalibration = self._before
 
 
-def _fit(answers: Sequence[Answers], witnesses: float) -> Correction:
-    logs, right, none = _table(answers)
+def _fit(mapped: Sequence[Answers], unmapped: Sequence[Answers], witnesses: float) -> Correction:
+    logs, right, none = _table([*mapped, *unmapped])
     weight = 2 * witnesses / len(none)  # asked twice
     exists = np.isfinite(logs)
     finite = np.where(exists, logs, 0.0)
@@ -139,7 +145,7 @@ def _fit(answers: Sequence[Answers], witnesses: float) -> Correction:
 
     found = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     slope, offset = float(np.clip(np.exp(found[0]), 0.05, 5)), float(np.clip(found[1], -10, 10))
-    distance = np.concatenate([one.distance[one.error <= RIGHT_PLACE_RADIUS] for one in answers])
+    distance = np.concatenate([one.distance[one.error <= RIGHT_PLACE_RADIUS] for one in mapped])
     spread = 1.0
     if len(distance):
         spread = float(np.clip(np.quantile(distance, 0.95) / ELLIPSE_95, *_SPREADS))
