@@ -1,0 +1,39 @@
+"""What is measured: one network on one device, in one way."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One row of a benchmark.
+
+    Attributes:
+        model: one of `list_models()`.
+        weights: as for `Extractor`; random ones take as long as any.
+        runtime: as for `Extractor`.
+        device: as for `Extractor`.
+        precision: as for `Extractor`.
+        optimize: as for `Extractor`.
+        batch: pictures that enter the network at a time.
+        threads: CPU threads of the network.
+    """
+
+    model: str
+    weights: str = "untrained"
+    runtime: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    optimize: str = "safe"
+    batch: int = 1
+    threads: int = 1
+
+    def eager(self) -> "Configuration":
+        """The straightforward formulation: the network as it was trained, in float32, operator by operator."""
+        weights = self.weights if Path(self.weights).suffix in (".pth", ".safetensors") else "untrained"
+        return replace(self, weights=weights, runtime="torch", precision="float32", optimize="off")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; of weights the file's name."""
+        return asdict(self) | {"weights": Path(self.weights).name}
