@@ -119,6 +119,7 @@ setup(
             "localize = dsformer_core.cli.localize:register",
             "cluster = dsformer_core.cli.cluster:register",
             "train = dsformer_core.cli.train:register",
+            "benchmark = dsformer_core.cli.benchmark:register",
             "evaluate = dsformer_core.cli.evaluate:register",
             "weights = dsformer_core.cli.weights:register",
             "render = dsformer_core.cli.render:register",

@@ -14,7 +14,7 @@ ROS = {"rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "std_srv
 LAYERS = [
     {"cli"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "benchmark"},
     {"localization"},
     {"place_map"},
     {"clustering"},
