@@ -7,8 +7,9 @@ Examples:
   python benchmarks/building.py --only shards --references 1000000 --json building.json
 
 decoding: a build of JPEGs of 1280x720 with a network that costs nothing, against OpenCV decoding the same files and
-dropping the pixels, with as many threads. The two take turns, so that a busy machine slows both alike; processor time
-is given beside the clock's, because it does not depend on who else computes.
+dropping the pixels, with as many threads, at full size and at the scale at which the build decodes. They take turns, so
+that a busy machine slows all alike; processor time is given beside the clock's, because it does not depend on who else
+computes. All of them keep freed memory, as builds with a real network do.
 network: a build with a real network from JPEGs, against the same build of pictures that lie decoded in memory.
 shards: writing described pictures to disk, putting the map together from them, and opening it.
 Pictures are made up, with the spectrum of photographs; files are in the page cache.
@@ -42,6 +43,7 @@ from training_data import PICTURE, photograph
 from dsformer_core.described import Described
 from dsformer_core.extractor import Extractor
 from dsformer_core.models import list_models
+from dsformer_core.models.inference import keep_freed_memory
 from dsformer_core.models.registry import DescriptorModel, Features, Preprocessing
 from dsformer_core.pictures import Picture, read_picture
 from dsformer_core.place_map import PlaceMap, build_place_map
@@ -148,8 +150,9 @@ def decode(paths: Sequence[Path], scale: int, threads: int) -> None:
 def measure_decoding(folder: Path, threads: int, side: int, repeats: int) -> list[dict[str, Any]]:
     paths = sorted(folder.iterdir())
     extractor = Extractor.of_model(Free(side), "free", device="cpu")
-    scale = decoded_scale(max(*extractor.decode_size, THUMBNAIL_SIDE))
+    scale = decoded_scale(max(extractor.decode_size))
     sides: dict[str, list[Taken]] = {}
+    keep_freed_memory()
     steps: dict[str, list[float]] = {}
 
     def build(thumbnails: bool) -> None:
@@ -170,34 +173,31 @@ def measure_decoding(folder: Path, threads: int, side: int, repeats: int) -> lis
         for step, until in (("scanning", begun["describing"]), ("describing", begun["finishing"]), ("finishing", end)):
             steps.setdefault(step, []).append(until - begun[step])
 
+    full, own = "OpenCV, 1/1", f"OpenCV, 1/{scale}"
     works: dict[str, Callable[[], None]] = {
-        "OpenCV, full size": lambda: decode(paths, 1, threads),
-        f"OpenCV, 1/{scale}: as the build decodes": lambda: decode(paths, scale, threads),
-        "OpenCV, 1/2": lambda: decode(paths, 2, threads),
+        full: lambda: decode(paths, 1, threads),
+        own: lambda: decode(paths, scale, threads),
         "build without thumbnails": lambda: build(False),
         "build": lambda: build(True),
     }
-    if scale in (1, 2):
-        del works["OpenCV, full size" if scale == 1 else "OpenCV, 1/2"]
     for work in works.values():
         work()
     steps.clear()
     for _ in range(repeats):
         for name, work in works.items():
             sides.setdefault(name, []).append(taken(work))
-    base = next(name for name in works if "as the build" in name)
     rows = []
     for name, its in sides.items():
-        pairs = list(zip(sides[base], its, strict=True))
-        rows.append(
-            {
-                f"{len(paths)} JPEGs of 1280x720": name,
-                "pictures/s": statistics.median(len(paths) / one.clock for one in its),
-                "processor ms each": statistics.median(1e3 * one.processor / len(paths) for one in its),
-                "share of decoder's rate": statistics.median(a.clock / b.clock for a, b in pairs),
-                "the same by processor time": statistics.median(a.processor / b.processor for a, b in pairs),
-            }
-        )
+        row: dict[str, Any] = {
+            f"{len(paths)} JPEGs of 1280x720": name,
+            "pictures/s": statistics.median(len(paths) / one.clock for one in its),
+            "processor ms each": statistics.median(1e3 * one.processor / len(paths) for one in its),
+        }
+        for base in dict.fromkeys((full, own)):
+            pairs = list(zip(sides[base], its, strict=True))
+            row[f"share of {base}"] = statistics.median(a.clock / b.clock for a, b in pairs)
+            row[f"{base}, by processor"] = statistics.median(a.processor / b.processor for a, b in pairs)
+        rows.append(row)
     console.print({step: f"{statistics.median(its):.2f} s" for step, its in steps.items()}, "of a build, by the clock")
     return rows
 
@@ -359,8 +359,13 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     missed = []
-    if "decoding" in result and (share := result["decoding"][-1]["the same by processor time"]) < SHARE_WANTED:
-        missed.append(f"a build runs at {share:.2f} of the decoder's rate, {SHARE_WANTED} is wanted")
+    if "decoding" in result:
+        shares = {key: share for key, share in result["decoding"][-1].items() if key.endswith(", by processor")}
+        missed += [
+            f"a build runs at {share:.2f} of the rate of {key.removesuffix(', by processor')}, {SHARE_WANTED} is wanted"
+            for key, share in shares.items()
+            if share < SHARE_WANTED
+        ]
     if "network" in result and (cost := result["network"][-1]["of processor time, %"]) > MOST_DECODING:
         missed.append(f"decoding costs the network {cost:.1f} %, {MOST_DECODING} % at most is wanted")
     if missed:
