@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := ros,train,viz,watch,bags,video,geo,hloc,cluster,dev
+EXTRAS := ros,train,viz,watch,bags,video,geo,hloc,cluster,export,dev
 INSTALLED := $(VENV)/.installed
 
 # Inference threads are few and deliberate; libraries must not start one per core in every process.

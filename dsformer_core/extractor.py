@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import CODE_BYTES, Described, Descriptors
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import (
@@ -21,9 +22,11 @@ from dsformer_core.models import (
 )
 from dsformer_core.models.compiled import CompiledForward, Forward
 from dsformer_core.models.inference import check_optimize, keep_freed_memory, optimize_for_inference
+from dsformer_core.models.registry import model_entry
 from dsformer_core.network_input import NetworkInput
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
+from dsformer_core.runtimes import TORCH, ExportedNetwork, check_probe, choose_runtime, open_exported
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
@@ -42,7 +45,9 @@ class Extractor:
         weights: what its weights are, for people.
         preprocessing: what pictures go through.
         device: where the network runs.
-        precision: in which it computes: "float32", "bfloat16" or "float16". Descriptors are float32 always.
+        precision: in which it computes: "float32", "bfloat16", "float16" or, of exported files, "int8". Descriptors are
+            float32 always.
+        arithmetic: runtime and precision, and how far they agree with PyTorch in float32.
         descriptor_dim: numbers per descriptor, D.
         code_bytes: bytes per code, 64; 0 where the network has no hash branch.
         optimize: how its computing was made faster: "off", "safe" or "max".
@@ -60,42 +65,44 @@ class Extractor:
         precision: str = "auto",
         threads: int | None = None,
         optimize: str = "safe",
+        runtime: str = "auto",
     ) -> None:
         """Loads the network.
 
         Args:
             model: one of `list_models()`.
             weights: a file, the name of released weights, "auto" for those released for the model, or None or
-                "untrained" for random ones, whose descriptors know nothing of places.
-            device: "auto" (CUDA where there is any), "cpu", "cuda", or "cuda:1".
+                "untrained" for random ones, whose descriptors know nothing of places. An .onnx or .engine file that
+                `dsformer export` wrote is computed by ONNX Runtime or TensorRT.
+            device: "auto" (CUDA where there is any), "cpu", "cuda", or "cuda:1"; for ONNX Runtime also "tensorrt".
             precision: "auto" (bfloat16 on CUDA, float16 where that is all it has, float32 on the CPU), "float32",
                 "bfloat16" or "float16". On CUDA, float32 turns TF32 convolutions off for the whole process.
             threads: CPU threads of the network, for the whole process; None leaves them.
+            runtime: "torch", "onnx" or "tensorrt"; "auto" goes by the file of the weights.
             optimize: "safe" rewrites the network to compute the same faster (`optimize_for_inference`) and, from the
                 first batch of several pictures on a CPU on, lets the whole process keep memory that it frees
                 (`keep_freed_memory`); "off" leaves both; "max" compiles it as well, when the first batch of each size
-                comes, which takes a minute or so (`CompiledForward`).
+                comes, which takes a minute or so (`CompiledForward`). Exported files were optimized when they were
+                made.
 
         Raises:
-            UsageError: there is no such model, weights, device, precision or optimization.
-            DsformerError: the weights, the device or, for "max", a compiler are not on this machine.
+            UsageError: there is no such model, weights, device, precision, optimization or runtime, or an exported file
+                holds another model or precision.
+            DsformerError: the weights, the device, the runtime or, for "max", a compiler are not on this machine.
         """
         start = time.perf_counter()
-        where = _device(device)
-        arithmetic = _precision(precision, where)
         check_optimize(optimize)
+        chosen_runtime = choose_runtime(weights, runtime)
         if threads is not None:
             torch.set_num_threads(_at_least_one("threads", threads))
-        if weights is None or str(weights) == UNTRAINED:
-            announce_untrained(model)
-            label = UNTRAINED
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(UNTRAINED_SEED)
-                network = create_model(model)
-        else:
-            chosen = default_weights(model) if str(weights) == "auto" else weights
-            label = Path(chosen).name
-            network = create_model(model, chosen)
+        if chosen_runtime != TORCH:
+            assert weights is not None
+            self._take_exported(open_exported(chosen_runtime, Path(weights), device=device), model, precision)
+            self.optimize, self._load_seconds = optimize, time.perf_counter() - start
+            return
+        where = _device(device)
+        arithmetic = _precision(precision, where)
+        network, label = load_network(model, weights)
         self._take(network, model, label, where, arithmetic)
         if optimize != "off":
             # The digest is of the weights as they were released.
@@ -133,12 +140,47 @@ class Extractor:
         extractor._take(model.eval(), name, IN_TRAINING, where, _precision(precision, where))
         return extractor
 
+    def _take_exported(self, network: ExportedNetwork, name: str, precision: str) -> None:
+        """A file of `dsformer export` in place of a network of PyTorch.
+
+        Raises:
+            UsageError: it holds another model, or computes in another precision.
+            DsformerError: it does not compute here what it did when it was made.
+        """
+        about = network.about
+        model_entry(name)
+        if about.model != name:
+            raise UsageError(f"{network.path}: holds a {about.model}, not a {name}")
+        if precision not in ("auto", about.precision):
+            raise UsageError(
+                f"{network.path} computes in {about.precision}, not in {precision}: export it so, or say auto"
+            )
+        agreement = check_probe(network)
+        self.model_name, self.weights, self.weights_sha256 = name, about.weights, about.weights_sha256
+        self.preprocessing, self.device, self.precision = about.preprocessing, network.device, about.precision
+        self.descriptor_dim, self.code_bytes = about.descriptor_dim, about.code_bytes
+        self.arithmetic = Arithmetic(
+            network.runtime,
+            about.precision,
+            agreement,
+            about.graph_sha256 if about.int8 else "",
+            about.int8.map if about.int8 else "",
+        )
+        self._compiled, self._keeps_memory, self._forward = None, False, network
+        self._input = NetworkInput(about.preprocessing, network.device)
+
+    @property
+    def runtime(self) -> str:
+        """What computes: "torch", "onnx" or "tensorrt"."""
+        return self.arithmetic.runtime
+
     def _take(self, network: DescriptorModel, name: str, weights: str, device: torch.device, precision: str) -> None:
         preprocessing = network.preprocessing
         self.model_name, self.weights = name, weights
         self.preprocessing, self.device, self.precision = preprocessing, device, precision
         self.descriptor_dim = network.descriptor_dim
         self.code_bytes = CODE_BYTES if network.has_codes else 0
+        self.arithmetic = Arithmetic(TORCH, precision)
         if device.type == "cuda" and precision == "float32":
             # By default convolutions would round to TF32's 10 bits. The setting is the process's: set and put back
             # around each batch, it would change under another thread's.
@@ -309,7 +351,8 @@ class Extractor:
         """What the network says of resized pictures."""
         if self._keeps_memory and len(batch) > 1:
             keep_freed_memory()
-        half = self.precision != "float32"
+        # An exported file has its precision within.
+        half = self.runtime == TORCH and self.precision != "float32"
         # What it caches while a CUDA graph is recorded would be gone when that runs.
         cached = self.optimize != "max"
         autocast = (
@@ -344,6 +387,26 @@ class Extractor:
 def _describe_or_embed(network: DescriptorModel, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """A network as it is: its descriptors, and codes where it gives any."""
     return network.describe(images) if network.has_codes else (network(images), None)
+
+
+def load_network(model: str, weights: str | Path | None) -> tuple[DescriptorModel, str]:
+    """A network of PyTorch, on the CPU, and what its weights are, for people.
+
+    Args:
+        model: as for `Extractor`.
+        weights: as for `Extractor`, but no exported file.
+
+    Raises:
+        UsageError: there is no such model or weights.
+        DsformerError: the weights are not on this machine.
+    """
+    if weights is None or str(weights) == UNTRAINED:
+        announce_untrained(model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            return create_model(model), UNTRAINED
+    chosen = default_weights(model) if str(weights) == "auto" else weights
+    return create_model(model, chosen), Path(chosen).name
 
 
 def announce_untrained(model: str) -> None:

@@ -14,13 +14,14 @@ ROS = {"rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "std_srv
 LAYERS = [
     {"cli"},
     {"training"},
-    {"evaluation", "benchmark"},
+    {"evaluation", "benchmark", "export"},
     {"localization"},
     {"place_map"},
     {"clustering"},
     {"extractor", "network_input", "sources", "sample_world", "pages", "charts"},
+    {"runtimes"},
     {"models", "pictures", "panoramas", "image_messages", "geodesy", "tangent_plane", "mounting"}
-    | {"ordered_map", "staging", "lock", "errors", "described", "picture_quality"},
+    | {"ordered_map", "staging", "lock", "errors", "described", "arithmetic", "picture_quality"},
 ]
 
 # The same among the parts of the place map; what is beside them, the map itself, is under all but the indexes.

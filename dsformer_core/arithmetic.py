@@ -1,0 +1,106 @@
+"""What computed descriptors, as far as it tells whether they may be compared with others of the same weights."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+TORCH = "torch"
+TOLERANCE = 1e-4
+"""Largest difference of any number of a float32 descriptor to PyTorch's."""
+
+_FLOAT32, _INT8 = "float32", "int8"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """One runtime in one precision.
+
+    Attributes:
+        runtime: "torch", "onnx" or "tensorrt"; several, separated by ", ", of a map that was merged.
+        precision: "float32", "bfloat16", "float16" or "int8"; likewise. "unknown" of old maps.
+        agreement: largest difference of any number of a descriptor to PyTorch's in float32, as measured: of a float
+            file when it was opened, of an INT8 file when it was made; None for PyTorch itself.
+        graph_sha256: of the file, in INT8; empty otherwise.
+        measured_on: name of the map on which an INT8 file's recall was measured; empty otherwise.
+    """
+
+    runtime: str = TORCH
+    precision: str = _FLOAT32
+    agreement: float | None = None
+    graph_sha256: str = ""
+    measured_on: str = ""
+
+    def __str__(self) -> str:
+        return self.precision if self.runtime == TORCH else f"{self.precision} by {self.runtime}"
+
+    @property
+    def agrees(self) -> bool:
+        """Whether its descriptors are those of the released weights, to the precision's own rounding."""
+        if self.agreement is None:
+            return True
+        return _INT8 not in self.precision and (self.agreement <= TOLERANCE or _FLOAT32 not in self.precision)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `map.yaml` has it, beside `precision`."""
+        found: dict[str, Any] = {"runtime": self.runtime}
+        if self.agreement is not None:
+            found["agreement"] = float(f"{self.agreement:.3g}")
+        if self.graph_sha256:
+            found["graph_sha256"] = self.graph_sha256
+        return found
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Arithmetic":
+        """Of the mapping `model` in `map.yaml`; maps from before there were runtimes were made by PyTorch.
+
+        Raises:
+            TypeError: a value is of another kind.
+        """
+        runtime, precision = found.get("runtime", TORCH), found.get("precision", "unknown")
+        agreement, graph = found.get("agreement"), found.get("graph_sha256", "")
+        if not all(isinstance(value, str) for value in (runtime, precision, graph)):
+            raise TypeError("model.runtime, model.precision and model.graph_sha256 are words")
+        if agreement is not None and (not isinstance(agreement, float) or not agreement >= 0):
+            raise TypeError(f"model.agreement is {agreement!r}")
+        return cls(runtime, precision, agreement, graph)
+
+    @classmethod
+    def together(cls, several: Iterable["Arithmetic"]) -> "Arithmetic":
+        """Of descriptors that were computed in several ways, put into one map."""
+        several = list(several)
+        agreements = [one.agreement for one in several if one.agreement is not None]
+        graphs = {one.graph_sha256 for one in several}
+        return cls(
+            _joined(one.runtime for one in several),
+            _joined(one.precision for one in several),
+            max(agreements) if agreements else None,
+            graphs.pop() if len(graphs) == 1 else "",
+        )
+
+    def fault(self, own: "Arithmetic", map_name: str) -> str | None:
+        """Why descriptors of this cannot be asked of a map, and what to do; None where they can.
+
+        Args:
+            own: what made the map's descriptors.
+            map_name: what people call the map.
+        """
+        if self.graph_sha256 and self.graph_sha256 == own.graph_sha256:
+            return None
+        if not own.agrees:
+            return (
+                f"its descriptors were computed in {own}, which does not agree with {self}: search it with the very "
+                "file that made it, or build it again"
+            )
+        if self.agrees or (self.measured_on and self.measured_on == map_name):
+            return None
+        if self.precision == _INT8:
+            measured = f"was measured on the map {self.measured_on!r}" if self.measured_on else "was not measured"
+            return (
+                f"what {self} loses {measured}, not on this one: make it with `dsformer export --int8 --map` for this "
+                "map, or use float32"
+            )
+        return f"{self} differs from PyTorch by {self.agreement:.1e}, and a map allows {TOLERANCE:.0e}: export it again"
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(word for one in words for word in one.split(", ")))
