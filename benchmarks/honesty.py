@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fusion import CONDITIONS, PICTURES_M, REFERENCE_STD_M, REFERENCES_M, TOWNS
+from fusion_worlds import CONDITIONS, PICTURES_M, REFERENCE_STD_M, REFERENCES_M, TOWNS
 from rendered_drives import DescribedReferences, Route, described
 from rich.console import Console
 from rich.table import Table
