@@ -93,6 +93,9 @@ class ArrayExtractor:
         self.descriptors = descriptors
         self.descriptor_dim = descriptors.shape[1]
 
+    def resized(self, picture: np.ndarray) -> np.ndarray:
+        return picture
+
     def extract_pictures(self, loaders: Iterable[Any], **_: Any) -> Iterator[tuple[int, Described]]:
         for row, load in enumerate(loaders):
             load()

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tests.synthetic import unit, write_map
 
 ROOT = Path(__file__).resolve().parents[1]
 ROS = {"rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "dsformer_ros"}
@@ -83,6 +86,24 @@ def test_maps_are_opened_and_searched_without_a_network() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_maps_are_opened_without_what_searches_and_builds_them(tmp_path: Path) -> None:
+    """Each of these costs more memory than all else that opening needs beside Arrow."""
+    random = np.random.default_rng(0)
+    for kind in ("flat_fp16", "binary"):
+        write_map(
+            tmp_path / kind, unit(random.normal(size=(20, 512))), random.uniform(4e5, 4.01e5, (20, 2)), index=kind
+        )
+    script = (
+        "import sys; from dsformer_core.place_map import PlaceMap;"
+        "opened = [len(PlaceMap.open(directory)) for directory in sys.argv[1:]];"
+        "found = {name.split('.')[0] for name in sys.modules} & {'torch', 'faiss', 'scipy', 'cv2', 'PIL'};"
+        "sys.exit(', '.join(found) or opened != [20, 20])"
+    )
+    directories = [str(tmp_path / kind) for kind in ("flat_fp16", "binary")]
+    done = subprocess.run([sys.executable, "-c", script, *directories], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_versions_agree() -> None:

@@ -58,8 +58,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.place_map.places import REFERENCE_STD, SAME_SPOT, spacing, thin
@@ -257,6 +255,9 @@ def _fit_weights(
         # One side alone would only drive the bias away: it shows where places end, not how they differ.
         bias, margin_weight = PRIOR_WEIGHTS.tolist()
         return bias, margin_weight
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
     similarities = np.vstack([played.similarities for played in samples])
     right = np.concatenate([played.right for played in samples])
     total = len(right)

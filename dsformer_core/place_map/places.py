@@ -4,7 +4,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 COMPATIBLE_YAW: Final = np.pi / 3
 """Radians between two viewing directions up to which two pictures of one spot can show the same things."""
@@ -85,6 +84,8 @@ def thin(
     """
     if len(utm) < 2:
         return np.arange(len(utm))
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(utm)
     # At `SAME_SPOT` most rows of most maps have nobody that close, and need no look of their own.
     crowded = tree.query(utm, k=2)[0][:, 1] <= distance
@@ -109,5 +110,7 @@ def spacing(utm: NDArray[np.float64]) -> float:
     spots = utm[thin(utm)]
     if len(spots) < 2:
         return LONE_SPACING
+    from scipy.spatial import cKDTree
+
     distances, _ = cKDTree(spots).query(spots, k=2)
     return float(np.median(distances[:, 1]))

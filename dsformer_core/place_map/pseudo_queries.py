@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from dsformer_core.place_map.places import compatible_yaw, place_leaders
 
@@ -42,6 +41,8 @@ def play_queries(
     sample: NDArray[np.int64],
     removed_radii: Sequence[Numbers],
     right_radius: float,
+    *,
+    queries: ArrayLike | None = None,
 ) -> list[Played]:
     """Searches the map for each sampled reference, once for each way to remove what is near it.
 
@@ -54,14 +55,15 @@ def play_queries(
         sample: (P,) rows that play queries.
         removed_radii: (P,) metres each, within which references are removed from the map.
         right_radius: metres within which a match is right.
+        queries: (P, D) unit descriptors of the sample by another arithmetic; None for those of the map.
     """
     table: Any = descriptors
-    queries = np.asarray(table[sample], dtype=np.float32)
+    asked = np.asarray(table[sample] if queries is None else queries, dtype=np.float32)
     near = _Near.of(utm, sample, max(right_radius, *(float(radius.max(initial=0)) for radius in removed_radii)))
     removals = [near.only(near.within(radius)) for radius in removed_radii]
     best = [_Best.none(len(sample)) for _ in removed_radii]
     for start in range(0, len(utm), CHUNK_ROWS):
-        similarity = queries @ np.asarray(table[start : start + CHUNK_ROWS], dtype=np.float32).T
+        similarity = asked @ np.asarray(table[start : start + CHUNK_ROWS], dtype=np.float32).T
         for one, removed in zip(best, removals, strict=True):
             one.take(similarity, start, removed)
 
@@ -95,6 +97,8 @@ class _Near:
 
     @classmethod
     def of(cls, utm: Numbers, sample: NDArray[np.int64], radius: float) -> "_Near":
+        from scipy.spatial import cKDTree
+
         # A little more than asked for, because the tree compares squares.
         found = cKDTree(utm).query_ball_point(utm[sample], radius * (1 + 1e-9)) if len(sample) else []
         queries = np.repeat(np.arange(len(sample)), [len(rows) for rows in found])

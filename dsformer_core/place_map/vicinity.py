@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from dsformer_core.place_map.indexes.codes import best_rows, rerank
 from dsformer_core.place_map.matches import NOTHING, Matches
@@ -23,6 +22,8 @@ class Vicinity:
     """
 
     def __init__(self, utm: npt.NDArray[np.float64], descriptors: Stored) -> None:
+        from scipy.spatial import cKDTree
+
         self._utm, self._descriptors = utm, descriptors
         # Halves of a box instead of medians: a tenth of the time to build, and streets are spread evenly enough.
         self._tree = cKDTree(utm, leafsize=32, balanced_tree=False, compact_nodes=False, copy_data=False)

@@ -1,17 +1,19 @@
 """Search in two stages: codes of 64 bytes find candidates, their descriptors on disk put them in order."""
 
 import logging
+import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.described import CODE_BITS, CODE_BYTES, Codes, Described
 from dsformer_core.place_map.format import INDEX_FILE, THRESHOLDS_FILE, MapError
 from dsformer_core.place_map.indexes.codes import CANDIDATES, SignCodes, best_rows, nearest_codes, rerank
+from dsformer_core.place_map.indexes.faiss_files import faiss
 from dsformer_core.place_map.indexes.fields import check_count, check_name
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.stored_rows import StoredRows, span, where_stored
@@ -30,7 +32,7 @@ class BinaryIndex:
     """Codes in memory, descriptors on disk; the similarities that it finds are those of the descriptors.
 
     Args:
-        codes: (N, 64) uint8 of the references.
+        codes: of the references.
         descriptors: (N, D) float16 or float32, memory-mapped.
         candidates: how many references the codes find for a query.
         signs: makes the codes of queries; None where they come from the network's hash branch.
@@ -48,15 +50,25 @@ class BinaryIndex:
 
     def __init__(
         self,
-        codes: Codes,
+        codes: "_CodesFile",
         descriptors: npt.NDArray[Any],
         candidates: int,
         signs: SignCodes | None,
         name: str,
     ) -> None:
-        self.codes, self.descriptors, self._name = codes, StoredRows(descriptors), name
+        self._stored_codes, self.descriptors, self._name = codes, StoredRows(descriptors), name
         self.candidates, self.signs = candidates, signs
+        self._codes: Codes | None = None
+        self._one_at_a_time = threading.Lock()
         self._warned = False
+
+    @property
+    def codes(self) -> Codes:
+        """(N, 64) uint8 of the references; in memory from the first use on."""
+        with self._one_at_a_time:
+            if self._codes is None:
+                self._codes = self._stored_codes.read()
+            return self._codes
 
     @classmethod
     def memory(cls, count: int, dimension: int) -> int:
@@ -92,8 +104,8 @@ class BinaryIndex:
 
     @classmethod
     def open(cls, directory: Path, fields: Mapping[str, Any], descriptors: npt.NDArray[Any]) -> "BinaryIndex":
-        """Reads the codes into memory."""
-        codes = _read_codes(directory / INDEX_FILE, len(descriptors))
+        """Looks at what the codes say of themselves; they are read when they are first searched."""
+        codes = _CodesFile(directory / INDEX_FILE, len(descriptors))
         signs = None
         if fields["codes"] == SIGNS:
             signs = SignCodes(_read_thresholds(directory / THRESHOLDS_FILE), descriptors.shape[1])
@@ -145,45 +157,51 @@ class BinaryIndex:
         return best, rows
 
 
+# What FAISS writes before the codes of an `IndexBinaryFlat`: its name, bits and bytes of a code, codes, whether it is
+# trained, a metric that means nothing to codes, and the bytes of all.
+_HEADER = struct.Struct("<4siiq?iQ")
+
+
 def _header(count: int) -> bytes:
-    """What FAISS writes before so many codes of an `IndexBinaryFlat`."""
-    index = faiss.IndexBinaryFlat(CODE_BITS)
-    index.ntotal = count
-    size = np.uint64(0).nbytes
-    # Of the codes themselves there are none in this index, and their number of bytes comes last.
-    return faiss.serialize_index_binary(index)[:-size].tobytes() + np.uint64(count * CODE_BYTES).tobytes()
+    return _HEADER.pack(b"IBxF", CODE_BITS, CODE_BYTES, count, True, 1, count * CODE_BYTES)
 
 
-def _read_codes(path: Path, count: int) -> Codes:
-    """The codes of an `IndexBinaryFlat`, (N, 64)."""
-    header = _header(count)
-    try:
-        with path.open("rb") as file:
-            if file.read(len(header)) == header and path.stat().st_size == len(header) + count * CODE_BYTES:
-                # Not through FAISS, which would have them in memory a second time until this array is filled. And of
-                # NumPy's own memory, which comes in large pages, a million are searched in two thirds of the time.
-                return np.fromfile(file, np.uint8, count * CODE_BYTES).reshape(count, CODE_BYTES)
-    except (OSError, MemoryError, ValueError) as error:
-        raise MapError(f"{path} cannot be read ({error or 'out of memory'}): {_AGAIN}") from error
-    return _read_codes_by_faiss(path, count)
+class _CodesFile:
+    """The codes of an `IndexBinaryFlat` in a file, which is read when they are first asked for.
 
+    It is closed with its last user: a map that is replaced before it is searched stays the map that was opened.
 
-def _read_codes_by_faiss(path: Path, count: int) -> Codes:
-    """What does not begin as expected: FAISS says what it is."""
-    try:
-        index: Any = faiss.read_index_binary(str(path))
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()
-        raise MapError(f"{path} cannot be read ({reason[-1] if reason else 'out of memory'}): {_AGAIN}") from error
-    if type(index).__name__ != "IndexBinaryFlat":
-        raise MapError(f"{path} holds a {type(index).__name__} instead of an IndexBinaryFlat: {_AGAIN}")
-    if (index.ntotal, index.d) != (count, CODE_BITS):
-        raise MapError(
-            f"{path} holds {index.ntotal} codes of {index.d} bits instead of {count} of {CODE_BITS}: {_AGAIN}"
-        )
-    if index.xb.size() != count * CODE_BYTES:
-        raise MapError(f"{path} holds {index.xb.size()} bytes of codes instead of {count * CODE_BYTES}: {_AGAIN}")
-    return faiss.vector_to_array(index.xb).reshape(count, CODE_BYTES)
+    Raises:
+        MapError: it holds something else than so many codes.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path, self._count = path, count
+        header = _header(count)
+        try:
+            self._file = path.open("rb")
+            expected = self._file.read(len(header)) == header
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if not expected or path.stat().st_size != len(header) + count * CODE_BYTES:
+            raise MapError(f"{path} holds something else than {count} codes of {CODE_BITS} bits: {_AGAIN}")
+
+    def read(self) -> Codes:
+        """(N, 64). Not through FAISS, which would have them in memory a second time until this array is filled.
+
+        And of NumPy's own memory, which comes in large pages, a million are searched in two thirds of the time.
+
+        Raises:
+            MapError: it was cut off, or cannot be read any more.
+        """
+        try:
+            self._file.seek(_HEADER.size)
+            return np.fromfile(self._file, np.uint8, self._count * CODE_BYTES).reshape(self._count, CODE_BYTES)
+        except (OSError, MemoryError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> MapError:
+        return MapError(f"{self._path} cannot be read ({error or 'out of memory'}): {_AGAIN}")
 
 
 def _read_thresholds(path: Path) -> npt.NDArray[np.float32]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.described import CODE_BITS, Codes
+from dsformer_core.place_map.indexes.faiss_files import faiss
 from dsformer_core.place_map.stored_rows import StoredRows
 
 CANDIDATES = 300

@@ -6,15 +6,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import faiss as typed_faiss
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.errors import UsageError
 from dsformer_core.place_map.format import MapError
 
-# FAISS's own types know half of what it has.
-faiss: Any = typed_faiss
+
+class _Faiss:
+    """FAISS, imported when something of it is first used: a map that is only opened does without its 15 MB."""
+
+    def __getattr__(self, name: str) -> Any:
+        import faiss
+
+        return getattr(faiss, name)
+
+
+# Its own types know half of what it has.
+faiss: Any = _Faiss()
 
 AGAIN = "copy the map again, or rebuild it"
 

@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from dsformer_core.described import Codes, Described
+from dsformer_core.place_map.indexes.faiss_files import faiss
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.place_map.stored_rows import check_whole
 
@@ -82,7 +82,7 @@ class FlatIndex:
         return self._index.search(queries.descriptors, k)
 
     @cached_property
-    def _index(self) -> faiss.Index | None:
+    def _index(self) -> Any:
         """What holds a copy of the descriptors, made when first searched; None where they are searched in place."""
         index = self._copied()
         if self._gpu is None or index is None:
@@ -90,7 +90,7 @@ class FlatIndex:
         self._resources = faiss.StandardGpuResources()
         return faiss.index_cpu_to_gpu(self._resources, self._gpu, index)
 
-    def _copied(self) -> faiss.Index | None:
+    def _copied(self) -> Any:
         if self._gpu is None:
             return None
         index = faiss.IndexFlatIP(self._descriptors.shape[1])
@@ -104,11 +104,11 @@ class HalfFlatIndex(FlatIndex):
     kind: ClassVar[str] = "flat_fp16"
     storage: ClassVar[str] = "float16"
 
-    def _copied(self) -> faiss.Index:
+    def _copied(self) -> Any:
         return half_floats(self._descriptors)
 
 
-def half_floats(descriptors: npt.NDArray[Any]) -> faiss.IndexScalarQuantizer:
+def half_floats(descriptors: npt.NDArray[Any]) -> Any:
     """An index over a copy of the very bytes of (N, D) float16: FAISS's fp16 codes are IEEE half floats."""
     check_whole(descriptors)
     count, dimension = descriptors.shape
