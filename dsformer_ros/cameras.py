@@ -1,12 +1,16 @@
 """One camera: its subscription, of whichever message type is published, and what is known when it sends nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
+
+OnMessage = Callable[[Image | CompressedImage, Mapping[str, int]], None]
+"""Takes a message and what the middleware says of it (rclpy's `MessageInfo`)."""
 
 _TYPE_NAMES = {Image: "sensor_msgs/msg/Image", CompressedImage: "sensor_msgs/msg/CompressedImage"}
 _TRANSPORTS = {"raw": Image, "compressed": CompressedImage}
@@ -19,9 +23,7 @@ class Camera:
     `qos_overrides.<topic>.subscription.<policy>`.
     """
 
-    def __init__(
-        self, node: LifecycleNode, topic: str, transport: str, on_message: Callable[[Image | CompressedImage], None]
-    ) -> None:
+    def __init__(self, node: LifecycleNode, topic: str, transport: str, on_message: OnMessage) -> None:
         """Prepares a camera without subscribing yet.
 
         Args:
@@ -32,7 +34,8 @@ class Camera:
         """
         self._node = node
         self._transport = transport
-        self._on_message = on_message
+        # rclpy's annotation knows only callbacks without the second argument.
+        self._on_message: Any = on_message
         self._subscription: Subscription | None = None
         self._type: type = Image
         self._given_topic = topic

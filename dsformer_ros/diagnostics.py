@@ -50,6 +50,7 @@ class CameraStatistics:
         self._arrivals: deque[float] = deque()
         self._seconds: deque[dict[str, float]] = deque(maxlen=_ANSWERS)
         self._stamp_lag = 0.0
+        self._oldest = 0.0
 
     def received(self, now: float, stamp_lag: float) -> None:
         """A picture came, whose stamp lies `stamp_lag` seconds behind the clock."""
@@ -59,9 +60,14 @@ class CameraStatistics:
             self._stamp_lag = stamp_lag
 
     def count(self, what: str) -> None:
-        """A picture was "dropped" (a newer one came first), "skipped" (not wanted) or "unusable"."""
+        """A picture was "dropped" (a newer one came first, or it was too old), "skipped" (not wanted) or "unusable"."""
         with self._lock:
             self._counts[what] += 1
+
+    def begun(self, age: float) -> None:
+        """A picture of that age, in seconds, is being localized."""
+        with self._lock:
+            self._oldest = max(self._oldest, age)
 
     def answered(self, seconds: dict[str, float]) -> None:
         """A picture was answered; `seconds` has every stage of `STAGES`."""
@@ -76,7 +82,7 @@ class CameraStatistics:
             while self._arrivals and now - self._arrivals[0] > _RATE_WINDOW:
                 self._arrivals.popleft()
             arrivals, counts, seconds = list(self._arrivals), self._counts.copy(), list(self._seconds)
-            lag = self._stamp_lag
+            lag, oldest = self._stamp_lag, self._oldest
         level, message = DiagnosticStatus.OK, "pictures come"
         if why_silent is not None:
             level, message = DiagnosticStatus.ERROR, why_silent
@@ -87,6 +93,7 @@ class CameraStatistics:
             "rate [Hz]": f"{_rate(arrivals):.2f}",
             **{what: str(counts[what]) for what in ("received", "answered", "dropped", "skipped", "unusable")},
             "stamp lag [s]": f"{lag:.3f}",
+            "oldest localized [ms]": f"{1e3 * oldest:.1f}",
             **_latencies(seconds),
         }
         return entry(level, f"{node_name}: camera {self.topic}", message, values)

@@ -16,12 +16,18 @@ class Frame:
         message: what the camera sent, not yet decoded.
         arrival: when it came, seconds of `time.monotonic`.
         generation: counts how often everything was forgotten before it came.
+        late: seconds that it took longer to come than others.
     """
 
     camera: int
     message: Image | CompressedImage
     arrival: float
     generation: int = 0
+    late: float = 0.0
+
+    def age(self, now: float) -> float:
+        """Seconds since it would have come without delay."""
+        return now - self.arrival + self.late
 
 
 class FrameQueue:

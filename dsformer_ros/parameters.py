@@ -169,6 +169,13 @@ class Settings:
         minimum=0.0,
         maximum=1000.0,
     )
+    max_age: float = parameter(
+        0.1,
+        "Seconds after which a picture that waited, in the node or on its way, is left out for the next one. Cameras "
+        "that send less often than that have no fresher picture, and none of theirs is left out.",
+        minimum=0.01,
+        maximum=3600.0,
+    )
     continuous: bool = parameter(True, "Localize every picture. False: only when ~/localize asks.")
     image_timeout: float = parameter(
         5.0, "Seconds without a picture after which a camera counts as stopped (NO_IMAGE).", minimum=0.1, maximum=3600.0

@@ -3,7 +3,7 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
@@ -12,10 +12,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.localization import State
-from dsformer_ros.cameras import Camera
+from dsformer_ros.cameras import Camera, OnMessage
 from dsformer_ros.diagnostics import CameraStatistics, LastError, diagnostic_name
 from dsformer_ros.engine import Answer, Engine
 from dsformer_ros.frame_queue import Frame, FrameQueue
+from dsformer_ros.freshness import Freshness
 from dsformer_ros.outputs import Outputs, describe_pose
 from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
@@ -57,6 +58,7 @@ class Pipeline:
             for number, topic in enumerate(settings.cameras)
         ]
         self._statistics = [CameraStatistics(camera.topic) for camera in self._cameras]
+        self._freshness = [Freshness() for _ in self._cameras]
         self._board = self._new_board()
         self._requests = LocalizeRequests()
         self._queue = FrameQueue()
@@ -82,6 +84,7 @@ class Pipeline:
         self._published = None
         # Pictures from before a pause say nothing about what comes now.
         self._board = self._new_board()
+        self._freshness = [Freshness() for _ in self._cameras]
         self._queue = FrameQueue()
         self._worker = threading.Thread(target=self._work, args=(self._queue,), name="localizer", daemon=True)
         self._worker.start()
@@ -176,11 +179,13 @@ class Pipeline:
             for number, (statistics, camera) in enumerate(zip(self._statistics, self._cameras, strict=True))
         ]
 
-    def _receiver(self, camera: int) -> Callable[[Image | CompressedImage], None]:
+    def _receiver(self, camera: int) -> OnMessage:
         """The subscription callback of one camera, in the executor's thread."""
 
-        def receive(message: Image | CompressedImage) -> None:
+        def receive(message: Image | CompressedImage, info: Mapping[str, int]) -> None:
             now = time.monotonic()
+            sent = info["source_timestamp"]
+            late = self._freshness[camera].arrived(now, time.time() - 1e-9 * sent if sent > 0 else None)
             stamp = seconds_of(message.header.stamp)
             back = self._last_stamps.get(camera, stamp) - stamp
             if back > JUMP_BACK:
@@ -191,7 +196,7 @@ class Pipeline:
             self._board.arrived(camera, now)
             if not self._is_wanted(camera, now):
                 self._statistics[camera].count("skipped")
-            elif not self._queue.put(Frame(camera, message, now, self._generation)):
+            elif not self._queue.put(Frame(camera, message, now, self._generation, late)):
                 self._statistics[camera].count("dropped")
 
         return receive
@@ -227,6 +232,11 @@ class Pipeline:
         if not self._is_still_wanted(frame, settings):
             self._statistics[frame.camera].count("skipped")
             return
+        age = frame.age(time.monotonic())
+        if self._freshness[frame.camera].is_stale(age, settings.max_age):
+            self._statistics[frame.camera].count("dropped")
+            return
+        self._statistics[frame.camera].begun(age)
         camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header, settings)
         prior = self._priors.at(frame.message.header, settings, engine.place_map)
         answer = engine.answer(frame, settings, camera_yaw, prior)
