@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from sensor_msgs.msg import NavSatFix
 
+from dsformer_core.cli.main import main
+from dsformer_core.geodesy import to_latlon
 from dsformer_core.localization import LocalizationConfig
+from dsformer_core.place_map import PlaceMap
 from dsformer_ros.parameters import SPECIFICATIONS, Settings
-from tests.dsformer_ros.consumers import nav2_bt
+from tests.dsformer_ros.consumers import nav2_bt, navsat_transform
 from tests.dsformer_ros.consumers.robot_localization import INPUT_RULES
 from tests.dsformer_ros.consumers.rules import broken
 
@@ -105,8 +109,20 @@ def test_the_second_filter_takes_the_pose_as_absolute_and_late_and_not_on_trust(
 def test_gps_comes_in_the_frame_of_the_map() -> None:
     values = parameters("robot_localization.yaml")["navsat_transform"]
     assert set(values) <= set(_NAVSAT)
-    datum = yaml.safe_load((CONFIG.parent / "maps" / "sample" / "map.yaml").read_text())["datum"]
-    assert values["wait_for_datum"] is True and values["datum"] == [datum["latitude"], datum["longitude"], 0.0]
+    assert values["wait_for_datum"] is True and values["magnetic_declination_radians"] == values["yaw_offset"] == 0.0
+    frame = PlaceMap.open(CONFIG.parent / "maps" / "sample").frame
+    assert values["datum"][:2] == [frame.datum.latitude, frame.datum.longitude]
+    for place in ([0.0, 0.0], [0.0, 1000.0], [-3000.0, 500.0]):
+        latitude, longitude = to_latlon(frame.to_utm(place), frame.zone)
+        fix = NavSatFix(latitude=float(latitude), longitude=float(longitude))
+        assert navsat_transform.gps_odometry(values["datum"], fix) == pytest.approx(place, abs=0.01)
+
+
+def test_what_the_map_says_of_itself_is_what_its_datum_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    datum = parameters("robot_localization.yaml")["navsat_transform"]["datum"]
+    assert main(["map", "info", str(CONFIG.parent / "maps" / "sample")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{datum[0]:.7f}, {datum[1]:.7f}" in said and f"datum yaw is {datum[2]:.6f} rad" in said
 
 
 def test_nav2_knows_every_parameter_and_the_localizer_too() -> None:

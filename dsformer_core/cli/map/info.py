@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def describe(place_map: "PlaceMap") -> dict[str, Any]:
     """A map in plain values; angles in degrees, lengths in metres."""
+    from dsformer_core.geodesy import grid_convergence
     from dsformer_core.place_map.references import POSITION_BYTES
 
     low, high = place_map.utm.min(axis=0), place_map.utm.max(axis=0)
@@ -72,6 +73,9 @@ def describe(place_map: "PlaceMap") -> dict[str, Any]:
             "altitude": place_map.datum.altitude,
             "altitude_reference": place_map.altitude_reference,
         },
+        "grid_convergence_deg": float(
+            np.degrees(grid_convergence(place_map.datum.latitude, place_map.datum.longitude, place_map.zone))
+        ),
         "extent_m": [float(side) for side in high - low],
         "spacing_m": place_map.spacing,
         "spacing_known": _more_than_one_spot(place_map),
@@ -87,6 +91,7 @@ def print_description(place_map: "PlaceMap") -> None:
     values = describe(place_map)
     datum, extent = place_map.datum, values["extent_m"]
     calibration = place_map.calibration
+    convergence = values["grid_convergence_deg"]
     known = "median spacing {:.1f} m" if values["spacing_known"] else "spacing unknown (taken as {:.0f} m)"
     impostors = (
         f"{calibration.impostor_mean:.3f} ± {calibration.impostor_spread:.3f} in similarity, by "
@@ -98,6 +103,8 @@ def print_description(place_map: "PlaceMap") -> None:
         "place": f"UTM {place_map.zone}, {extent[0]:.0f} x {extent[1]:.0f} m, {known.format(place_map.spacing)}",
         "map frame": f"origin at {datum.latitude:.7f}, {datum.longitude:.7f}, {datum.altitude:.1f} m "
         f"(above: {place_map.altitude_reference})",
+        "grid north": f"{abs(convergence):.3f} deg {'east' if convergence > 0 else 'west'} of true north: "
+        f"navsat_transform's datum yaw is {-np.radians(convergence):.6f} rad",
         "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
         "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}",
         "index": _index(place_map),
