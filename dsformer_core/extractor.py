@@ -103,12 +103,14 @@ class Extractor:
         where = _device(device)
         arithmetic = _precision(precision, where)
         network, label = load_network(model, weights)
+        if optimize != "off":
+            # Of the weights as they were released. Then rewritten before they are copied: a GPU never holds both forms.
+            digest = weights_digest(network)
+            half = None if arithmetic == "float32" else PRECISIONS[arithmetic]
+            optimize_for_inference(network, float32=half is None, half=half, device=where, pack=optimize != "max")
         self._take(network, model, label, where, arithmetic)
         if optimize != "off":
-            # The digest is of the weights as they were released.
-            _ = self.weights_sha256
-            half = None if arithmetic == "float32" else PRECISIONS[arithmetic]
-            optimize_for_inference(self._network, float32=half is None, half=half, pack=optimize != "max")
+            self.weights_sha256 = digest
             self._keeps_memory = where.type == "cpu"
         if optimize == "max":
             self._compiled = CompiledForward(self._forward, where)
@@ -282,6 +284,10 @@ class Extractor:
     def resized(self, image: Picture) -> Picture:
         """What the network gets of a picture: see `NetworkInput.resized`. It may be given in the picture's place."""
         return self._input.resized(image, "the picture")
+
+    def prepare(self, images: Sequence[Picture]) -> Tensor:
+        """Pictures as the network gets them: (B, 3, H, W) float32 on its device, normalised."""
+        return self._input.batch([self.resized(image) for image in images])
 
     def loader(self, path: str | Path) -> Callable[[], Picture]:
         """What decodes a picture file as large as this network needs it, for `extract_pictures`."""

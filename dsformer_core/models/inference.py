@@ -59,20 +59,26 @@ def check_optimize(value: str) -> None:
 
 
 def optimize_for_inference(
-    network: nn.Module, *, float32: bool, half: torch.dtype | None = None, pack: bool = True
+    network: nn.Module,
+    *,
+    float32: bool,
+    half: torch.dtype | None = None,
+    device: torch.device | None = None,
+    pack: bool = True,
 ) -> None:
     """Rewrites a network in place; afterwards it can be neither trained nor saved.
 
     What it computes stays the same to rounding: float32 descriptors differ by some 1e-7.
 
     Args:
-        network: in evaluation mode, on the device on which it will compute.
+        network: in evaluation mode.
         float32: whether it computes in float32, not in half precision by autocast.
         half: which half precision autocast will be told; None leaves the weights as they are.
+        device: on which it will compute; None for where it is.
         pack: False leaves linear layers to a compiler or an exporter, who know no other library's order.
     """
     assert not network.training
-    on_cpu = all(one.device.type == "cpu" for one in network.parameters())
+    on_cpu = (device or next(network.parameters()).device).type == "cpu"
     for module in list(network.modules()):
         _fold_batch_norms(module)
         if isinstance(module, DualScaleFormer):
