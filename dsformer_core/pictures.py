@@ -136,7 +136,8 @@ def _decoded_jpeg(image: Image.Image, data: bytes, at_least: tuple[int, int] | N
     to Pillow, which says why.
     """
     ordinary = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
-    if not ordinary or not data.endswith(_END_OF_JPEG):
+    # Drivers of cameras fill their buffers up with zeros.
+    if not ordinary or not data.rstrip(b"\0").endswith(_END_OF_JPEG):
         return None
     needed = 1 if at_least is None else max(at_least)
     fits = 1 if at_least is None else min(image.width // needed, image.height // needed)

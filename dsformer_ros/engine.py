@@ -154,7 +154,7 @@ class Engine:
         config = settings.localization()
         clock = _StageClock(frame.arrival)
         clock.finish("queue")
-        picture = decode(frame.message)
+        picture = decode(frame.message, at_least=self.extractor.decode_size)
         flaw = flaw_of(picture)
         clock.finish("decode")
         if flaw is not None and flaw.useless:
