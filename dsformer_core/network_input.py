@@ -17,10 +17,9 @@ from dsformer_core.pictures import Picture
 
 REDUCED_AT_LEAST = 2.4
 """Times the network's size below which a JPEG is not decoded at a fraction of its own. libjpeg reduces by leaving out
-fine structure, which the resize would have weighed differently. On photographs, what the network then gets differs from
-that of the full decode by 0.45 grey levels of 255 on average at most, of which rounding to uint8 makes 0.27, and
-descriptors keep a cosine of 0.999 with theirs. At 1.6, with which 1280x720 would be halved for 224x224, it would be 0.7
-grey levels and 0.997, and pictures of different places would trade ranks."""
+fine structure, which the resize would have weighed otherwise. Of photographs the network then gets what it would get of
+the full decode within 0.45 grey levels of 255 on average, of which rounding to uint8 alone makes 0.27, and descriptors
+keep a cosine of 0.999. At 1.6, which would halve 1280x720 for 224x224, it would be 0.7 grey levels and 0.997."""
 
 
 class NetworkInput:
