@@ -86,7 +86,8 @@ setup(
         "hloc": ["h5py>=3.0"],
         # Many machines that describe pictures for one map.
         "cluster": ["ray[data]>=2.40"],
-        "export": ["onnx>=1.15", "onnxruntime>=1.17"],
+        # Networks as files for other runtimes; with CUDA, onnxruntime-gpu. TensorRT comes with a GPU's system.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "torch>=2.6"],
         "viz": ["folium>=0.19", "xstatic-leaflet==1.9.3.0"],
         # `dsformer watch`: its web server.
         "watch": ["aiohttp>=3.9"],
@@ -121,6 +122,7 @@ setup(
             "train = dsformer_core.cli.train:register",
             "benchmark = dsformer_core.cli.benchmark:register",
             "evaluate = dsformer_core.cli.evaluate:register",
+            "export = dsformer_core.cli.export:register",
             "weights = dsformer_core.cli.weights:register",
             "render = dsformer_core.cli.render:register",
             "demo = dsformer_ros.demo:register",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import Described
 from dsformer_core.extractor import Extractor
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, yaw_to_heading
@@ -112,6 +113,7 @@ class DescribedReferences:
 
     name = "rendered drives"
     precision = "float32"
+    arithmetic = Arithmetic()
     decode_size = (1, 1)
     code_bytes = 0
 

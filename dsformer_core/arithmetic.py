@@ -1,7 +1,7 @@
 """What computed descriptors, as far as it tells whether they may be compared with others of the same weights."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 TORCH = "torch"
@@ -26,7 +26,8 @@ class Arithmetic:
 
     runtime: str = TORCH
     precision: str = _FLOAT32
-    agreement: float | None = None
+    # What was measured is not the same on every machine.
+    agreement: float | None = field(default=None, compare=False)
     graph_sha256: str = ""
     measured_on: str = ""
 

@@ -114,7 +114,7 @@ class Engine:
             threads=settings.threads or None,
             optimize=settings.optimize,
         )
-        place_map.check_model(extractor.model_name, extractor.weights_sha256)
+        place_map.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
         place_map.search_on(str(extractor.device))
         engine = cls(place_map, extractor)
         engine._warm_up()
@@ -127,7 +127,7 @@ class Engine:
             DsformerError: the map is damaged, or made with other weights than are loaded.
         """
         place_map = PlaceMap.open(directory, verify="full")
-        place_map.check_model(self.extractor.model_name, self.extractor.weights_sha256)
+        place_map.check_model(self.extractor.model_name, self.extractor.weights_sha256, self.extractor.arithmetic)
         place_map.search_on(str(self.extractor.device))
         engine = Engine(place_map, self.extractor)
         engine._warm_up()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import Described
 from dsformer_core.geodesy import UtmZone, grid_convergence, to_latlon, yaw_to_heading
 from dsformer_core.place_map import IndexRequest, PlaceMap, build_place_map
@@ -86,6 +87,7 @@ class ArrayExtractor:
     weights_sha256 = "0" * 64
     weights = "made up"
     precision = "float32"
+    arithmetic = Arithmetic()
     decode_size = (1, 1)
     code_bytes = 0
 

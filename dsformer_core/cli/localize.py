@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
     extractor = Extractor(
         arguments.model or place_map.model_name, arguments.weights, device=arguments.device, optimize=arguments.optimize
     )
-    place_map.check_model(extractor.model_name, extractor.weights_sha256)
+    place_map.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
     place_map.search_on(str(extractor.device))
     prior = None
     if arguments.near is not None:

@@ -77,7 +77,7 @@ def evaluate_maps(
         MapError: the maps were made with different networks.
         UsageError: `candidates` are given for a map that has none.
     """
-    references.check_model(queries.model_name, queries.weights_sha256)
+    references.check_model(queries.model_name, queries.weights_sha256, queries.arithmetic)
     k = min(retrieve, references.count)
     if isinstance(references.index, BinaryIndex):
         candidates = candidates or references.index.candidates

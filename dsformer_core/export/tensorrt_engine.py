@@ -52,6 +52,8 @@ def build_engine(
     if max_batch < 1:
         raise UsageError(f"--max-batch {max_batch}: it must be 1 or more")
     about = read_onnx_description(source)
+    if about.int8 is not None and about.int8.target != "tensorrt":
+        raise UsageError(f"{source} is INT8 for a CPU: make another with `dsformer export --int8 tensorrt`")
     where = cuda_device(device)
     trt = tensorrt()
     with torch.cuda.device(where):

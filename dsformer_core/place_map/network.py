@@ -16,6 +16,7 @@ def network_of(
     device: str = "auto",
     precision: str = "auto",
     optimize: str = "safe",
+    runtime: str = "auto",
 ) -> Extractor:
     """Loads the network that described a map's references.
 
@@ -25,6 +26,7 @@ def network_of(
         device: as for `Extractor`.
         precision: as for `Extractor`.
         optimize: as for `Extractor`.
+        runtime: as for `Extractor`.
 
     Raises:
         MapError: it is a network of another program, or these are other weights.
@@ -32,9 +34,14 @@ def network_of(
     """
     require_known_network(place_map)
     extractor = Extractor(
-        place_map.model_name, weights or _label(place_map), device=device, precision=precision, optimize=optimize
+        place_map.model_name,
+        weights or label_of(place_map),
+        device=device,
+        precision=precision,
+        optimize=optimize,
+        runtime=runtime,
     )
-    place_map.check_model(extractor.model_name, extractor.weights_sha256)
+    place_map.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
     return extractor
 
 
@@ -51,8 +58,12 @@ def require_known_network(place_map: PlaceMap) -> None:
         )
 
 
-def _label(place_map: PlaceMap) -> str:
-    """Which weights to look for."""
+def label_of(place_map: PlaceMap) -> str:
+    """What `Extractor` calls the weights that a map was made with.
+
+    Raises:
+        MapError: they were not released.
+    """
     if place_map.weights == UNTRAINED:
         return UNTRAINED
     for released in model_entry(place_map.model_name).weights:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import CODE_BYTES, Codes, Described
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import Datum, MapFrame, UtmZone
@@ -50,7 +51,8 @@ class PlaceMap:
         model_name: the network that described its references.
         weights_sha256: digest of that network's weights (`weights_digest`).
         weights: what they are, for people.
-        precision: in which that network computed; "unknown" of old maps.
+        arithmetic: runtime and precision in which that network computed.
+        precision: the latter; "unknown" of old maps.
         descriptor_dim: numbers per descriptor.
         zone: the UTM zone of all its positions.
         datum: origin of the map frame; its altitude is above `altitude_reference`.
@@ -77,7 +79,8 @@ class PlaceMap:
         self.model_name: str = description["model"]["name"]
         self.weights_sha256: str = description["model"]["weights_sha256"]
         self.weights: str = description["model"]["weights"]
-        self.precision: str = description["model"].get("precision", "unknown")
+        self.arithmetic = Arithmetic.from_dict(description["model"])
+        self.precision = self.arithmetic.precision
         self.descriptor_dim: int = description["descriptors"]["dimension"]
         self.zone = UtmZone.parse(description["utm_zone"])
         self.datum = Datum(**description["datum"])
@@ -324,8 +327,13 @@ class PlaceMap:
     def _vicinity(self) -> Vicinity:
         return Vicinity(self.utm, self.stored)
 
-    def check_model(self, model_name: str, weights_sha256: str) -> None:
+    def check_model(self, model_name: str, weights_sha256: str, arithmetic: Arithmetic | None = None) -> None:
         """Refuses a network other than the one that described the references.
+
+        Args:
+            model_name: its name.
+            weights_sha256: of its weights.
+            arithmetic: how it computes, where descriptors of it are to be compared with the references'.
 
         Raises:
             MapError: names both.
@@ -340,6 +348,8 @@ class PlaceMap:
                 f"{self.directory} was built with {self.model_name} weights {self.weights_sha256[:12]} "
                 f"({self.weights}), these are {weights_sha256[:12]}: give the same weights, or build a map with these"
             )
+        if arithmetic is not None and (fault := arithmetic.fault(self.arithmetic, self.name)) is not None:
+            raise MapError(f"{self.directory}: {fault}")
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:
         return self._references.numbers(name)[:, 0]

@@ -47,6 +47,8 @@ class Int8Recall:
         recall_float32: share of them whose best match lay at their place, described in float32.
         recall_int8: the same, described by the INT8 file, against the map's descriptors as they are.
         calibration: pictures that its ranges were taken from.
+        part: what of it computes in INT8 (`export.int8.PARTS`).
+        target: for whom its numbers were chosen, "cpu" or "tensorrt".
     """
 
     map: str
@@ -54,6 +56,8 @@ class Int8Recall:
     recall_float32: float
     recall_int8: float
     calibration: int
+    part: str
+    target: str
 
 
 @dataclass(frozen=True, eq=False)

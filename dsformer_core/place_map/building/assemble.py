@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import CODE_BYTES, Codes
 from dsformer_core.geodesy import MapFrame
 from dsformer_core.place_map.building.parts import RECORD, Part, bytes_column, bytes_of, rows_of
@@ -43,7 +44,7 @@ class About:
         model_name: the network that described the references.
         weights_sha256: of that network.
         weights: what they are, for people.
-        precision: in which the network computed.
+        arithmetic: runtime and precision in which the network computed.
         descriptor_dim: numbers per descriptor.
         frame: where the ROS frame `map` has its origin; None for the middle of the references. A map that grows or
             shrinks keeps it, because robots have poses in it.
@@ -56,7 +57,7 @@ class About:
     model_name: str
     weights_sha256: str
     weights: str
-    precision: str
+    arithmetic: Arithmetic
     descriptor_dim: int
     frame: MapFrame | None = None
     altitude_reference: str | None = None
@@ -71,7 +72,7 @@ class About:
             place_map.model_name,
             place_map.weights_sha256,
             place_map.weights,
-            place_map.precision,
+            place_map.arithmetic,
             place_map.descriptor_dim,
             place_map.frame,
             place_map.altitude_reference,
@@ -144,7 +145,8 @@ def assemble(
             "name": about.model_name,
             "weights_sha256": about.weights_sha256,
             "weights": about.weights,
-            "precision": about.precision,
+            "precision": about.arithmetic.precision,
+            **about.arithmetic.to_dict(),
         },
         "descriptors": {"dimension": about.descriptor_dim, "dtype": kind.storage},
         "count": count,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.place_map.building.assemble import About, assemble, positions_of
 from dsformer_core.place_map.building.describe import Describer, Here, ShardTask
@@ -108,7 +109,7 @@ def build_place_map(
         describer.model_name,
         describer.weights_sha256,
         describer.weights,
-        describer.precision,
+        describer.arithmetic,
         describer.descriptor_dim,
     )
     work = WorkFolder(target)
@@ -170,7 +171,8 @@ def add_to_place_map(
     # A link is followed, unlike where a map is made: it names the map that is added to.
     target = place_map.directory.resolve()
     describer = _describer(extractor, batch_size, workers)
-    place_map.check_model(describer.model_name, describer.weights_sha256)
+    # That INT8 was measured to find enough in this map does not make it what the map is of.
+    place_map.check_model(describer.model_name, describer.weights_sha256, replace(describer.arithmetic, measured_on=""))
     work = WorkFolder(target)
     if work.finish_clearing() and resume:
         return PlaceMap.open(place_map.directory)
@@ -196,7 +198,10 @@ def add_to_place_map(
             work,
             source,
             _with_free_names(pictures, set(place_map.ids), source.name),
-            About.of(place_map, created=now()),
+            replace(
+                About.of(place_map, created=now()),
+                arithmetic=Arithmetic.together([place_map.arithmetic, describer.arithmetic]),
+            ),
             before=[MapPart(place_map)],
             index=place_map.index_request,
             overwrite=True,
@@ -263,7 +268,7 @@ class _Build:
             pictures_sha256=pictures_digest(pictures),
             model_name=self.describer.model_name,
             weights_sha256=self.describer.weights_sha256,
-            precision=self.describer.precision,
+            precision=str(self.describer.arithmetic),
             dtype=storage_of(index),
             thumbnails=self.thumbnails,
             shard_size=shard_size(len(pictures)),

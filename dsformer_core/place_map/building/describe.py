@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError
 from dsformer_core.pictures import Picture, PictureError
@@ -72,7 +73,7 @@ class Describer(ABC):
         model_name: one of `list_models()`.
         weights_sha256: `weights_digest` of the network.
         weights: what these are, for people.
-        precision: in which the network computes.
+        arithmetic: runtime and precision in which the network computes.
         descriptor_dim: numbers per descriptor.
         code_bytes: bytes per code; 0 where the network has no hash branch.
     """
@@ -80,7 +81,7 @@ class Describer(ABC):
     model_name: str
     weights_sha256: str
     weights: str
-    precision: str
+    arithmetic: Arithmetic
     descriptor_dim: int
     code_bytes: int
 
@@ -119,7 +120,7 @@ class Here(Describer):
 
     def __init__(self, extractor: "Extractor", *, batch_size: int = 8, workers: int = 2) -> None:
         self.model_name, self.weights_sha256 = extractor.model_name, extractor.weights_sha256
-        self.weights, self.precision = extractor.weights, extractor.precision
+        self.weights, self.arithmetic = extractor.weights, extractor.arithmetic
         self.descriptor_dim, self.code_bytes = extractor.descriptor_dim, extractor.code_bytes
         self._extractor, self._batch_size, self._workers = extractor, batch_size, workers
 

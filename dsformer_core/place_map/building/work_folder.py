@@ -28,7 +28,7 @@ _DIFFERENCES = {
     "pictures": "it has another number of pictures",
     "model_name": "it was begun with another model",
     "weights_sha256": "it was begun with other weights",
-    "precision": "it was begun in another precision",
+    "precision": "it was begun in another precision, or by another runtime",
     "dtype": "it was begun for an index that keeps descriptors of another type",
     "thumbnails": "it was begun with or without thumbnails",
     "adds_to": "it was begun to add to another map, or to none",

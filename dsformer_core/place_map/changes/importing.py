@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import DsformerError
 from dsformer_core.place_map.building.assemble import About
 from dsformer_core.place_map.building.parts import RECORD, bytes_column
@@ -159,7 +160,7 @@ def import_place_map(
         network.model_name,
         network.weights_sha256,
         network.weights,
-        network.precision,
+        Arithmetic(precision=network.precision),
         imports.dimension,
     )
     write_map([_Part(imports)], [], about, Path(output), index=index, overwrite=overwrite, on_progress=on_progress)

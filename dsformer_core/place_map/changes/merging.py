@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import UsageError
 from dsformer_core.place_map.building.assemble import About
 from dsformer_core.place_map.building.parts import RECORD, MapPart, bytes_column
@@ -77,7 +78,7 @@ def merge_place_maps(
         first.model_name,
         first.weights_sha256,
         first.weights,
-        ", ".join(dict.fromkeys(name for one in place_maps for name in one.precision.split(", "))),
+        Arithmetic.together(one.arithmetic for one in place_maps),
         first.descriptor_dim,
         first.frame,
         reference,
@@ -111,6 +112,8 @@ def refuse_other_network(first: PlaceMap, other: PlaceMap) -> None:
             f"{first.directory} was made with {_network(first)} and {other.directory} with {_network(other)}: "
             "descriptors of different networks cannot be compared; build one of the maps again"
         )
+    if (fault := other.arithmetic.fault(first.arithmetic, first.name)) is not None:
+        raise MapError(f"{first.directory} and {other.directory} cannot be merged: {fault}")
 
 
 def _network(place_map: PlaceMap) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import UNTRAINED, Extractor
 from dsformer_core.models import default_weights, named_weights, require_weights
@@ -136,7 +137,7 @@ class Facts:
     model_name: str
     weights_sha256: str
     weights: str
-    precision: str
+    arithmetic: Arithmetic
     descriptor_dim: int
     code_bytes: int
 
