@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dsformer_core.arithmetic import TORCH
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -32,7 +34,7 @@ class Configuration:
     def eager(self) -> "Configuration":
         """The straightforward formulation: the network as it was trained, in float32, operator by operator."""
         weights = self.weights if Path(self.weights).suffix in (".pth", ".safetensors") else "untrained"
-        return replace(self, weights=weights, runtime="torch", precision="float32", optimize="off")
+        return replace(self, weights=weights, runtime=TORCH, precision="float32", optimize="off")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; of weights the file's name."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from dsformer_core.arithmetic import TORCH
 from dsformer_core.benchmark.chart import latency_chart
 from dsformer_core.benchmark.machine import in_words
 from dsformer_core.localization.report_page import REPORT_PAGE
@@ -98,7 +99,7 @@ class Measured:
 
 def label(row: dict[str, Any]) -> str:
     """What a row is of, in a line."""
-    runtime = "" if row["runtime"] in ("auto", "torch") else f" {row['runtime']}"
+    runtime = "" if row["runtime"] in ("auto", TORCH) else f" {row['runtime']}"
     return f"{row['model']}{runtime} {row['precision']} {row['optimize']}, batch {row['batch']}, {row['threads']} thr."
 
 

@@ -152,6 +152,7 @@ def _answer(request: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
             "load_s": loaded,
             "first_s": time.perf_counter() - start,
             "imports_mib": imports_mib,
+            "runtime": extractor.runtime,
             "precision": extractor.precision,
             "device": str(extractor.device),
         }
