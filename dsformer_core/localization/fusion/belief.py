@@ -42,6 +42,9 @@ USUAL_SPEED = 1 / 3
 RETURNS = 10.0
 """How many times as often as a robot leaves the map, or is carried off it, one that is outside comes into it."""
 
+WIDEST_REACH = 25.0
+"""Metres within which a hypothesis joins one that is as vague: further away it is another place, however vague."""
+
 LOST_STD = 300.0
 """Metres. A hypothesis of which no more is known says nothing that "somewhere else" does not."""
 
@@ -65,12 +68,14 @@ class Witness:
     Attributes:
         rows: references it retrieved, ascending.
         way: metres of odometry since.
+        camera_yaw: of its mounting, radians, NaN where unknown.
         turn: radians turned since.
         unknown: seconds since of which odometry tells nothing.
         seconds: since.
     """
 
     rows: Rows
+    camera_yaw: float
     way: float = 0.0
     turn: float = 0.0
     unknown: float = 0.0
@@ -119,7 +124,7 @@ class Belief:
     rows: Rows
     similarity: Numbers
     altitude: Numbers
-    witnesses: dict[float, Witness] = field(default_factory=dict)
+    witnesses: dict[int, Witness] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, stamp: float) -> "Belief":
@@ -196,7 +201,8 @@ class Belief:
         """At most `most` hypotheses, none of which could be one with a heavier one.
 
         A hypothesis joins a heavier one that looks the same way and whose position is within `radius`, or, with
-        `spread`, within a standard deviation of the heavier one where that is more. Both moments of the mixture stay.
+        `spread`, within a standard deviation of the heavier one where that is more, but at most `WIDEST_REACH`. Both
+        moments of the mixture stay.
 
         Args:
             radius: metres.
@@ -214,7 +220,7 @@ class Belief:
         reach = radius**2
         if spread:
             deviation = np.trace(self.covariance[order][:, :2, :2], axis1=1, axis2=2) / 2
-            reach = np.maximum(reach, deviation)[None, :]
+            reach = np.clip(deviation, reach, max(reach, WIDEST_REACH**2))[None, :]
         length = np.maximum(np.hypot(mean[:, 2], mean[:, 3]), NEGLIGIBLE)
         unit = mean[:, 2:] / length[:, None]
         vague = length < 0.3

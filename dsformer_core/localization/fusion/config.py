@@ -23,9 +23,9 @@ _RANGES = {
     "max_std": (1.0, 1000.0),
     "max_unconfirmed": (0.1, 10_000.0),
     "hypotheses": (4, 512),
-    "history": (1, 1000),
+    "history": (0.1, 60.0),
 }
-_WHOLE = ("hypotheses", "history")
+_WHOLE = ("hypotheses",)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FusionConfig:
         max_unconfirmed: metres, 0.1 to 10 000. A hypothesis that no picture confirmed on so long a way is no answer:
             however probable it is, and though no picture came to contradict it.
         hypotheses: how many are kept, 4 to 512: what a picture costs at most.
-        history: pictures, 1 to 1000, for which the belief is remembered, so that late ones find their place.
+        history: seconds, 0.1 to 60, for which beliefs are remembered, so that late pictures find their place.
 
     Raises:
         UsageError: a value is out of its range or no number.
@@ -81,7 +81,7 @@ class FusionConfig:
     max_std: float = 20.0
     max_unconfirmed: float = 50.0
     hypotheses: int = 64
-    history: int = 32
+    history: float = 3.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

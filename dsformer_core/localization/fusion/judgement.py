@@ -1,5 +1,6 @@
 """Whether a belief is an answer, and if not, why."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,9 +53,13 @@ def judge_belief(
             )
         return Verdict(State.LOCALIZED, reason)
     second = hypotheses[1] if len(hypotheses) > 1 else None
-    reason = f"best hypothesis has probability {best.probability:.2f}, {needed:.2f} is needed"
+    # Rounded down, lest 0.968 read as if it were enough.
+    reason = f"best hypothesis has probability {math.floor(100 * best.probability) / 100:.2f}, {needed:.2f} is needed"
     if second is not None and second.probability >= RIVAL * best.probability and 1 - elsewhere >= 0.5:
         rivals = sum(hypothesis.probability >= RIVAL * best.probability for hypothesis in hypotheses)
         distance = float(np.hypot(*(second.utm - best.utm)))
         return Verdict(State.AMBIGUOUS, f"{rivals} places look alike, {distance:.0f} m apart; {reason}")
-    return Verdict(State.NO_MATCH, f"{reason}; {elsewhere:.2f} is left for somewhere else")
+    others = max(1 - elsewhere - best.probability, 0.0)
+    return Verdict(
+        State.NO_MATCH, f"{reason}; {others:.2f} is left for other places, {elsewhere:.2f} for somewhere else"
+    )

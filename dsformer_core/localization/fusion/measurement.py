@@ -15,11 +15,11 @@ picture counts as the share
     t = 1 - exp(-(d / correlation_length + a / correlation_angle))
 
 of one, d metres and a radians after the last one of its camera that counted: L(x)^t, that is, n e^(u_g) and `miss` to
-the power of t, and R_g / t. Cameras are told apart by their mounting. Where odometry does not tell d, it is what the
-robot would have gone at a third of its motion bound, and t is no more than the share of references that the picture
-does not have in common with that last one; above `SAME_VIEW` in common it is nought. With t below `LEAST_SHARE` the
-picture changes nothing and the next one is compared with the same last one, so that slow motion adds up and a robot
-that stands still learns nothing, however long it looks.
+the power of t, and R_g / t. A camera that is turned on the robot turns likewise. Where odometry does not tell d,
+it is what the robot would have gone at a third of its motion bound, and t is no more than the share of references that
+the picture does not have in common with that last one; above `SAME_VIEW` in common it is nought. With t below
+`LEAST_SHARE` the picture changes nothing and the next one is compared with the same last one, so that slow motion adds
+up and a robot that stands still learns nothing, however long it looks.
 
 For a hypothesis k, N(m_k, V_k) of weight w_k, L(x)^t gives one hypothesis of weight w_k miss^t that stays, and for each
 place g within the gate one that moves by the Kalman filter, of weight
@@ -29,17 +29,17 @@ place g within the gate one that moves by the Kalman filter, of weight
 "Outside" keeps its weight. "Anywhere", of weight v spread over the n places of the map, becomes v miss^t, and each
 place g a new hypothesis of weight v (n e^(u_g))^t / n. For the first picture (t = 1, v = ½) that is what `localize`
 says of it, but for the misses. What stays unsupported, anywhere or not, loses to what is outside: there, a picture that
-is like no place of the map is nothing strange.
+is like no place of the map is nothing strange. Where only a circle of the map was searched, with a share s of its
+references, a picture says nothing of hypotheses outside of it, and what is anywhere becomes v ((1 - s) + s miss^t).
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsformer_core.geodesy import wrap_angle
-from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.fusion.belief import (
     KEPT_ROWS,
     PER_HYPOTHESIS,
@@ -50,8 +50,8 @@ from dsformer_core.localization.fusion.belief import (
     Witness,
 )
 from dsformer_core.localization.fusion.config import FusionConfig
-from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis, localize
-from dsformer_core.place_map import Matches, PlaceMap
+from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis
+from dsformer_core.place_map import Matches
 
 GATE = 25.0
 """Squared Mahalanobis distance, over position and heading vector, beyond which a place says nothing of a hypothesis."""
@@ -79,12 +79,28 @@ _Part = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
+class Circle:
+    """Where a map was searched for a picture.
+
+    Attributes:
+        middle: (2,) about the origin.
+        radius: metres.
+        share: of the map's references that lie in it, 0 to 1.
+    """
+
+    middle: Numbers
+    radius: float
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
 class Observation:
     """A picture, as G places it may show.
 
     Attributes:
         stamp: seconds.
-        camera: its mounting, radians to the hundredth; NaN, as one camera of its own, where unknown.
+        camera: which one.
+        camera_yaw: its mounting, radians, NaN where unknown.
         matches: of it.
         singles: what `localize` says of it.
         odds: (G,) e^(u_g) of each place.
@@ -94,10 +110,12 @@ class Observation:
         similarity: (G,) of the best of them.
         altitude: (G,) metres, NaN where unknown.
         retrieved: all rows, ascending.
+        circle: where was searched; None for everywhere.
     """
 
     stamp: float
-    camera: float
+    camera: int
+    camera_yaw: float
     matches: Matches
     singles: list[Hypothesis]
     odds: Numbers
@@ -107,21 +125,23 @@ class Observation:
     similarity: Numbers
     altitude: Numbers
     retrieved: Rows
+    circle: Circle | None
 
     @classmethod
     def of(
         cls,
         stamp: float,
         matches: Matches,
-        camera_yaw: float,
-        place_map: PlaceMap,
-        localization: LocalizationConfig,
+        singles: list[Hypothesis],
         origin: NDArray[np.float64],
+        camera_yaw: float,
+        camera: int,
+        circle: Circle | None,
+        *,
+        top_k: int,
     ) -> "Observation":
-        """From the matches of one picture."""
-        mounted = bool(np.isfinite(camera_yaw))
-        singles = localize(matches, place_map, localization, camera_yaw=float(camera_yaw) if mounted else 0.0)
-        if not mounted:
+        """From the matches of one picture, and what `localize` says of them."""
+        if not np.isfinite(camera_yaw):
             singles = [_without_yaw(single) for single in singles]
         count = len(singles)
         probability = np.array([single.probability for single in singles])
@@ -141,30 +161,34 @@ class Observation:
             # Of a heading vector turned by an angle of that variance, across it.
             across = np.where(known, (1 - np.exp(-2 * spread[:, 2, 2])) / 2, _UNINFORMATIVE)
             covariance[:, (2, 3), (2, 3)] = across[:, None]
-        camera = round(float(wrap_angle(camera_yaw)), 2) if mounted else float("nan")
-        retrieved = np.sort(matches.indices[0][: localization.top_k])
+        retrieved = np.sort(matches.indices[0][:top_k])
         similarity = np.array([single.similarity for single in singles])
         altitude = np.array([single.altitude for single in singles])
         odds = probability / none
-        return cls(stamp, camera, matches, singles, odds, pose, covariance, rows, similarity, altitude, retrieved)
+        return cls(
+            stamp, camera, float(camera_yaw), matches, singles, odds, pose, covariance, rows, similarity, altitude,
+            retrieved, circle,
+        )  # fmt: skip
 
     def same_as(self, other: "Observation") -> bool:
         """Whether it is the same picture again."""
         one, two = self.matches, other.matches
         return (
             self.stamp == other.stamp
-            and _key(self.camera) == _key(other.camera)
+            and self.camera == other.camera
             and np.array_equal(one.indices, two.indices)
             and np.array_equal(one.similarities, two.similarities)
         )
 
     def share(self, belief: Belief, config: FusionConfig) -> float:
         """t, how much of an independent witness it is."""
-        last = belief.witnesses.get(_key(self.camera))
+        last = belief.witnesses.get(self.camera)
         if last is None:
             return 1.0
         way = last.way + last.unknown * USUAL_SPEED * config.motion_bound
-        share = 1 - np.exp(-(way / config.correlation_length + last.turn / config.correlation_angle))
+        mounting = self.camera_yaw - last.camera_yaw
+        turn = last.turn + (abs(math.remainder(mounting, 2 * math.pi)) if math.isfinite(mounting) else 0.0)
+        share = 1 - math.exp(-(way / config.correlation_length + turn / config.correlation_angle))
         if last.unknown > 0:
             common = len(np.intersect1d(last.rows, self.retrieved, assume_unique=True))
             new = 1 - common / max(len(self.retrieved), 1)
@@ -186,21 +210,25 @@ class Observation:
         likely = (places * self.odds) ** share
         spread = self.covariance / share
 
-        kept = belief.weight * miss
+        unseen, looked_at = np.zeros(len(belief), bool), 1.0
+        if self.circle is not None:
+            unseen = np.hypot(*(belief.mean[:, :2] - self.circle.middle).T) > self.circle.radius
+            looked_at = self.circle.share
+        kept = belief.weight * np.where(unseen, 1.0, miss)
         pairs = _pairs(belief, self.pose, spread, likely)
         support = np.bincount(pairs.of, pairs.weight, minlength=len(belief))
         supported = support > (SUPPORT**share) * belief.weight
         unsupported = {name: getattr(belief, name) for name in PER_HYPOTHESIS}
         unsupported["weight"] = kept
-        unsupported["doubted"] = belief.doubted + _REJECTED
+        unsupported["doubted"] = belief.doubted + np.where(unseen[:, None], 0.0, _REJECTED)
         unsupported["doubted"][supported, :3] = 0.0
         together = _joined(
             [unsupported, pairs.moved(belief, self), self._born(belief.anywhere * likely / places, spread)]
         )
-        anywhere = belief.anywhere * miss
+        anywhere = belief.anywhere * (1 - looked_at + looked_at * miss)
         total = belief.outside + anywhere + float(together["weight"].sum())
         together["weight"] /= total
-        witnesses = {**belief.witnesses, _key(self.camera): Witness(self.retrieved)}
+        witnesses = {**belief.witnesses, self.camera: Witness(self.retrieved, self.camera_yaw)}
         after: dict[str, Any] = {"outside": belief.outside / total, "anywhere": anywhere / total, **together}
         return replace(belief, witnesses=witnesses, **after)
 
@@ -298,11 +326,6 @@ def _joined(parts: list[_Part]) -> _Part:
     length = np.hypot(together["mean"][:, 2], together["mean"][:, 3])
     together["mean"][:, 2:] /= np.maximum(length, 1.0)[:, None]
     return together
-
-
-def _key(camera: float) -> float:
-    """A camera's name in a table; NaN equals nothing, not even itself."""
-    return camera if np.isfinite(camera) else float("inf")
 
 
 def _without_yaw(single: Hypothesis) -> Hypothesis:

@@ -119,7 +119,9 @@ class Odometry:
         turn = np.abs(_wrapped(step[:, 3]))
         variance = np.maximum(config.odometry_noise**2 * DRIFT_LENGTH * way, np.clip(step[:, 4], 0, LARGEST_INCREMENT))
         yaw_variance = np.maximum(config.odometry_yaw_noise**2 * way, np.clip(step[:, 5], 0, LARGEST_INCREMENT))
-        fast = way > np.maximum(_JUMP * config.motion_bound * seconds, 2.0)
+        fast = (way > np.maximum(_JUMP * config.motion_bound * seconds, 2.0)) | (
+            turn > np.maximum(_JUMP * config.turn_bound * seconds, 0.5)
+        )
         broken = (seconds > config.odometry_gap) | fast
         known = ~broken
         increments = np.stack([way * known, turn * known, variance * known, yaw_variance * known, broken], axis=1)

@@ -91,16 +91,15 @@ def learn(
     """
     localization = localization or LocalizationConfig()
     moves = [made_odometry(drive, seed) for seed in range(DRAWS)] if odometry is None else [odometry]
-    both = (drive, drive.unmapped(place_map, localization.top_k))
+    unmapped = drive.unmapped(place_map, localization.top_k)
     witnesses = max(1000 * drive.kilometres / RIGHT_PLACE_RADIUS, 1.0)
     learnt = Recalibration()
     with _as_if(place_map, learnt):
-        single = _fit(*([ask_singly(place_map, one, localization)] for one in both), witnesses)
+        single = _fit(*([ask_singly(place_map, one, localization)] for one in (drive, unmapped)), witnesses=witnesses)
     learnt = Recalibration(single=single, pictures=len(drive))
     with _as_if(place_map, learnt):
-        fused = _fit(
-            *([ask_fused(place_map, one, move, localization, config) for move in moves] for one in both), witnesses
-        )
+        asked = ([ask_fused(place_map, one, move, localization, config) for move in moves] for one in (drive, unmapped))
+        fused = _fit(*asked, witnesses=witnesses)
     return replace(learnt, fused=fused)
 
 
@@ -127,7 +126,7 @@ class _as_if:  # noqa: N801 - reads as a statement
         self._map.recalibration = self._before
 
 
-def _fit(mapped: Sequence[Answers], unmapped: Sequence[Answers], witnesses: float) -> Correction:
+def _fit(mapped: Sequence[Answers], unmapped: Sequence[Answers], *, witnesses: float) -> Correction:
     logs, right, none = _table([*mapped, *unmapped])
     weight = 2 * witnesses / len(none)  # asked twice
     exists = np.isfinite(logs)

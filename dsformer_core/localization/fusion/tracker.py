@@ -1,11 +1,11 @@
 """A recursive Bayes filter over one map: what all pictures and odometry together say of where the robot is.
 
 Pictures come late and out of order: a network takes its time, and cameras take different ones. The belief after each
-of the last `FusionConfig.history` pictures is kept. A late picture is put where its stamp belongs, and what came after
-it is applied again, so that the belief is the one that pictures in order would have given; moving the late one forward
-instead would count its motion noise twice and could not tell what a picture in between has already said. Odometry that
-fills in what was known less well has the pictures after it applied again, too. What is older than all that is kept is
-left out.
+picture of the last `FusionConfig.history` seconds is kept. A late picture is put where its stamp belongs, and what came
+after it is applied again, so that the belief is the one that pictures in order would have given; moving the late one
+forward instead would count its motion noise twice and could not tell what a picture in between has already said.
+Odometry that fills in what was known less well has the pictures after it applied again, too. What is older than all
+that is kept is left out.
 """
 
 import math
@@ -21,15 +21,29 @@ from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.fusion.belief import KEPT_ROWS, Belief
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.judgement import judge_belief
-from dsformer_core.localization.fusion.measurement import Observation
+from dsformer_core.localization.fusion.measurement import Circle, Observation
 from dsformer_core.localization.fusion.odometry import Odometry
-from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis
+from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis, localize
 from dsformer_core.localization.verdict import State, Verdict
 from dsformer_core.place_map import Matches, PlaceMap
 from dsformer_core.place_map.places import REFERENCE_STD
 
 PRIOR_SHARE = 0.9
 """What a given pose weighs: people click on the wrong crossing now and then."""
+
+UNTHOUGHT_OF = 0.05
+"""Of that weight, what a hypothesis of its own gets beside those that agree with it: as much as theirs where they had
+this weight before."""
+
+AGREES = 13.3
+"""Squared Mahalanobis distance, over position and heading vector, up to which a hypothesis agrees with a given pose:
+99 % of those that are meant lie within."""
+
+NOWHERE_NEAR = 100.0
+"""Metres, beside three standard deviations, from the nearest reference beyond which a given pose is none of the map."""
+
+MOST_EVENTS = 512
+"""Pictures that are remembered at most, however many come in a second."""
 
 LEAST_YAW_STD = math.radians(3.0)
 """Radians. The direction of a reference is that of a compass or of a drive, no surer, however many agree."""
@@ -76,16 +90,28 @@ class _Given:
     covariance: NDArray[np.float64]
 
     def update(self, belief: Belief) -> Belief:
-        share = np.append(belief.weight * (1 - PRIOR_SHARE), PRIOR_SHARE)
+        """The belief in which the pose is right with `PRIOR_SHARE`, whoever said so how often before.
+
+        It only says which hypotheses are meant: it moves none, and is no picture that would confirm one.
+        """
+        together = belief.covariance + self.covariance
+        away = belief.mean - self.mean
+        agrees = (away[:, None, :] @ np.linalg.inv(together) @ away[:, :, None])[:, 0, 0] <= AGREES
+        agreed = float(belief.weight[agrees].sum())
+        if agreed >= PRIOR_SHARE:
+            return belief
+        born = PRIOR_SHARE * UNTHOUGHT_OF / (UNTHOUGHT_OF + agreed)
+        others = (1 - PRIOR_SHARE) / (1 - agreed)
+        raised = (PRIOR_SHARE - born) / max(agreed, 1e-300)
         return replace(
             belief,
-            weight=share,
+            weight=np.append(belief.weight * np.where(agrees, raised, others), born),
             mean=np.vstack([belief.mean, self.mean]),
             covariance=np.concatenate([belief.covariance, self.covariance[None]]),
-            outside=belief.outside * (1 - PRIOR_SHARE),
-            anywhere=belief.anywhere * (1 - PRIOR_SHARE),
+            outside=belief.outside * others,
+            anywhere=belief.anywhere * others,
             answered=np.append(belief.answered, False),
-            doubted=np.vstack([belief.doubted, np.zeros(4)]),
+            doubted=np.vstack([belief.doubted, [0.0, 0.0, 0.0, np.inf]]),
             rows=np.vstack([belief.rows, np.full((1, KEPT_ROWS), -1)]),
             similarity=np.append(belief.similarity, np.nan),
             altitude=np.append(belief.altitude, np.nan),
@@ -145,29 +171,54 @@ class Tracker:
         """
         self._stale_from = min(self._stale_from, self._odometry.add(stamp, x, y, yaw, covariance))
 
-    def add_picture(self, stamp: float, matches: Matches, *, camera_yaw: float = 0.0) -> Estimate:
+    def add_picture(
+        self,
+        stamp: float,
+        matches: Matches,
+        *,
+        camera_yaw: float = 0.0,
+        camera: int = 0,
+        singles: list[Hypothesis] | None = None,
+        within: tuple[ArrayLike, float] | None = None,
+    ) -> Estimate:
         """Takes in what a search found for one picture.
 
         Args:
             stamp: seconds, of the picture.
             matches: of one query.
-            camera_yaw: of the camera's optical axis in base_frame, radians; NaN where the mounting is unknown. Cameras
-                are told apart by it.
+            camera_yaw: of the camera's optical axis in base_frame, radians; NaN where the mounting is unknown.
+            camera: which one, where there are several.
+            singles: what `localize` says of the matches with this `camera_yaw`, where that is known already.
+            within: (2,) easting and northing, and radius in metres, of the circle outside of which was not searched;
+                None for all of the map.
 
         Returns:
-            What is known at the newest stamp.
+            What is known at the newest stamp; that is without the picture where it is older than all that is
+            remembered.
 
         Raises:
             UsageError: `matches` are of several queries, or `stamp` is not finite.
         """
         _check_stamp(stamp)
-        event = Observation.of(stamp, matches, camera_yaw, self.place_map, self.localization, self._origin)
+        if singles is None:
+            mounted = camera_yaw if math.isfinite(camera_yaw) else 0.0
+            singles = localize(matches, self.place_map, self.localization, camera_yaw=mounted)
+        circle = None
+        if within is not None:
+            among = self.place_map.count if matches.among is None else int(matches.among[0])
+            middle = np.asarray(within[0], np.float64) - self._origin
+            circle = Circle(middle, float(within[1]), among / max(self.place_map.count, 1))
+        event = Observation.of(
+            stamp, matches, singles, self._origin, camera_yaw, camera, circle, top_k=self.localization.top_k
+        )
         self._insert(event)
         newest = self._events[-1].stamp if self._events else stamp
         return self._estimate(newest, event.singles)
 
-    def set_prior(self, stamp: float, utm: ArrayLike, covariance: ArrayLike, yaw: float = math.nan) -> None:
+    def set_prior(self, stamp: float, utm: ArrayLike, covariance: ArrayLike, yaw: float = math.nan) -> bool:
         """Takes in a rough pose that somebody gave: a strong hypothesis; others and "elsewhere" stay possible.
+
+        It is no answer before a picture confirms it, and the same pose given again says nothing new.
 
         Args:
             stamp: seconds.
@@ -175,8 +226,11 @@ class Tracker:
             covariance: (2, 2) over east and north, or (3, 3) over east, north and yaw, m^2 and rad^2.
             yaw: radians, NaN where unknown.
 
+        Returns:
+            Whether it counts; a pose older than all that is remembered does not.
+
         Raises:
-            UsageError: a number is not finite, or the covariance is none.
+            UsageError: a number is not finite, the covariance is none, or the map has nothing near the pose.
         """
         _check_stamp(stamp)
         position, matrix = np.asarray(utm, np.float64), np.array(covariance, np.float64)
@@ -187,6 +241,12 @@ class Tracker:
         matrix = (matrix + matrix.T) / 2
         if np.linalg.eigvalsh(matrix)[0] < -1e-6 * max(1.0, float(np.abs(matrix).max())):
             raise UsageError("the covariance of a given pose has a negative variance")
+        deviation = math.sqrt(float(np.linalg.eigvalsh(matrix[:2, :2])[-1].clip(0)))
+        nearest = float(np.hypot(*(self.place_map.utm - position).T).min()) if self.place_map.count else math.inf
+        if nearest > NOWHERE_NEAR + 3 * deviation:
+            raise UsageError(
+                f"the given pose lies {nearest:,.0f} m from the nearest reference of {self.place_map.name}"
+            )
         mean, spread = np.zeros(4), np.zeros((4, 4))
         mean[:2] = position - self._origin
         spread[:2, :2] = matrix[:2, :2] + np.eye(2)
@@ -196,7 +256,7 @@ class Tracker:
             spread[2, 2] = spread[3, 3] = (1 - math.exp(-2 * max(variance, LEAST_YAW_STD**2))) / 2
         else:
             spread[2, 2] = spread[3, 3] = 0.5
-        self._insert(_Given(stamp, mean, spread))
+        return self._insert(_Given(stamp, mean, spread))
 
     def estimate(self, stamp: float | None = None) -> Estimate:
         """What is known at a moment, moved there by odometry.
@@ -214,16 +274,16 @@ class Tracker:
         newest = self._events[-1].stamp if self._events else 0.0
         return self._estimate(newest if stamp is None else stamp, last.singles if last else [])
 
-    def _insert(self, event: Observation | _Given) -> None:
-        """Puts an event where it belongs and applies what follows from it."""
+    def _insert(self, event: Observation | _Given) -> bool:
+        """Puts an event where it belongs and applies what follows from it; False where it comes too late for that."""
         stamps = [one.stamp for one in self._events]
         if event.stamp < self._forgotten:
-            return
+            return False
         if isinstance(event, Observation):
             first, last = bisect_left(stamps, event.stamp), bisect_right(stamps, event.stamp)
             here = [one for one in self._events[first:last] if isinstance(one, Observation)]
             if any(event.same_as(one) for one in here):
-                return
+                return True
         at = bisect_right(stamps, event.stamp)
         if not self._beliefs:
             self._beliefs.append(Belief.nothing(event.stamp))
@@ -233,9 +293,12 @@ class Tracker:
         self._events.insert(at, event)
         self._beliefs = self._beliefs[: at + 1]
         self._refresh()
-        if len(self._events) > self.config.history:
-            self._forgotten = self._beliefs[1].stamp
-            del self._events[0], self._beliefs[0]
+        oldest = self._events[-1].stamp - self.config.history
+        old = max(bisect_left([one.stamp for one in self._events], oldest), len(self._events) - MOST_EVENTS)
+        if old > 0:
+            self._forgotten = self._beliefs[old].stamp
+            del self._events[:old], self._beliefs[:old]
+        return True
 
     def _refresh(self) -> None:
         """Applies all events again that follow on something new."""
@@ -268,12 +331,12 @@ class Tracker:
         return belief.moved(self._odometry.between(belief.stamp, stamp), stamp, self.config)
 
     def _estimate(self, stamp: float, singles: list[Hypothesis]) -> Estimate:
-        if not self._beliefs:
-            belief = Belief.nothing(stamp)
-        else:
-            at = max(bisect_right([one.stamp for one in self._beliefs], stamp) - 1, 0)
-            belief = self._moved(self._beliefs[at], stamp)
+        at = bisect_right([one.stamp for one in self._beliefs], stamp) - 1
+        belief = self._moved(self._beliefs[at], stamp) if at >= 0 else Belief.nothing(stamp)
         hypotheses, elsewhere, verdict = self._judged(belief)
+        if stamp < self._forgotten:
+            too_late = f"{self._events[-1].stamp - stamp:.1f} s older than the newest picture, and no more remembered"
+            verdict = Verdict(State.NO_MATCH, too_late)
         return Estimate(stamp, hypotheses, elsewhere, verdict, singles)
 
     def _judged(self, belief: Belief) -> tuple[list[Hypothesis], float, Verdict]:

@@ -132,3 +132,8 @@ def test_it_does_not_grow() -> None:
     (motion,) = odometry.between(end - 10, end)
     assert motion.x == pytest.approx(10)
     assert odometry.add(1.0, 0, 0, 0, None) == math.inf or len(odometry) <= CAPACITY
+
+
+def test_odometry_that_begins_anew_turned_otherwise_tells_nothing_in_between() -> None:
+    odometry = filled(np.array([[0, 0, 0, 1.57], [0.1, 0, 0.1, 1.57], [0.2, 0, 0, 0.0], [0.3, 0.1, 0, 0.0]]))
+    assert [motion.known for motion in odometry.between(0.0, 0.3)] == [True, False, True]

@@ -128,7 +128,7 @@ def events(town: Any, count: int = 16) -> tuple[list[tuple[float, Matches]], lis
 
 
 def after(town: Any, pictures: list[Any], moves: list[Any], *, moves_first: bool = True) -> Estimate:
-    tracker = Tracker(town.place_map)
+    tracker = Tracker(town.place_map, config=FusionConfig(history=20))
     for move in moves if moves_first else []:
         tracker.add_odometry(*move)
     for stamp, matches in pictures:
@@ -195,7 +195,7 @@ stamps = st.floats(-20, 20)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_the_belief_is_sound(town: Any, data: st.DataObject) -> None:
-    tracker = Tracker(town.place_map, config=FusionConfig(hypotheses=8, history=6))
+    tracker = Tracker(town.place_map, config=FusionConfig(hypotheses=8, history=6.0))
     for _ in range(data.draw(st.integers(1, 25))):
         what = data.draw(st.sampled_from(["move", "look", "prior", "ask", "none"]))
         stamp = data.draw(stamps)
@@ -214,14 +214,15 @@ def test_whatever_comes_the_belief_is_sound(town: Any, data: st.DataObject) -> N
             sound(tracker.add_picture(stamp, empty))
         sound(tracker.estimate(data.draw(stamps)))
     assert len(tracker._beliefs[-1] if tracker._beliefs else []) <= 8
-    assert len(tracker._events) <= 6
+    assert not tracker._events or tracker._events[-1].stamp - tracker._events[0].stamp <= 6
 
 
 def test_what_is_kept_does_not_grow(robot: Any) -> None:
     for _ in range(4):
         robot.drive(0, 0, 300)
         robot.drive(None, 0, 100)
-    assert len(robot.tracker._events) <= robot.config.history
+    events = robot.tracker._events
+    assert events[-1].stamp - events[0].stamp <= robot.config.history
     assert all(len(belief) <= robot.config.hypotheses for belief in robot.tracker._beliefs)
 
 
@@ -245,7 +246,7 @@ def test_two_cameras_are_sooner_sure_than_one(town: Any) -> None:
             for camera, mounted in enumerate(cameras):
                 # Mounted to the side by a little: both see about the same, with noise of their own.
                 matches = town.look(0, 50 + 2.5 * number, 1000 * camera + number, noise=6.0)
-                estimate = tracker.add_picture(0.5 * number, matches, camera_yaw=mounted)
+                estimate = tracker.add_picture(0.5 * number, matches, camera_yaw=mounted, camera=camera)
             if estimate.verdict.state is LOCALIZED:
                 return number
         return 60
@@ -282,11 +283,69 @@ def test_a_given_pose_becomes_a_strong_hypothesis_and_can_be_wrong(robot: Any) -
     given = tracker.estimate()
     assert np.allclose(given.hypotheses[0].utm, town.utm(0, 52.0))
     assert 0.5 < given.hypotheses[0].probability < 1 and given.elsewhere > 0
+    assert given.verdict.state is not LOCALIZED, "before a picture confirms it"
     assert robot.drive(0, 50, 10)[-1].verdict.state is LOCALIZED
     robot.tracker.set_prior(robot.stamp, town.utm(1, 300), 16 * np.eye(2))
     assert np.hypot(*(tracker.estimate().hypotheses[0].utm - town.utm(1, 300))) < 1
     found = robot.drive(0, 60, 80)
     assert robot.error(found[-1], 0, 137.5) < 15 and found[-1].verdict.state is LOCALIZED
+
+
+def test_a_pose_that_is_given_again_says_nothing_new(robot: Any) -> None:
+    town, tracker = robot.town, robot.tracker
+    robot.drive(0, 50, 100)
+    for _ in range(5):
+        assert tracker.set_prior(robot.stamp, town.utm(1, 300), 16 * np.eye(2))
+    told = tracker.estimate()
+    assert told.hypotheses[0].probability <= 0.9 + 1e-9 and told.verdict.state is not LOCALIZED
+    wrong = [one for one in robot.drive(0, 150, 4) if robot.error(one, 0, 155) > 25]
+    assert LOCALIZED not in [estimate.verdict.state for estimate in wrong]
+    sound(told)
+
+
+def test_a_pose_that_agrees_leaves_what_is_known_as_it_is(robot: Any) -> None:
+    robot.drive(0, 50, 100)
+    before = robot.tracker.estimate(robot.stamp)
+    robot.tracker.set_prior(robot.stamp, robot.town.utm(0, 147.5), 400 * np.eye(2))
+    same(robot.tracker.estimate(), before)
+
+
+def test_a_pose_far_from_the_map_or_too_late_does_not_count(robot: Any) -> None:
+    robot.drive(0, 50, 100)
+    with pytest.raises(UsageError, match="from the nearest reference of town"):
+        robot.tracker.set_prior(robot.stamp, robot.town.utm(0, 1e6), 16 * np.eye(2))
+    assert not robot.tracker.set_prior(robot.stamp - 10, robot.town.utm(0, 50), 16 * np.eye(2))
+
+
+def test_what_is_older_than_all_that_is_remembered_is_no_answer(robot: Any) -> None:
+    robot.drive(0, 50, 100)
+    assert robot.tracker.estimate(robot.stamp - 2).verdict.state is LOCALIZED
+    old = robot.tracker.estimate(robot.stamp - 8)
+    assert old.verdict.state is State.NO_MATCH and "no more remembered" in old.verdict.reason and not old.hypotheses
+
+
+def test_a_camera_that_turns_a_little_is_no_new_witness(town: Any) -> None:
+    tracker = Tracker(town.place_map)
+    view = town.place_map.search(unit(town.views[0, 20] + town.views[1, 50])[None])[0]
+    found = []
+    for number in range(20):
+        tracker.add_odometry(0.1 * number, 3.0, 2.0, 1.0)
+        found.append(tracker.add_picture(0.1 * number, view, camera_yaw=0.01 * number))
+    assert found[-1].hypotheses[0].probability < found[0].hypotheses[0].probability + 0.15
+
+
+def test_where_was_not_searched_nothing_is_refuted(robot: Any) -> None:
+    town, tracker = robot.town, robot.tracker
+    before = robot.drive(0, 50, 100)[-1]
+    other = town.utm(1, 200), 50.0
+    for number in range(8):
+        stamp, along = robot.stamp + 0.5 * (number + 1), 150 + 2.5 * number
+        tracker.add_odometry(stamp, robot.way + 2.5 * (number + 1), 0.0, 0.0)
+        view = town.view(0, along, number, noise=0.35)
+        matches = town.place_map.search(view[None], near=other[0], radius=other[1])[0]
+        found = tracker.add_picture(stamp, matches, within=other)
+    assert found.hypotheses[0].probability > 0.9 * before.hypotheses[0].probability
+    assert np.hypot(*(found.hypotheses[0].utm - town.utm(0, 167.5))) < 15
 
 
 def test_reset_forgets(robot: Any) -> None:
@@ -309,7 +368,7 @@ def test_nonsense_is_refused_in_one_line(town: Any) -> None:
         lambda: tracker.set_prior(0.0, town.utm(0, 0), -np.eye(2)),
         lambda: tracker.set_prior(0.0, town.utm(0, 0), np.eye(4)),
         lambda: FusionConfig(miss=0),
-        lambda: FusionConfig(history=2.5),
+        lambda: FusionConfig(history=0),
         lambda: FusionConfig(motion_bound=math.nan),
         lambda: FusionConfig(min_probability=0.5, keep_probability=0.7),
     ):
