@@ -113,6 +113,7 @@ class Engine:
             precision=settings.precision,
             threads=settings.threads or None,
             optimize=settings.optimize,
+            runtime=settings.runtime,
         )
         place_map.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
         place_map.search_on(str(extractor.device))

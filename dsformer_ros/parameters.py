@@ -38,6 +38,13 @@ class Settings:
         "They must be the very weights that the map was made with.",
         change=CONFIGURED,
     )
+    runtime: str = parameter(
+        "auto",
+        "What computes: torch, or onnx and tensorrt for files of `dsformer export`. auto goes by the file of the "
+        "weights: .onnx, .engine, or anything else for torch.",
+        choices=("auto", "torch", "onnx", "tensorrt"),
+        change=CONFIGURED,
+    )
     device: str = parameter("auto", "Where the network runs: auto, cpu, cuda or cuda:N.", change=CONFIGURED)
     precision: str = parameter(
         "auto",

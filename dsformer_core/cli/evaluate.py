@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
 from dsformer_core.cli.optimize_argument import add_optimize_argument, say_what_starting_took
+from dsformer_core.cli.runtime_argument import add_runtime_argument
 from dsformer_core.cli.sequence import add_sequence_arguments, evaluate_a_sequence
 from dsformer_core.errors import DsformerError, UsageError
 
@@ -91,6 +92,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16, float16 (default: %(default)s)")
     add_optimize_argument(parser)
+    add_runtime_argument(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
@@ -216,6 +218,7 @@ def _evaluate_models(benchmark: "Benchmark", arguments: argparse.Namespace) -> "
             device=arguments.device,
             precision=arguments.precision,
             optimize=arguments.optimize,
+            runtime=arguments.runtime,
         )
         if (
             arguments.candidates is not None

@@ -12,6 +12,7 @@ from rich.text import Text
 from dsformer_core.cli.console import answers as console
 from dsformer_core.cli.console import errors, fits, print_json, print_table, progress
 from dsformer_core.cli.optimize_argument import add_optimize_argument, say_what_starting_took
+from dsformer_core.cli.runtime_argument import add_runtime_argument
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.pages import require_page_name
 
@@ -72,6 +73,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--radius", type=float, metavar="M", help="metres around --near")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     add_optimize_argument(parser)
+    add_runtime_argument(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with queries, matches and a map")
     parser.add_argument("--json", action="store_true", help="print the answers, with all hypotheses, as JSON")
     parser.set_defaults(run=run)
@@ -104,7 +106,11 @@ def run(arguments: argparse.Namespace) -> None:
     place_map = PlaceMap.open(arguments.map)
     require_known_network(place_map)
     extractor = Extractor(
-        arguments.model or place_map.model_name, arguments.weights, device=arguments.device, optimize=arguments.optimize
+        arguments.model or place_map.model_name,
+        arguments.weights,
+        device=arguments.device,
+        optimize=arguments.optimize,
+        runtime=arguments.runtime,
     )
     place_map.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
     place_map.search_on(str(extractor.device))

@@ -67,7 +67,12 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
     place_map = PlaceMap.open(arguments.map)
     weights = arguments.weights[0] if arguments.weights else None
     extractor = network_of(
-        place_map, weights, device=arguments.device, precision=arguments.precision, optimize=arguments.optimize
+        place_map,
+        weights,
+        device=arguments.device,
+        precision=arguments.precision,
+        optimize=arguments.optimize,
+        runtime=arguments.runtime,
     )
     place_map.search_on(str(extractor.device))
     options = SourceOptions(zone=UtmZone.parse(arguments.zone) if arguments.zone else None)

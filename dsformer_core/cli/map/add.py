@@ -53,7 +53,12 @@ def run(arguments: argparse.Namespace) -> None:
     directory = arguments.map.resolve() if arguments.map.is_symlink() else arguments.map
     before = PlaceMap.open(directory)
     extractor = network_of(
-        before, arguments.weights, device=arguments.device, precision=arguments.precision, optimize=arguments.optimize
+        before,
+        arguments.weights,
+        device=arguments.device,
+        precision=arguments.precision,
+        optimize=arguments.optimize,
+        runtime=arguments.runtime,
     )
     with steps() as show, saying_what_is_kept(directory):
         after = add_to_place_map(

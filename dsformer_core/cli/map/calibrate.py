@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         precision=arguments.precision,
         optimize=arguments.optimize,
+        runtime=arguments.runtime,
     )
     place_map.search_on(str(extractor.device))
     left_out = LeftOut()

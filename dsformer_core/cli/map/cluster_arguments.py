@@ -77,12 +77,16 @@ def chosen_describer(arguments: argparse.Namespace) -> "Iterator[Describer]":
             device=arguments.device,
             precision=arguments.precision,
             optimize=arguments.optimize,
+            runtime=arguments.runtime,
         )
         yield Here(extractor, batch_size=arguments.batch_size, workers=arguments.workers)
         say_what_starting_took(extractor)
         return
     from dsformer_core.place_map.building.workers import LocalWorkers, Network, RayWorkers
 
+    from dsformer_core.runtimes import choose_runtime
+
+    choose_runtime(arguments.weights, arguments.runtime)
     network = Network.find(
         arguments.model,
         arguments.weights,

@@ -3,6 +3,7 @@
 import argparse
 
 from dsformer_core.cli.optimize_argument import add_optimize_argument
+from dsformer_core.cli.runtime_argument import add_runtime_argument
 
 
 def add_describing_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,7 @@ def add_describing_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto, float32, bfloat16 or float16 (default: bfloat16 on CUDA, else float32)",
     )
     add_optimize_argument(parser)
+    add_runtime_argument(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode (default: %(default)s)")
     parser.add_argument("--strict", action="store_true", help="stop at the first picture that cannot be used")

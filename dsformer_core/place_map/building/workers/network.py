@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from dsformer_core.arithmetic import Arithmetic
+from dsformer_core.arithmetic import TORCH, Arithmetic
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import UNTRAINED, Extractor
 from dsformer_core.models import default_weights, named_weights, require_weights
@@ -114,7 +114,8 @@ class Network:
                 optimize=self.optimize,
             )
         here = Here(extractor, batch_size=self.batch_size, workers=self.decoders)
-        here.weights = self.label
+        if extractor.runtime == TORCH:  # an exported file knows the name of its weights
+            here.weights = self.label
         return here
 
 
