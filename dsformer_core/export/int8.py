@@ -124,7 +124,8 @@ def export_int8(
             fast = Extractor(place_map.model_name, described, device="cpu")
             found = describe_all(fast, loaders, partial(on_progress, f"asking in INT8: {part}"))
             after, _ = recall(place_map, sample, found)
-            if before - after <= MOST_LOST:
+            # Counted: of shares, the difference would be rounded.
+            if round((before - after) * references) <= MOST_LOST * references:
                 measured = Int8Recall(place_map.name, references, before, after, len(calibration), part, target)
                 accepted = quantised.replaced(int8=measured, difference=float(np.abs(found - expected).max()))
                 _write(output, plain, accepted)

@@ -83,7 +83,6 @@ def chosen_describer(arguments: argparse.Namespace) -> "Iterator[Describer]":
         say_what_starting_took(extractor)
         return
     from dsformer_core.place_map.building.workers import LocalWorkers, Network, RayWorkers
-
     from dsformer_core.runtimes import choose_runtime
 
     choose_runtime(arguments.weights, arguments.runtime)

@@ -108,7 +108,8 @@ def print_description(place_map: "PlaceMap") -> None:
         "grid north": f"{abs(convergence):.3f} deg {'east' if convergence > 0 else 'west'} of true north: "
         f"navsat_transform's datum yaw is {-np.radians(convergence):.6f} rad",
         "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
-        "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, computed in {place_map.arithmetic}",
+        "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, "
+        f"computed in {place_map.arithmetic}",
         "index": _index(place_map),
         "wrong places score": impostors if place_map.calibrated else "unknown: the map is too small to tell",
         "on disk": f"{values['bytes'] / 1e6:.1f} MB in {place_map.directory}",
