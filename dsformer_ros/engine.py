@@ -52,6 +52,7 @@ class Answer:
         seconds: how long each stage took: queue, decode, extract, search, localize.
         flaw: what is wrong with the picture; None where nothing is.
         fused: whether hypotheses and verdict are of all that is known, not of this picture alone.
+        late: whether that was known when a newer picture had been fused already.
     """
 
     frame: Frame
@@ -64,6 +65,7 @@ class Answer:
     seconds: dict[str, float] = field(default_factory=dict)
     flaw: Flaw | None = None
     fused: bool = False
+    late: bool = False
 
     @property
     def about(self) -> About:

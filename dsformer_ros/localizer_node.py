@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ def _run(command_line: list[str]) -> None:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     node: Any = None
+    ended = True
     try:
         _start_ros(command_line)
         from dsformer_ros.node import LocalizerNode
@@ -75,9 +77,14 @@ def _run(command_line: list[str]) -> None:
     finally:
         _ignore_signals()
         if node is not None:
-            node.close()
+            ended = node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+        if not ended:
+            # The interpreter would wait for the network, or be torn down under it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
 
 
 def _start_ros(command_line: list[str]) -> None:

@@ -23,6 +23,9 @@ from dsformer_core.place_map import Matches, PlaceMap
 UNKNOWN_VARIANCE = 1e3
 """Of axes that a picture says nothing about (z, roll, pitch): m^2 and rad^2, as much as robot_localization accepts."""
 
+MOST_VARIANCE = UNKNOWN_VARIANCE
+"""m^2, of a position along east or north that is published as the robot's."""
+
 NO_ROW = 2**32 - 1
 """In `~/hypotheses_cloud`: no picture has supported this hypothesis yet, which somebody gave."""
 

@@ -136,10 +136,15 @@ class LocalizerNode(LifecycleNode):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def close(self) -> None:
-        """Stops listening, whatever state the node is in, and lets go of the core's log."""
-        self._stop("the node is shutting down")
+    def close(self) -> bool:
+        """Stops listening, whatever state the node is in, and lets go of the core's log.
+
+        Returns:
+            Whether nothing runs any more; otherwise the network is still at a picture, for nobody.
+        """
+        ended = self._stop("the node is shutting down")
         logging.getLogger("dsformer_core").removeHandler(self._log_forwarder)
+        return ended
 
     def _attempt(
         self,
@@ -194,9 +199,8 @@ class LocalizerNode(LifecycleNode):
         if untouched and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def _stop(self, why: str) -> None:
-        if self._pipeline is not None:
-            self._pipeline.stop(why)
+    def _stop(self, why: str) -> bool:
+        return self._pipeline is None or self._pipeline.stop(why)
 
     def _release(self) -> None:
         self._map_loader.close()

@@ -2,7 +2,9 @@
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.duration import Duration
@@ -12,13 +14,14 @@ from sensor_msgs.msg import CompressedImage, NavSatFix, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
-from dsformer_core.localization import State
+from dsformer_core.localization import State, Verdict
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros import messages
 from dsformer_ros.diagnostics import diagnostic_name
 from dsformer_ros.engine import Answer
 from dsformer_ros.match_image import match_image
 from dsformer_ros.parameters import Settings
+from dsformer_ros.requests import Outcome
 from dsformer_ros.status import Status
 
 _LONGEST_DELIVERY = 0.5
@@ -63,14 +66,15 @@ class Outputs:
         with suppress(RuntimeError):
             self._status.wait_for_all_acked(Duration(seconds=_LONGEST_DELIVERY))
 
-    def publish_poses(self, answer: Answer, place_map: PlaceMap, settings: Settings) -> None:
-        """What localizers wait for: hypotheses always, the pose and its fix only when they may be trusted."""
-        header, frame = _header(answer, settings), place_map.frame
-        if answer.verdict.state is State.LOCALIZED:
-            best = answer.hypotheses[0]
-            self._pose.publish(messages.pose_with_covariance(best, frame, header))
-            self._fix.publish(messages.fix(best, frame, answer.stamp, settings.base_frame))
-        self._hypotheses.publish(messages.pose_array(answer.hypotheses, frame, header))
+    def publish_pose(self, answer: Answer, place_map: PlaceMap, settings: Settings) -> None:
+        """Where the robot is, of an answer that is LOCALIZED: the pose and its fix."""
+        best, frame = answer.hypotheses[0], place_map.frame
+        self._pose.publish(messages.pose_with_covariance(best, frame, _header(answer, settings)))
+        self._fix.publish(messages.fix(best, frame, answer.stamp, settings.base_frame))
+
+    def publish_hypotheses(self, answer: Answer, place_map: PlaceMap, settings: Settings) -> None:
+        """Where it may be, of every answer."""
+        self._hypotheses.publish(messages.pose_array(answer.hypotheses, place_map.frame, _header(answer, settings)))
 
     def publish_details(self, answer: Answer, place_map: PlaceMap, settings: Settings, camera: str) -> None:
         """What programs and people look at, as far as any are listening."""
@@ -86,6 +90,31 @@ class Outputs:
             self._match_image.publish(match_image(answer, place_map, camera_header))
 
 
+def publishable(answer: Answer) -> Answer:
+    """The answer, or an abstention where its position is vaguer than what consumers take.
+
+    robot_localization fuses a variance above 1e3, and raises a diagnostic for every one. A smaller one instead would be
+    a lie.
+    """
+    if answer.verdict.state is not State.LOCALIZED:
+        return answer
+    variance = float(np.diag(answer.hypotheses[0].covariance)[:2].max())
+    if variance <= messages.MOST_VARIANCE:
+        return answer
+    reason = (
+        f"{answer.verdict.reason}, but give or take {math.sqrt(variance):.0f} m, and no pose is published beyond "
+        f"{math.sqrt(messages.MOST_VARIANCE):.0f} m"
+    )
+    return replace(answer, verdict=Verdict(State.NO_MATCH, reason))
+
+
+def describe(answer: Answer, place_map: PlaceMap, settings: Settings) -> str:
+    """An answer in words: the state, and where or why not."""
+    localized = answer.verdict.state is State.LOCALIZED
+    said = describe_pose(answer, place_map, settings) if localized else answer.verdict.reason
+    return f"{answer.verdict.state.name}: {said}"
+
+
 def describe_pose(answer: Answer, place_map: PlaceMap, settings: Settings) -> str:
     """The best hypothesis in words; '' where there is none."""
     if not answer.hypotheses:
@@ -96,6 +125,18 @@ def describe_pose(answer: Answer, place_map: PlaceMap, settings: Settings) -> st
     sigma = math.sqrt(max(best.covariance[0][0], best.covariance[1][1]))
     where = f"x {x:.1f} m, y {y:.1f} m, {yaw} in {settings.map_frame}"
     return f"{where}, sigma {sigma:.1f} m, probability {best.probability:.2f}"
+
+
+def outcome(alone: Answer, published: Answer, place_map: PlaceMap, settings: Settings) -> Outcome:
+    """What who asked is told of a picture: what is published, and where that is silent what the picture says by itself.
+
+    Only what all pictures say together is published: one by itself is wrong much more often.
+    """
+    localized, said = published.verdict.state is State.LOCALIZED, describe(published, place_map, settings)
+    if localized or not published.fused:
+        return Outcome(localized, said)
+    by_itself = f"by this picture alone {describe(alone, place_map, settings)}"
+    return Outcome(alone.verdict.state is State.LOCALIZED, f"{by_itself}; with all before it, as on ~/status, {said}")
 
 
 def _header(answer: Answer, settings: Settings) -> Header:

@@ -1,5 +1,6 @@
 """From image message to published pose while the node is active: cameras -> queue -> worker -> publishers."""
 
+import math
 import threading
 import time
 import traceback
@@ -12,24 +13,26 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.localization import State
+from dsformer_core.place_map import PlaceMap
 from dsformer_ros.cameras import Camera, OnMessage
 from dsformer_ros.diagnostics import CameraStatistics, LastError, diagnostic_name
 from dsformer_ros.engine import Answer, Engine
 from dsformer_ros.frame_queue import Frame, FrameQueue
 from dsformer_ros.freshness import Freshness
-from dsformer_ros.outputs import Outputs, describe_pose
+from dsformer_ros.outputs import Outputs, outcome, publishable
 from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
-from dsformer_ros.requests import LocalizeRequests
-from dsformer_ros.stamps import JUMP_BACK, seconds_of
+from dsformer_ros.requests import LocalizeRequests, Outcome
+from dsformer_ros.stamps import JUMP_BACK, StampGuard, seconds_of
 from dsformer_ros.status import STALE, Status, StatusBoard
 from dsformer_ros.tracking import Tracking
 from dsformer_ros.transforms import Mounting
 
 # Seconds between complaints about the same thing.
 _COMPLAINT_PERIOD = 5.0
-# Longer than any network takes for one picture; then the thread is left to end with the process.
-_LONGEST_ANSWER = 10.0
+# Seconds that are waited for a picture which is being localized. Slower networks finish it for nobody: what a signal
+# or a lifecycle manager asks for must not wait for them.
+_LONGEST_GOODBYE = 0.5
 
 
 class Pipeline:
@@ -67,7 +70,10 @@ class Pipeline:
         self._lock = threading.RLock()
         self._generation = 0
         self._published: Status | None = None
-        self._last_stamps: dict[int, float] = {}
+        self._stamps = [StampGuard() for _ in self._cameras]
+        # Stamp of the last pose: consumers fuse poses in their order, and what is known at a later moment has what a
+        # late picture showed in it.
+        self._last_pose = -math.inf
         self._accepted: dict[int, float] = {}
         self._priors = PriorTopics(node)
         # First what may be missing on this machine: a topic that was made is only taken away by `destroy`.
@@ -95,15 +101,18 @@ class Pipeline:
         self._node.get_logger().info(f"listening to {', '.join(camera.topic for camera in self._cameras)}")
         self._publish_status()
 
-    def stop(self, why: str) -> None:
-        """Unsubscribes, waits for the worker to finish its picture, and tells `~/status` and waiting callers why.
+    def stop(self, why: str) -> bool:
+        """Unsubscribes, and tells `~/status` and waiting callers why.
 
-        Nothing is published any more once the status says so, however long the worker takes.
+        Nothing is published any more once the status says so, however long the worker takes for its picture.
+
+        Returns:
+            Whether the worker has ended; otherwise its thread does with that picture.
         """
         with self._lock:
             worker, self._worker = self._worker, None
             if worker is None:
-                return
+                return True
             self.forget(why)
             self._publish(Status(STALE, why))
         for camera in self._cameras:
@@ -111,10 +120,11 @@ class Pipeline:
         self._priors.close()
         self._tracking.close()
         self._queue.close()
-        worker.join(_LONGEST_ANSWER)
         if self._requests.abandon(why):
             self._wake()
+        worker.join(_LONGEST_GOODBYE)
         self._outputs.deliver_status()
+        return not worker.is_alive()
 
     def destroy(self) -> None:
         """Takes the topics away."""
@@ -131,7 +141,9 @@ class Pipeline:
             self._generation += 1
             for frame in self._queue.clear():
                 self._statistics[frame.camera].count("skipped")
-            self._last_stamps.clear()
+            for stamps in self._stamps:
+                stamps.forget()
+            self._last_pose = -math.inf
             self._accepted.clear()
             self._tracking.forget()
             self._board.reset(time.monotonic(), why)
@@ -187,19 +199,39 @@ class Pipeline:
             sent = info["source_timestamp"]
             late = self._freshness[camera].arrived(now, time.time() - 1e-9 * sent if sent > 0 else None)
             stamp = seconds_of(message.header.stamp)
-            back = self._last_stamps.get(camera, stamp) - stamp
-            if back > JUMP_BACK:
-                self.clock_jumped_back(f"the stamps of {self._cameras[camera].topic}", back)
-            self._last_stamps[camera] = stamp
             clock_now = self._node.get_clock().now().nanoseconds * 1e-9
             self._statistics[camera].received(now, clock_now - stamp)
             self._board.arrived(camera, now)
-            if not self._is_wanted(camera, now):
+            if not self._is_of_its_time(camera, stamp, now, clock_now):
+                self._statistics[camera].count("unusable")
+            elif not self._is_wanted(camera, now):
                 self._statistics[camera].count("skipped")
             elif not self._queue.put(Frame(camera, message, now, self._generation, late)):
                 self._statistics[camera].count("dropped")
 
         return receive
+
+    def _is_of_its_time(self, camera: int, stamp: float, now: float, clock_now: float) -> bool:
+        """Whether a picture's stamp is believed; what belongs to a time from which it jumped back is forgotten."""
+        stamps, topic = self._stamps[camera], self._cameras[camera].topic
+        jump = stamps.jumped(stamp, now, clock_now)
+        if jump is None:
+            why = f"a stamp lies {abs(stamp - (stamps.newest or 0.0)):.1f} s from those before it"
+            self._board.failed(camera, why)
+            self._node.get_logger().warning(f"{topic}: {why}; not used", throttle_duration_sec=_COMPLAINT_PERIOD)
+            return False
+        if jump < -JUMP_BACK:
+            others = self._board.alive(self._settings(), now) - {camera}
+            known = [self._stamps[other].newest for other in others] + [self._tracking.odometry_time()]
+            if any(one is not None and abs(one - stamp) > abs(one - (stamp - jump)) for one in known):
+                # One driver that starts anew says nothing of where the robot is.
+                why = f"the stamps of {topic} jumped back by {-jump:.1f} s, and nobody else's did"
+                self._last_error.set(why)
+                self._node.get_logger().warning(why, throttle_duration_sec=_COMPLAINT_PERIOD)
+            else:
+                self.clock_jumped_back(f"the stamps of {topic}", -jump)
+                stamps.jumped(stamp, now, clock_now)
+        return True
 
     def _is_wanted(self, camera: int, now: float) -> bool:
         """Whether a picture is to be localized, by rate and by demand."""
@@ -239,30 +271,38 @@ class Pipeline:
         self._statistics[frame.camera].begun(age)
         camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header, settings)
         prior = self._priors.at(frame.message.header, settings, engine.place_map)
-        answer = engine.answer(frame, settings, camera_yaw, prior)
+        alone = publishable(engine.answer(frame, settings, camera_yaw, prior))
         with self._lock:
             if not self._is_still_wanted(frame, settings):
                 self._statistics[frame.camera].count("skipped")
                 return
             start = time.monotonic()
-            fused = self._tracking.fuse(answer, settings, engine.place_map)
-            # Who asks for one picture gets what it says, also before a robot that stands has become surer by moving.
-            if fused.verdict.state is State.LOCALIZED or not self._requests.want(frame.arrival):
-                answer = fused
+            answer = publishable(self._tracking.fuse(alone, settings, engine.place_map))
+            if not settings.continuous and answer.verdict.state is not State.LOCALIZED:
+                # Who is shown a picture only when it asks gets what that says: between two calls nothing becomes surer.
+                answer = alone
             answer.seconds["localize"] += time.monotonic() - start
             start = time.monotonic()
-            self._outputs.publish_poses(answer, engine.place_map, settings)
-            self._tracking.broadcast(answer, settings, engine.place_map)
+            self._publish_answer(answer, engine.place_map, settings)
             answer.seconds["publish"] = time.monotonic() - start
-            self._finish(answer, describe_pose(answer, engine.place_map, settings))
+            self._finish(answer, outcome(alone, answer, engine.place_map, settings))
             self._outputs.publish_details(answer, engine.place_map, settings, self._cameras[frame.camera].topic)
 
-    def _finish(self, answer: Answer, where: str) -> None:
+    def _publish_answer(self, answer: Answer, place_map: PlaceMap, settings: Settings) -> None:
+        stamp = seconds_of(answer.stamp)
+        if answer.verdict.state is State.LOCALIZED and stamp > self._last_pose:
+            self._last_pose = stamp
+            self._outputs.publish_pose(answer, place_map, settings)
+            self._tracking.broadcast(answer, settings, place_map)
+        self._outputs.publish_hypotheses(answer, place_map, settings)
+
+    def _finish(self, answer: Answer, outcome: Outcome) -> None:
         camera = answer.frame.camera
         self._statistics[camera].answered(answer.seconds)
-        self._board.answered(camera, answer.verdict, time.monotonic(), answer.about)
+        if not answer.late:
+            self._board.answered(camera, answer.verdict, time.monotonic(), answer.about)
         self._publish_status()
-        if self._requests.answered(camera, answer.frame.arrival, answer.verdict, where):
+        if self._requests.answered(camera, answer.frame.arrival, outcome):
             self._wake()
 
     def _failed(self, frame: Frame, reason: str) -> None:

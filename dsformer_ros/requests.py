@@ -7,8 +7,6 @@ from typing import NamedTuple
 from rclpy.executors import Executor
 from rclpy.task import Future
 
-from dsformer_core.localization import State, Verdict
-
 
 class Outcome(NamedTuple):
     """What a caller gets: whether the robot is localized, and where or why not."""
@@ -61,14 +59,13 @@ class LocalizeRequests:
         with self._lock:
             return any(arrival > request.since for request in self._requests)
 
-    def answered(self, camera: int, arrival: float, verdict: Verdict, where: str) -> bool:
-        """Tells callers about an answer; True when any of them got what it waited for.
+    def answered(self, camera: int, arrival: float, outcome: Outcome) -> bool:
+        """Tells callers what came of a picture; True when any of them got what it waited for.
 
         Args:
             camera: whose picture it was.
             arrival: when that picture arrived.
-            verdict: what came of it.
-            where: the pose in words.
+            outcome: a caller that gets no better one gets those of all cameras, joined.
         """
         finished = []
         with self._lock:
@@ -76,10 +73,10 @@ class LocalizeRequests:
                 if arrival <= request.since:
                     continue
                 request.awaiting.discard(camera)
-                if verdict.state is State.LOCALIZED:
-                    finished.append((request, Outcome(True, f"{verdict.state.name}: {where}")))
+                if outcome.localized:
+                    finished.append((request, outcome))
                 else:
-                    request.abstentions.append(f"{verdict.state.name}: {verdict.reason}")
+                    request.abstentions.append(outcome.message)
                     if not request.awaiting:
                         finished.append((request, Outcome(False, "; ".join(request.abstentions))))
         return self._finish(finished)

@@ -1,11 +1,64 @@
-"""Stamps of messages as seconds, which is how the core takes them."""
+"""Stamps of messages as seconds, which is how the core takes them, and which of them are believed."""
 
 from builtin_interfaces.msg import Time
 
 JUMP_BACK = 1.0
 """Seconds. Stamps may come a little out of order; a clock that jumped back does more."""
 
+_JUMP_AHEAD = 10.0
+# Seconds of stamps in one second of life: simulators and bags run up to ten times as fast, and deliver in bursts.
+_FASTEST = 20.0
+
 
 def seconds_of(stamp: Time) -> float:
     """Seconds, to about a quarter of a microsecond for stamps of our time."""
     return stamp.sec + 1e-9 * stamp.nanosec
+
+
+class StampGuard:
+    """The time that the stamps of one topic tell.
+
+    One message whose stamp is far from those before it tells nothing, and is not to be used: broken drivers and bits
+    that flip make such. Time has jumped when a second message agrees, or the node's own clock does.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """The next stamp is believed, whatever it is."""
+        self._last: tuple[float, float] | None = None
+        self._doubted: tuple[float, float] | None = None
+
+    @property
+    def newest(self) -> float | None:
+        """The newest stamp that was believed, seconds; None before there was any."""
+        return None if self._last is None else self._last[0]
+
+    def jumped(self, stamp: float, now: float, clock: float) -> float | None:
+        """Takes in the stamp of a message.
+
+        Args:
+            stamp: seconds.
+            now: seconds of `time.monotonic`.
+            clock: what the node's clock says, seconds.
+
+        Returns:
+            By how many seconds time jumped, below 0 where back, 0 where it went on; None where that is not believed.
+        """
+        if self._last is None or _follows(self._last, stamp, now):
+            self._last = stamp if self._last is None else max(self._last[0], stamp), now
+            self._doubted = None
+            return 0.0
+        agreed = self._doubted is not None and _follows(self._doubted, stamp, now)
+        if not agreed and abs(clock - stamp) > JUMP_BACK:
+            self._doubted = stamp, now
+            return None
+        jump = stamp - self._last[0]
+        self._last, self._doubted = (stamp, now), None
+        return jump
+
+
+def _follows(before: tuple[float, float], stamp: float, now: float) -> bool:
+    """Whether a stamp may come after an earlier one; `before` has that and when it came."""
+    return -JUMP_BACK <= stamp - before[0] <= max(_JUMP_AHEAD, _FASTEST * (now - before[1]))

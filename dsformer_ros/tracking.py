@@ -19,7 +19,7 @@ from dsformer_ros.engine import Answer
 from dsformer_ros.odometry import TOPIC, OdometrySample, OdometryTopic
 from dsformer_ros.parameters import Settings
 from dsformer_ros.set_prior import RoughPose, SetPriorTopics
-from dsformer_ros.stamps import JUMP_BACK, seconds_of
+from dsformer_ros.stamps import JUMP_BACK, StampGuard, seconds_of
 from dsformer_ros.transforms import MapToOdom
 
 # Seconds without odometry after which there is none.
@@ -62,6 +62,7 @@ class Tracking:
         self._odometry = OdometryHistory()
         self._odom_frame = ""
         self._newest = -math.inf
+        self._stamps = StampGuard()
         self._arrival, self._received = -math.inf, 0
 
     def open(self) -> None:
@@ -83,6 +84,7 @@ class Tracking:
         """Forgets everything: what pictures said, what people said, and how the robot moved."""
         with self._lock:
             self._newest = -math.inf
+            self._stamps.forget()
             self._odometry.clear()
             if self._tracker is not None:
                 self._tracker.reset()
@@ -96,24 +98,45 @@ class Tracking:
             return answer
         stamp = seconds_of(answer.stamp)
         with self._lock:
-            if not (settings.fusion_without_odometry or self._odometry.newest > stamp - _ODOMETRY_LOST):
-                return answer
-            behind = self._newest - stamp
-            if behind > _LONGEST_APART:
-                self._node.get_logger().warning(
-                    f"a picture's stamp lies {behind:.0f} s behind odometry's or another camera's: it is answered by "
-                    "itself; do the clocks agree?",
-                    throttle_duration_sec=10.0,
-                )
-                return answer
+            why = self._why_alone(stamp, settings)
+            if why is not None:
+                told = f"{answer.verdict.reason}; {why}: each picture by itself" if why else answer.verdict.reason
+                return replace(answer, verdict=replace(answer.verdict, reason=told))
             self._newest = max(self._newest, stamp)
             tracker = self._current(settings, place_map)
             estimate = tracker.add_picture(stamp, answer.matches, camera_yaw=answer.camera_yaw)
-            if estimate.stamp != stamp:
-                # The picture came late. What is published has its stamp, and so must be of its moment.
+            late = estimate.stamp > stamp
+            if late:
+                # What is said has the picture's stamp, and so must be of its moment.
                 estimate = tracker.estimate(stamp)
         verdict = answer.explained(estimate.verdict)
-        return replace(answer, hypotheses=estimate.hypotheses, verdict=verdict, fused=True)
+        return replace(answer, hypotheses=estimate.hypotheses, verdict=verdict, fused=True, late=late)
+
+    def _why_alone(self, stamp: float, settings: Settings) -> str | None:
+        """Why a picture is not brought together with others; None where it is, '' where odometry never came."""
+        after = stamp - self._odometry.newest
+        comes = self._comes()
+        if after > (_LONGEST_APART if settings.fusion_without_odometry and comes else _ODOMETRY_LOST):
+            if comes and _LONGEST_APART < after < math.inf:
+                return f"odometry's stamps lie {after:.0f} s behind the picture's"
+            if not settings.fusion_without_odometry:
+                return f"no odometry for {after:.0f} s" if self._odometry else ""
+        behind = self._newest - stamp
+        if behind <= _LONGEST_APART:
+            return None
+        why = f"the picture's stamp lies {behind:.0f} s behind odometry's or another camera's"
+        self._node.get_logger().warning(
+            f"{why}: it is answered by itself; do the clocks agree?", throttle_duration_sec=10.0
+        )
+        return why
+
+    def odometry_time(self) -> float | None:
+        """The newest stamp of odometry; None while none comes."""
+        with self._lock:
+            return self._stamps.newest if self._comes() else None
+
+    def _comes(self) -> bool:
+        return time.monotonic() - self._arrival <= _ODOMETRY_LOST
 
     def broadcast(self, answer: Answer, settings: Settings, place_map: PlaceMap) -> None:
         """Says where the odometry's frame lies in the map, where that is wanted and known."""
@@ -139,25 +162,40 @@ class Tracking:
     def diagnostics(self, node_name: str) -> DiagnosticStatus:
         """Odometry's entry: it is needed for nothing but the transform, and worth a lot."""
         settings, topic = self._settings(), self._node.resolve_topic_name(TOPIC)
-        comes = time.monotonic() - self._arrival <= _ODOMETRY_LOST
+        comes, silence = self._comes(), time.monotonic() - self._arrival
+        none = f"none has come for {silence:.0f} s" if math.isfinite(silence) else "none comes"
         if comes:
             message = f"comes on {topic}, of frame '{self._odom_frame}'"
         elif settings.fusion and settings.fusion_without_odometry:
-            message = f"none comes on {topic}: what is known spreads by motion_bound"
+            message = f"{none} on {topic}: what is known spreads by motion_bound"
         else:
-            message = f"none comes on {topic}: every picture is answered by itself"
+            message = f"{none} on {topic}: every picture is answered by itself"
         level = DiagnosticStatus.OK if comes or self._map_to_odom is None else DiagnosticStatus.WARN
         values = {"fusion": "on" if settings.fusion else "off", "received": str(self._received)}
         return entry(level, f"{node_name}: odometry", message, values)
 
     def _moved(self, sample: OdometrySample) -> None:
-        self._arrival, self._received = time.monotonic(), self._received + 1
-        back = self._newest_odometry() - sample.stamp
-        if back > JUMP_BACK:
-            self._on_jump(f"the stamps of {self._node.resolve_topic_name(TOPIC)}", back)
+        now, topic = time.monotonic(), self._node.resolve_topic_name(TOPIC)
+        self._arrival, self._received = now, self._received + 1
+        clock_now = self._node.get_clock().now().nanoseconds * 1e-9
+        with self._lock:
+            jump = self._stamps.jumped(sample.stamp, now, clock_now)
+            newest = self._stamps.newest
+        if jump is None:
+            raise DsformerError(f"a stamp lies {abs(sample.stamp - (newest or 0.0)):.1f} s from those before it")
+        if jump < -JUMP_BACK:
+            self._on_jump(f"the stamps of {topic}", -jump)
         settings, pose = self._settings(), sample.pose
         with self._lock:
+            if jump < -JUMP_BACK:
+                # What was known is forgotten; this message is the first of the new time.
+                self._stamps.jumped(sample.stamp, now, clock_now)
             if sample.frame != self._odom_frame:
+                if self._odom_frame:
+                    self._node.get_logger().warning(
+                        f"{topic}: its frame was '{self._odom_frame}' and is '{sample.frame}': another odometry begins",
+                        throttle_duration_sec=10.0,
+                    )
                 self._odometry.clear()
                 self._odom_frame = sample.frame
             self._newest = max(self._newest, sample.stamp)
@@ -187,10 +225,6 @@ class Tracking:
                 )
             self._current(settings, self._map()).set_prior(stamp, rough.utm, rough.covariance, rough.yaw)
         self._node.get_logger().info(f"{rough.topic}: taken as where the robot is, until pictures contradict it")
-
-    def _newest_odometry(self) -> float:
-        with self._lock:
-            return self._odometry.newest
 
     def _current(self, settings: Settings, place_map: PlaceMap) -> Tracker:
         """The tracker of this map and these settings; another map or other settings begin anew."""

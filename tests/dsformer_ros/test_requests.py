@@ -1,35 +1,34 @@
-from dsformer_core.localization import State, Verdict
 from dsformer_ros.requests import LocalizeRequests, Outcome
 
-LOCALIZED = Verdict(State.LOCALIZED, "sure")
-NO_MATCH = Verdict(State.NO_MATCH, "unlike")
+HERE = Outcome(True, "LOCALIZED: here")
+NO_MATCH = Outcome(False, "NO_MATCH: unlike")
 
 
 def test_only_a_picture_after_the_call_counts() -> None:
     requests = LocalizeRequests()
     future = requests.add(None, {0}, 10, 5)
     assert not requests.want(9.9) and requests.want(10.1)
-    assert not requests.answered(0, 9.9, LOCALIZED, "here")
+    assert not requests.answered(0, 9.9, HERE)
     assert not future.done()
-    assert requests.answered(0, 10.1, LOCALIZED, "here")
-    assert future.result() == Outcome(True, "LOCALIZED: here")
+    assert requests.answered(0, 10.1, HERE)
+    assert future.result() == HERE
     assert not requests
 
 
 def test_abstention_waits_for_every_camera() -> None:
     requests = LocalizeRequests()
     future = requests.add(None, {0, 1}, 0, 5)
-    requests.answered(0, 1, NO_MATCH, "")
+    requests.answered(0, 1, NO_MATCH)
     assert not future.done()
-    requests.answered(1, 2, LOCALIZED, "there")
+    requests.answered(1, 2, HERE)
     assert future.result().localized
 
 
 def test_when_all_abstain_the_reasons_are_told() -> None:
     requests = LocalizeRequests()
     future = requests.add(None, {0}, 0, 5)
-    requests.answered(0, 1, NO_MATCH, "")
-    assert future.result() == Outcome(False, "NO_MATCH: unlike")
+    requests.answered(0, 1, NO_MATCH)
+    assert future.result() == NO_MATCH
 
 
 def test_callers_wait_independently_and_no_longer_than_they_wish() -> None:
