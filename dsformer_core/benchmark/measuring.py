@@ -130,7 +130,13 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 @contextmanager
 def _worker(threads: int) -> Iterator[Ask]:
     """A fresh process that runs one configuration; it ends with the block."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    environment = {
+        # As the node waits.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }
     command = [sys.executable, "-m", "dsformer_core.benchmark.worker"]
     # A session of its own: the Ctrl-C that ends a benchmark is dealt with here.
     process = subprocess.Popen(
