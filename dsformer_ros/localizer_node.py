@@ -38,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 after SIGINT or SIGTERM, 2 when it was called wrongly.
     """
-    # The network's threads wait for each other many times per picture. Waiting by spinning, as OpenMP does unless it is
-    # told before it is loaded, takes the cores from whoever they wait for where a robot has other work: with two threads
-    # on two busy cores a picture took eight times as long.
+    # The network's threads wait for each other many times per picture. Waiting by spinning, as OpenMP does unless told
+    # before it is loaded, takes the cores from whoever they wait for where a robot has other work: with two threads on
+    # two busy cores a picture took five to eight times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command_line = list(sys.argv if arguments is None else ["localizer_node", *arguments])
     # Both signals end whatever runs, imports and a slow configure included. rclpy's own handlers would end the context
