@@ -122,8 +122,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.sequence is not None:
         evaluate_a_sequence(arguments)
         return
-    if arguments.map is not None or arguments.kidnap:
-        raise UsageError("--map and --kidnap are of a drive: give it with --sequence")
+    if arguments.map is not None or arguments.kidnap or arguments.odometry is not None:
+        raise UsageError("--map, --odometry and --kidnap are of a drive: give it with --sequence")
     if _are_maps(arguments):
         evaluations = _evaluate_maps(arguments)
     else:

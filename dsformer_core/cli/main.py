@@ -44,7 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dsformer {version('dsformer_ros')}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):
-        entry.load()(subparsers)
+        try:
+            register = entry.load()
+        except (ImportError, AttributeError) as error:
+            # Another package's, or of an installation that was changed since: all other commands go on.
+            errors.print(f"dsformer: {entry.name} cannot be loaded ({error}): install it anew", highlight=False)
+            continue
+        register(subparsers)
     return parser
 
 

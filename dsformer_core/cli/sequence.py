@@ -24,10 +24,9 @@ def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
     drive.add_argument("--map", type=Path, metavar="MAP", help="the map that is asked")
     drive.add_argument(
         "--odometry",
-        default="made",
         metavar="FILE|made|none",
         help="CSV file with stamp, x, y, yaw; 'made' of the drive's positions, 2 %% off and 0.5 degrees a metre; or "
-        "'none' (default: %(default)s)",
+        "'none' (default: made)",
     )
     drive.add_argument(
         "--kidnap", type=int, default=0, metavar="N", help="carry the robot N times: the drive is driven in pieces"
@@ -58,12 +57,13 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
         raise UsageError("a map has one network: give --weights once")
     if arguments.kidnap < 0:
         raise UsageError(f"--kidnap {arguments.kidnap}: it must be 0 or more")
-    made = arguments.odometry == "made"
-    if arguments.kidnap and not made and arguments.odometry != "none":
+    asked = arguments.odometry or "made"
+    made = asked == "made"
+    if arguments.kidnap and asked not in ("made", "none"):
         raise UsageError("--kidnap drives pieces in another order, of which a file of odometry tells nothing")
     odometry: NDArray[np.float64] | None = None if made else np.empty((0, 4))
-    if not made and arguments.odometry != "none":
-        odometry = read_odometry(Path(arguments.odometry))
+    if asked not in ("made", "none"):
+        odometry = read_odometry(Path(asked))
     place_map = PlaceMap.open(arguments.map)
     weights = arguments.weights[0] if arguments.weights else None
     extractor = network_of(
@@ -87,7 +87,7 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
             on_progress=lambda done, total: show("describing pictures", done, total),
             on_skipped=left_out.add,
         )
-    words = {"made": "made of the drive's positions", "none": "none"}.get(arguments.odometry, str(arguments.odometry))
+    words = {"made": "made of the drive's positions", "none": "none"}.get(asked, asked)
     found = evaluate_sequence(place_map, drive, odometry=odometry, odometry_words=words, kidnap=arguments.kidnap)
     if arguments.json:
         print_json(found.numbers() | {"skipped": left_out.values()})

@@ -21,6 +21,7 @@ from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
 PIECE_M = 100.0
 """Metres of drive, at least, between two kidnappings: so long a robot has to find itself."""
 
+_ODOMETRY_COLUMNS = ("stamp", "x", "y", "yaw")
 STD_STEPS_M = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 25.0, math.inf)
 
 
@@ -86,6 +87,13 @@ class Sequence:
             found.append(Kidnapping(first, bool(right[first - 1]), *until(~answers.false), *until(right)))
         return found
 
+    def unnoticed(self, answers: Answers) -> NDArray[np.bool_]:
+        """(N,) false fixes right after a kidnapping, up to the first verdict that is none: nobody could know better."""
+        found = np.zeros(len(self.drive), dtype=bool)
+        for first, last in pairwise([*self.starts, len(self.drive)]):
+            found[first:last] = np.logical_and.accumulate(answers.false[first:last])
+        return found
+
     def numbers(self) -> dict[str, Any]:
         """All of it in plain values: metres, seconds, shares of 1; None where nothing is known."""
         described: dict[str, Any] = {
@@ -99,15 +107,18 @@ class Sequence:
 
     def _numbers(self, answers: Answers) -> dict[str, Any]:
         honesty, km = Honesty.of([answers]), max(self.drive.kilometres, 1e-9)
-        first = np.flatnonzero(answers.localized)
+        first = np.flatnonzero(answers.localized & (answers.error <= RIGHT_PLACE_RADIUS))
+        unnoticed = self.unnoticed(answers)
+        false = answers.false & ~unnoticed
         errors = answers.error[answers.localized]
         kidnappings = self.kidnappings(answers)
         noticed = [one for one in kidnappings if one.was_localized]
         return {
             "answers": int(answers.localized.sum()),
             "availability": float(answers.localized.mean()),
-            "false_fixes": int(answers.false.sum()),
-            "false_fixes_per_km": float(answers.false.sum() / km),
+            "false_fixes": int(false.sum()),
+            "false_fixes_per_km": float(false.sum() / km),
+            "false_fixes_before_noticed": int(unnoticed.sum()),
             "median_error_m": float(np.median(errors)) if len(errors) else None,
             "first_fix_s": float(self.drive.stamps[first[0]] - self.drive.stamps[0]) if len(first) else None,
             "first_fix_m": float(self.way[first[0]]) if len(first) else None,
@@ -193,19 +204,30 @@ def read_odometry(path: Path) -> NDArray[np.float64]:
     """A CSV file with the columns stamp, x, y and yaw: seconds as the pictures have them, metres, radians.
 
     Raises:
+        UsageError: there is no such file.
         DsformerError: it cannot be read, lacks a column, or holds something that is no number.
     """
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file; --odometry takes a CSV file, 'made' or 'none'")
+    table = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        table = np.array([[float(row[name]) for name in ("stamp", "x", "y", "yaw")] for row in rows])
+            rows = csv.DictReader(file)
+            missing = [name for name in _ODOMETRY_COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise DsformerError(f"{path} has no column {', '.join(missing)}: it needs stamp, x, y and yaw")
+            for row in rows:
+                values = [_number(row[name]) for name in _ODOMETRY_COLUMNS]
+                if not all(map(math.isfinite, values)):
+                    raise DsformerError(f"{path}, line {rows.line_num}: stamp, x, y and yaw must be finite numbers")
+                table.append(values)
     except OSError as error:
         raise DsformerError(f"{path}: {error.strerror or error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DsformerError(f"{path} is no CSV file of stamp, x, y and yaw ({error})") from error
-    if not len(table) or not np.isfinite(table).all():
-        raise DsformerError(f"{path} is empty, or holds numbers that are not finite")
-    return table
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DsformerError(f"{path} is no CSV file ({error})") from error
+    if not table:
+        raise DsformerError(f"{path} has no lines but its head")
+    return np.array(table)
 
 
 def error_by_std(answers: Answers) -> list[dict[str, Any]]:
@@ -225,6 +247,14 @@ def error_by_std(answers: Answers) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _number(text: str | None) -> float:
+    """NaN of what is none."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
 
 
 def _median(values: list[float]) -> float | None:

@@ -14,10 +14,11 @@ from dsformer_core.pages import write_page
 
 _ROWS = (
     ("false fixes (> 25 m) per km", "false_fixes_per_km", "{:.2f}"),
+    ("more before a kidnapping was noticed", "false_fixes_before_noticed", "{:d}"),
     ("availability", "availability", "{:.1%}"),
     ("median error of answers", "median_error_m", "{:.1f} m"),
-    ("time to first fix", "first_fix_s", "{:.1f} s"),
-    ("way to first fix", "first_fix_m", "{:.0f} m"),
+    ("time to first right fix", "first_fix_s", "{:.1f} s"),
+    ("way to first right fix", "first_fix_m", "{:.0f} m"),
     ("kidnapping noticed after (median)", "noticed_median_s", "{:.1f} s"),
     ("", "noticed_median_m", "{:.0f} m"),
     ("localized again after (median)", "regained_median_m", "{:.0f} m"),
@@ -32,7 +33,7 @@ def sequence_rows(found: Sequence) -> list[tuple[str, str, str]]:
     return [
         (words, *(_said(numbers[answer][name], layout) for answer in ("single", "fused")))  # type: ignore[misc]
         for words, name, layout in _ROWS
-        if found.starts or not name.startswith(("noticed", "regained"))
+        if found.starts or ("noticed" not in name and not name.startswith("regained"))
     ]
 
 

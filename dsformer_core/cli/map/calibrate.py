@@ -108,6 +108,11 @@ def run(arguments: argparse.Namespace) -> None:
         markup=False,
         highlight=False,
     )
+    errors.print(
+        "measured on the drive that taught it: `dsformer evaluate --sequence ANOTHER_DRIVE` tells what it is worth",
+        style="dim",
+        highlight=False,
+    )
     if drive.kilometres < 0.5:
         errors.print("a drive this short teaches little: 1 km and more is good", style="yellow", highlight=False)
 

@@ -46,7 +46,7 @@ def test_what_is_reported(street: tuple[PlaceMap, Drive], tmp_path: Path) -> Non
     write_sequence_page(found, page)
     text = page.read_text()
     assert "made &lt;here&gt;" in text and "<script" not in text and text.count("<svg") == 4
-    assert len(sequence_rows(found)) == 10
+    assert len(sequence_rows(found)) == 11
 
 
 def test_kidnapping_is_counted_from_the_new_place(street: tuple[PlaceMap, Drive]) -> None:
@@ -65,6 +65,8 @@ def test_kidnapping_is_counted_from_the_new_place(street: tuple[PlaceMap, Drive]
     )
     (one,) = found.kidnappings(answers)
     assert one.was_localized
+    # Who was just carried cannot know: these three are no false fixes of a drive.
+    assert np.flatnonzero(found.unnoticed(answers)).tolist() == [first, first + 1, first + 2]
     assert [one.noticed_m, one.noticed_s, one.regained_m, one.regained_s] == pytest.approx([15, 3, 15, 3])
 
 
@@ -113,6 +115,7 @@ def test_odometry_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DsformerError) as caught:
         read_odometry(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert ("line 2" in str(caught.value)) == ("yaw\n1" in content)
 
 
 def test_the_commands(unseen_town: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +155,8 @@ def test_the_commands(unseen_town: Any, tmp_path: Path, capsys: pytest.CaptureFi
     for wrong in (
         ["evaluate", "--sequence", str(later)],
         ["evaluate", "--kidnap", "2"],
+        ["evaluate", "--odometry", "none", "--database", str(town), "--queries", str(town)],
+        [*evaluate, "--odometry", str(tmp_path / "none.csv")],
         [*evaluate, "--kidnap", "-1"],
         [*evaluate, "--kidnap", "1", "--odometry", str(later)],
         ["map", "calibrate", str(town)],
