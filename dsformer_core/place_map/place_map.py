@@ -248,7 +248,9 @@ class PlaceMap:
         return map_file(self.directory, thumbnail_file(row)) if self.has_thumbnails and not self.replaced else None
 
     def search_on(self, device: str) -> None:
-        """Has searches made where the network computes; they are made on the CPU otherwise.
+        """Has searches made where the network computes, and made ready for many; they are made on the CPU otherwise.
+
+        The first search of a float16 map then takes longer, and all others are faster (`benchmarks/flat_search.py`).
 
         Args:
             device: "cpu", "cuda" or "cuda:1". A GPU that FAISS cannot use leaves them on the CPU.

@@ -50,6 +50,16 @@ def test_it_finds_what_comparing_all_finds(maps: dict[str, PlaceMap], kind: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_one_that_is_made_ready_for_many_searches_finds_the_same(maps: dict[str, PlaceMap], kind: str) -> None:
+    queries = unit(np.random.default_rng(3).normal(size=(5, DIMENSION)))
+    place_map = PlaceMap.open(maps[kind].directory)
+    place_map.search_on("cpu")
+    found, expected = place_map.search(queries, k=20), maps[kind].search(queries, k=20)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.similarities, expected.similarities)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_all_are_found_where_all_are_asked_for(maps: dict[str, PlaceMap], kind: str) -> None:
     query = np.asarray(maps[kind].descriptors[:1], np.float32)
     rows = maps[kind].search(query, k=2 * COUNT).indices[0]
