@@ -79,7 +79,7 @@ class FusionConfig:
     doubt_distance: float = 7.0
     doubt_time: float = 4.0
     max_std: float = 20.0
-    max_unconfirmed: float = 50.0
+    max_unconfirmed: float = 40.0
     hypotheses: int = 64
     history: float = 3.0
 
