@@ -1,0 +1,63 @@
+"""Networks exported once for all tests here; gem_mobilenet_v2 is the quickest to trace."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dsformer_core.export import export_onnx
+from dsformer_core.export.onnx_file import write_onnx
+from dsformer_core.extractor import Extractor
+from dsformer_core.models import create_model, weights_digest
+from dsformer_core.place_map import PlaceMap, build_place_map
+from dsformer_core.runtimes import Exported
+from dsformer_core.sources import open_source
+from tests.synthetic import write_picture
+
+MODEL = "gem_mobilenet_v2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "gem.onnx"
+    export_onnx(MODEL, "auto", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exact() -> Extractor:
+    return Extractor(MODEL, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_with_codes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
+    """The shipped weights with a hash branch: attention, relative positions, two outputs."""
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    network = create_model("dsformer_tiny", "rendered-towns", variant="rerank").requires_grad_(False)
+    about = {"model": network.name, "weights": "made here", "weights_sha256": weights_digest(network)}
+    return path, write_onnx(network, path, opset=18, precision="float32", about=about)
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drive along a painted wall: neighbours see most of what each other sees."""
+    folder = tmp_path_factory.mktemp("drive")
+    paint = np.random.default_rng(0).integers(0, 256, (12, 140, 3), np.uint8)
+    wall = Image.fromarray(paint).resize((2600, 224), Image.Resampling.BICUBIC)
+    for number in range(60):
+        path = write_picture(folder / f"{number:03d}.jpg", latitude=55.7 + number * 5 / 111_320)
+        exif = Image.open(path).getexif()
+        wall.crop((40 * number, 0, 40 * number + 224, 224)).save(path, exif=exif, quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def place_map(tmp_path_factory: pytest.TempPathFactory, drive: Path, exact: Extractor) -> PlaceMap:
+    return build_place_map(open_source(drive), exact, tmp_path_factory.mktemp("maps") / "wall.map", thumbnails=False)

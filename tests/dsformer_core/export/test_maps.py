@@ -1,0 +1,134 @@
+"""Maps and runtimes: what made a map is kept in it, and what may search it follows from that."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from dsformer_core.arithmetic import Arithmetic
+from dsformer_core.errors import DsformerError
+from dsformer_core.export import calibration_pictures, int8
+from dsformer_core.export.int8 import PARTS, export_int8
+from dsformer_core.extractor import Extractor
+from dsformer_core.place_map import PlaceMap, build_place_map
+from dsformer_core.place_map.building.build import add_to_place_map
+from dsformer_core.place_map.format import MapError, description_text
+from dsformer_core.sources import open_source
+from tests.dsformer_core.export.conftest import MODEL
+from tests.synthetic import write_pictures
+
+TORCH = Arithmetic()
+ONNX = Arithmetic("onnx", "float32", 3e-7)
+WRONG = Arithmetic("tensorrt", "float32", 4e-3)
+INT8 = Arithmetic("onnx", "int8", 0.04, "abc", "town")
+
+
+@pytest.mark.parametrize(
+    ("asks", "made", "fault"),
+    [
+        (TORCH, ONNX, None),
+        (ONNX, TORCH, None),
+        (TORCH, Arithmetic(precision="unknown"), None),
+        (Arithmetic(precision="bfloat16"), ONNX, None),
+        (WRONG, TORCH, "differs from PyTorch by 4.0e-03"),
+        (TORCH, WRONG, "search it with the very file that made it, or build it again"),
+        (INT8, TORCH, None),
+        (Arithmetic("onnx", "int8", 0.04, "abc", "elsewhere"), TORCH, "was measured on the map 'elsewhere'"),
+        (TORCH, Arithmetic("onnx", "int8", 0.04, "abc"), "computed in int8 by onnx"),
+        (INT8, Arithmetic("onnx", "int8", 0.04, "abc"), None),
+        (INT8, Arithmetic("onnx", "int8", 0.04, "another"), "computed in int8 by onnx"),
+    ],
+)
+def test_who_may_search_what(asks: Arithmetic, made: Arithmetic, fault: str | None) -> None:
+    found = asks.fault(made, "town")
+    assert (found is None) == (fault is None)
+    assert fault is None or fault in str(found)
+
+
+def test_a_map_keeps_what_made_it_and_others_that_agree_search_it(
+    onnx_file: Path, exact: Extractor, drive: Path, place_map: PlaceMap, tmp_path: Path
+) -> None:
+    by_onnx = Extractor(MODEL, onnx_file)
+    other = build_place_map(open_source(drive), by_onnx, tmp_path / "onnx.map", thumbnails=False)
+    model = yaml.safe_load((tmp_path / "onnx.map/map.yaml").read_text())["model"]
+    assert model["runtime"] == "onnx" and model["precision"] == "float32" and 0 <= model["agreement"] <= 1e-4
+    for map_, extractor in ((other, exact), (place_map, by_onnx)):
+        map_.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
+        rows = map_.search(extractor.extract_files(map_.images), k=1).indices[:, 0]
+        assert (rows == np.arange(map_.count)).all()
+
+
+def test_maps_from_before_there_were_runtimes_stay_readable(place_map: PlaceMap, tmp_path: Path) -> None:
+    import shutil
+
+    old = Path(shutil.copytree(place_map.directory, tmp_path / "old.map"))
+    description = yaml.safe_load((old / "map.yaml").read_text())
+    del description["checksum"], description["model"]["runtime"], description["model"]["precision"]
+    (old / "map.yaml").write_text(description_text(description))
+    assert PlaceMap.open(old).arithmetic == Arithmetic("torch", "unknown")
+    description["model"]["agreement"] = "much"
+    (old / "map.yaml").write_text(description_text(description))
+    with pytest.raises(MapError, match=r"map\.yaml does not describe a map \(model.agreement is 'much'\)"):
+        PlaceMap.open(old)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a drive of sixty pictures has."""
+    monkeypatch.setattr(calibration_pictures, "CALIBRATION", 6)
+    monkeypatch.setattr(calibration_pictures, "FEWEST", 30)
+    monkeypatch.setattr(calibration_pictures, "HELD_OUT", 30)
+
+
+def test_int8_that_finds_as_much_is_written(
+    few: None, onnx_file: Path, exact: Extractor, drive: Path, place_map: PlaceMap, tmp_path: Path
+) -> None:
+    output = tmp_path / "int8.onnx"
+    exported = export_int8(place_map, output, source=onnx_file)
+    assert exported.int8 is not None and exported.int8.references == 30 and exported.int8.calibration == 6
+    assert exported.int8.recall_float32 > 0.8
+    assert exported.int8.recall_float32 - exported.int8.recall_int8 <= 0.01 + 1e-9
+    assert exported.int8.part in PARTS
+    extractor = Extractor(MODEL, output)
+    assert extractor.precision == "int8" and extractor.weights_sha256 == exact.weights_sha256
+    cosines = (extractor.extract_files(place_map.images) * exact.extract_files(place_map.images)).sum(axis=1)
+    assert cosines.min() > 0.8 and cosines.max() < 1 - 1e-6, "it computes nearly the same, but not in float32"
+
+    place_map.check_model(MODEL, extractor.weights_sha256, extractor.arithmetic)
+    with pytest.raises(MapError, match="what int8 by onnx loses was not measured"):
+        add_to_place_map(place_map, open_source(drive), extractor)
+    other = build_place_map(open_source(drive), extractor, tmp_path / "int8.map", thumbnails=False)
+    other.check_model(MODEL, extractor.weights_sha256, extractor.arithmetic)
+    with pytest.raises(MapError, match="computed in int8 by onnx, which does not agree with float32"):
+        other.check_model(MODEL, exact.weights_sha256, exact.arithmetic)
+
+
+def test_int8_that_loses_places_is_refused_with_the_numbers(
+    few: None, onnx_file: Path, place_map: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranges of one black picture cut off whatever is brighter."""
+    weighed = int8._inputs
+
+    def of_darkness(*arguments: object) -> object:
+        return ({"images": 1e-3 * one["images"]} for one in weighed(*arguments))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(int8, "_inputs", of_darkness)
+    with pytest.raises(
+        DsformerError, match=r"was not written: of 30 held-out references .* float32 finds .*INT8 of"
+    ) as e:
+        export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file)
+    assert "\n" not in str(e.value) and not list(tmp_path.iterdir())
+
+
+def test_int8_says_what_it_lacks(onnx_file: Path, place_map: PlaceMap, tmp_path: Path) -> None:
+    with pytest.raises(DsformerError, match="fewer than 100 cannot show a loss of one in a hundred: take a larger map"):
+        export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file)
+
+
+def test_pictures_that_were_moved_are_asked_for(
+    few: None, onnx_file: Path, place_map: PlaceMap, tmp_path: Path
+) -> None:
+    write_pictures(tmp_path / "other", 1)
+    with pytest.raises(DsformerError, match=r"(29|30) of 30 pictures are not in .*: --images PATH says where"):
+        export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file, images=tmp_path / "other")
