@@ -5,9 +5,9 @@ Examples:
   python benchmarks/opening.py --count 100000 --kinds flat_fp16 binary ivf_pq hnsw
 
 Each map is opened in processes of its own, whose libraries are imported before: the median of --repeats. Checksums of
-every file are compared but that of more than 256 MiB of descriptors ("quick", as maps are opened); "deep" compares that,
-too. Files are in the disk's cache. Memory is what opening adds to what the process held after importing the place map;
-that of the process counts Python and all libraries, too, and is what must not be more than 100 MB.
+every file are compared but that of more than 256 MiB of descriptors ("quick", as maps are opened); "deep" compares
+that, too. Files are in the disk's cache. Memory is what opening adds to what the process held after importing the place
+map; that of the process counts Python and all libraries, too, and is what must not be more than 100 MB.
 """
 
 import argparse
