@@ -107,17 +107,23 @@ def _build(trt: Any, source: Path, about: Exported, max_batch: int, on_progress:
 
 
 def progress_monitor(trt: Any, on_progress: Callable[[str, int, int | None], None]) -> Any:
-    """An `IProgressMonitor` that tells of each phase without a parent; TensorRT calls it from several threads."""
+    """An `IProgressMonitor` that tells of phases and of their parts, but not of parts of parts.
+
+    TensorRT calls it from several threads.
+    """
 
     class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}
+            self._outermost: set[str] = set()
             self._lock = threading.Lock()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             with self._lock:
-                if parent_phase is None or parent_phase in self._steps:
+                if parent_phase is None:
+                    self._outermost.add(phase_name)
+                if parent_phase is None or parent_phase in self._outermost:
                     self._steps[phase_name] = num_steps
                     on_progress(phase_name, 0, num_steps)
 
