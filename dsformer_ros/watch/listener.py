@@ -3,8 +3,10 @@
 import json
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from rclpy.context import Context
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from std_msgs.msg import String
 
@@ -31,6 +34,8 @@ _REFERENCES = 20_000
 _MATCHES = 5
 # Seconds between questions for the map that the node has.
 _MAP_PERIOD = 3.0
+# Seconds between looks at whether the localizer lives, and without its /diagnostics, which come each second, until not.
+_LOOK_PERIOD, _SILENCE = 0.5, 3.0
 
 _LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "warn", DiagnosticStatus.ERROR: "error"}
 
@@ -58,8 +63,12 @@ class Listener:
         self._name = node_name
         self._told: Callable[[str], None] = lambda part: None
         self._trail: deque[list[float]] = deque(maxlen=_TRAIL)
-        self._directory = ""
+        self._said: dict[str, str] | None = None
+        self._heard: float | None = None
+        self._shown: tuple[str, int] | None = None
         self._asks = place_map is None
+        self._question: Future | None = None
+        self._ends = False
         self._context = Context()
         rclpy.init(context=self._context, args=[])
         self._node = rclpy.create_node("dsformer_watch", context=self._context)
@@ -81,6 +90,7 @@ class Listener:
 
     def close(self) -> None:
         """Leaves the ROS graph."""
+        self._ends = True
         self._executor.shutdown()
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -101,14 +111,17 @@ class Listener:
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._parameters = self._node.create_client(GetParameters, f"{name}/get_parameters")
         self._node.create_timer(_MAP_PERIOD, self._ask_for_map)
+        self._node.create_timer(_LOOK_PERIOD, self._look_for_life)
 
     def _spin(self) -> None:
-        while self._context.ok():
+        while self._context.ok() and not self._ends:
             try:
                 self._executor.spin_once(timeout_sec=0.5)
             except ExternalShutdownException:
                 return
             except Exception as error:
+                if self._ends:
+                    return
                 # One message that is not what it should be must not end the page.
                 self._node.get_logger().warning(f"not understood: {error!r}", throttle_duration_sec=5.0)
 
@@ -121,7 +134,24 @@ class Listener:
         values = {pair.key: pair.value for pair in message.values}
         state = values.get("state", message.message)
         status = {"state": state, "level": _LEVELS.get(message.level, "stale"), "reason": values.get("reason", "")}
-        self._set("status", status | {"camera": values.get("camera", "")})
+        self._said = status | {"camera": values.get("camera", "")}
+        self._look_for_life()
+
+    def _look_for_life(self) -> None:
+        """Shows what the localizer said last while it lives, and that it is gone when it is."""
+        if self._said is None:
+            return
+        silent = 0.0 if self._heard is None else time.monotonic() - self._heard
+        why = ""
+        if not self._node.count_publishers(f"{self._name}/status"):
+            why = f"{self._name} has ended, or is not configured"
+        elif silent > _SILENCE:
+            why = f"nothing has been heard of {self._name} for {_SILENCE:.0f} s and more"
+        if why:
+            last = f"it last said {self._said['state']}: {self._said['reason']}"
+            self._set("status", {"state": "gone", "level": "error", "reason": f"{why}; {last}", "camera": ""})
+        else:
+            self._set("status", self._said)
 
     def _on_hypotheses(self, message: PointCloud2) -> None:
         kinds = {7: "<f4", 6: "<u4"}
@@ -156,26 +186,35 @@ class Listener:
         cameras = []
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
-            ours = status.name.split(":")[0].strip("/") in (self._name.strip("/"), self._name.rsplit("/", 1)[-1])
-            if ours and "rate [Hz]" in values:
+            # Outside of any namespace the node's name is written without a slash.
+            if status.name.split(":")[0].strip("/") != self._name.strip("/"):
+                continue
+            self._heard = time.monotonic()
+            if "rate [Hz]" in values:
                 words = {"name": status.name.split(": ", 1)[-1], "message": status.message, "values": values}
                 cameras.append(words | {"level": _LEVELS.get(status.level, "stale")})
         if cameras:
             self._set("cameras", cameras)
 
     def _ask_for_map(self) -> None:
+        if self._question is not None and not self._question.done():
+            self._parameters.remove_pending_request(self._question)
         if self._asks and self._parameters.service_is_ready():
-            future = self._parameters.call_async(GetParameters.Request(names=["map"]))
-            future.add_done_callback(lambda done: self._on_map(done.result()))
+            self._question = self._parameters.call_async(GetParameters.Request(names=["map"]))
+            self._question.add_done_callback(lambda done: self._on_map(done.result()))
 
     def _on_map(self, answer: GetParameters.Response) -> None:
         directory = answer.values[0].string_value if answer.values else ""
-        if (directory or "sample") == self._directory:
-            return
-        self._directory = directory or "sample"
+        path = Path(directory).expanduser() if directory else share_directory() / SAMPLE_MAP
         try:
-            self._show_map(PlaceMap.open(directory or share_directory() / SAMPLE_MAP))
-        except DsformerError as error:
+            version = str(path), (path / "map.yaml").stat().st_mtime_ns
+            if version == self._shown:
+                return
+            self._show_map(PlaceMap.open(path))
+            self._shown = version
+        except (DsformerError, OSError) as error:
+            # Asked again: it may be there by then.
+            self._shown = None
             self.references = {"x": [], "y": []}
             self._set("map", {"name": directory, "count": 0, "problem": str(error)})
 
@@ -183,7 +222,8 @@ class Listener:
         chosen = place_map.utm[:: max(1, math.ceil(place_map.count / _REFERENCES))]
         x, y = place_map.frame.to_local(chosen).T
         self.references = {"x": np.round(x, 2).tolist(), "y": np.round(y, 2).tolist()}
-        self._set("map", {"name": place_map.name, "count": place_map.count, "problem": ""})
+        shown = {"name": place_map.name, "created": place_map.created, "count": place_map.count, "problem": ""}
+        self._set("map", shown)
 
 
 def _finite(number: Any) -> float | None:

@@ -1,11 +1,14 @@
 """The page that people look at, in a real browser, of the real node; and who may look."""
 
 import asyncio
+import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,14 +17,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_processes import Listener, NodeProcess, listener
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import String
 
 from dsformer_ros.domains import private_domain
-from tests.dsformer_ros.faults.rig import Rig, rig
+from tests.dsformer_ros.faults.rig import ACTIVATE, CONFIGURE, FRONT, SAMPLE, Rig, arguments, rig
 from tests.dsformer_ros.watch.browser import browser, find_browser
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -116,6 +119,62 @@ def test_messages_that_make_no_sense_and_names_that_hold_html_harm_nothing(tmp_p
 
     with listener(domain) as ears:
         asyncio.run(look(ears))
+    assert watch.process.end(signal.SIGTERM, 10) == 0, watch.process.output
+
+
+def told(watch: Watch) -> dict[str, Any]:
+    """Everything that the page shows now."""
+
+    async def first_event() -> dict[str, Any]:
+        async with aiohttp.ClientSession() as session, session.get(f"{watch.address}events") as answer:
+            line = await answer.content.readline()
+            return dict(json.loads(line.removeprefix(b"data: ")))
+
+    return asyncio.run(first_event())
+
+
+def test_a_localizer_that_was_killed_is_gone_and_its_map_is_read_again(tmp_path: Path, domain: int) -> None:
+    place_map = Path(shutil.copytree(SAMPLE, tmp_path / "town.map"))
+    hidden = place_map.rename(tmp_path / "hidden.map")
+    given = arguments(cameras=[FRONT], threads=1, map=str(place_map))
+    node = NodeProcess("localizer_node", domain, *given, log=tmp_path / "node.log")
+    watch = Watch.start(domain, tmp_path / "log")
+    with listener(domain) as ears:
+        try:
+            assert ears.spin_until(lambda: (told(watch)["map"] or {}).get("problem"), 40)
+            hidden.rename(place_map)
+            assert ears.spin_until(lambda: told(watch)["map"]["count"] == 60, 10), "it is looked for again"
+            (place_map / "map.yaml").write_text("changed")
+            assert ears.spin_until(lambda: told(watch)["map"]["problem"], 10), "and when it has changed"
+            robot = Rig(node, ears)
+            shutil.copy(SAMPLE / "map.yaml", place_map)
+            assert robot.change(CONFIGURE) and robot.change(ACTIVATE), node.output
+            assert ears.spin_until(lambda: (told(watch)["status"] or {}).get("state") == "NO_IMAGE"), told(watch)
+        finally:
+            node.process.kill()
+            node.process.wait()
+        assert ears.spin_until(lambda: told(watch)["status"]["state"] == "gone", 15), told(watch)["status"]
+        assert "it last said NO_IMAGE" in told(watch)["status"]["reason"]
+        assert told(watch)["status"]["level"] == "error"
+    start = time.monotonic()
+    assert watch.process.end(signal.SIGTERM, 10) == 0, watch.process.output
+    assert time.monotonic() - start < 5, "the listening thread ends when it is told to"
+
+
+def test_robots_side_by_side_are_not_mixed_up(tmp_path: Path, domain: int) -> None:
+    watch = Watch.start(domain, tmp_path / "log", "--node", "/robot1/dsformer_localizer")
+    with listener(domain) as ears:
+        diagnostics = ears.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        rate = [KeyValue(key="rate [Hz]", value="1")]
+        names = [f"{name}: camera {name}" for name in ("dsformer_localizer", "/robot1/dsformer_localizer", "/robot2/x")]
+        entries = [DiagnosticStatus(level=DiagnosticStatus.OK, name=name, values=rate) for name in names]
+
+        def shown() -> list[str]:
+            diagnostics.publish(DiagnosticArray(status=entries))
+            return [camera["name"] for camera in told(watch)["cameras"]]
+
+        assert ears.spin_until(shown)
+        assert shown() == ["camera /robot1/dsformer_localizer"]
     assert watch.process.end(signal.SIGTERM, 10) == 0, watch.process.output
 
 
