@@ -1,8 +1,8 @@
 """Counts and times of a running node, and the `/diagnostics` messages made from them.
 
 As diagnostic_updater has them: once per second on the absolute topic, names are "<node>: <part>", a
-hardware_id is
-always given, and levels mean OK (works), WARN (works, look at it), ERROR (does not work), STALE (what was said is old).
+hardware_id is always given, and levels mean OK (works), WARN (works, look at it), ERROR (does not work), STALE (what
+was said is old).
 """
 
 import threading

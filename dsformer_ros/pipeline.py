@@ -23,7 +23,7 @@ from dsformer_ros.outputs import Outputs, outcome, publishable
 from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
 from dsformer_ros.requests import LocalizeRequests, Outcome
-from dsformer_ros.stamps import JUMP_BACK, StampGuard, seconds_of
+from dsformer_ros.stamps import JUMP_BACK, StampGuard, is_stamp, seconds_of
 from dsformer_ros.status import STALE, Status, StatusBoard
 from dsformer_ros.tracking import Tracking
 from dsformer_ros.transforms import Mounting
@@ -202,7 +202,7 @@ class Pipeline:
             clock_now = self._node.get_clock().now().nanoseconds * 1e-9
             self._statistics[camera].received(now, clock_now - stamp)
             self._board.arrived(camera, now)
-            if not self._is_of_its_time(camera, stamp, now, clock_now):
+            if not is_stamp(message.header.stamp) or not self._is_of_its_time(camera, stamp, now, clock_now):
                 self._statistics[camera].count("unusable")
             elif not self._is_wanted(camera, now):
                 self._statistics[camera].count("skipped")

@@ -15,6 +15,11 @@ def seconds_of(stamp: Time) -> float:
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
+def is_stamp(stamp: Time) -> bool:
+    """Whether it is a time that may be handed on: consumers refuse more nanoseconds than a second has."""
+    return stamp.nanosec < 10**9
+
+
 class StampGuard:
     """The time that the stamps of one topic tell.
 

@@ -61,7 +61,7 @@ class Tracking:
         self._made_of: tuple[PlaceMap, LocalizationConfig, FusionConfig] | None = None
         self._odometry = OdometryHistory()
         self._odom_frame = ""
-        self._newest = -math.inf
+        self._newest = self._newest_picture = -math.inf
         self._stamps = StampGuard()
         self._arrival, self._received = -math.inf, 0
 
@@ -83,7 +83,7 @@ class Tracking:
     def forget(self) -> None:
         """Forgets everything: what pictures said, what people said, and how the robot moved."""
         with self._lock:
-            self._newest = -math.inf
+            self._newest = self._newest_picture = -math.inf
             self._stamps.forget()
             self._odometry.clear()
             if self._tracker is not None:
@@ -102,11 +102,19 @@ class Tracking:
             if why is not None:
                 told = f"{answer.verdict.reason}; {why}: each picture by itself" if why else answer.verdict.reason
                 return replace(answer, verdict=replace(answer.verdict, reason=told))
+            late = stamp < self._newest_picture
+            self._newest_picture = max(self._newest_picture, stamp)
             self._newest = max(self._newest, stamp)
-            tracker = self._current(settings, place_map)
-            estimate = tracker.add_picture(stamp, answer.matches, camera_yaw=answer.camera_yaw)
-            late = estimate.stamp > stamp
-            if late:
+            tracker, circle = self._current(settings, place_map), answer.looked.circle
+            estimate = tracker.add_picture(
+                stamp,
+                answer.matches,
+                camera_yaw=answer.camera_yaw,
+                camera=answer.frame.camera,
+                singles=list(answer.hypotheses),
+                within=(circle["near"], circle["radius"]) if circle else None,
+            )
+            if estimate.stamp != stamp:
                 # What is said has the picture's stamp, and so must be of its moment.
                 estimate = tracker.estimate(stamp)
         verdict = answer.explained(estimate.verdict)
@@ -223,7 +231,8 @@ class Tracking:
                     f"its stamp lies {abs(apart):.0f} s {'after' if apart > 0 else 'before'} the newest picture's and "
                     "odometry's: is use_sim_time right, do the clocks agree?"
                 )
-            self._current(settings, self._map()).set_prior(stamp, rough.utm, rough.covariance, rough.yaw)
+            if not self._current(settings, self._map()).set_prior(stamp, rough.utm, rough.covariance, rough.yaw):
+                raise DsformerError("it came too late: what pictures said at that time is no longer remembered")
         self._node.get_logger().info(f"{rough.topic}: taken as where the robot is, until pictures contradict it")
 
     def _current(self, settings: Settings, place_map: PlaceMap) -> Tracker:

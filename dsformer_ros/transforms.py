@@ -20,6 +20,9 @@ from dsformer_core.tangent_plane import Array, tangent_plane
 from dsformer_ros.parameters import Settings
 
 _MISSING_LISTENER = "tf2_ros is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py"
+# Frames that are complained about: names made up by a broken sender must fill neither log nor memory.
+_MOST_WARNED = 5
+
 _MISSING_MESSAGES = "tf2_msgs is not installed: apt install ros-$ROS_DISTRO-tf2-msgs"
 
 
@@ -78,7 +81,7 @@ class Mounting:
                 raise DsformerError(unknown) from error
         if settings.gives_camera_yaws:
             return settings.camera_yaw(camera)
-        if header.frame_id not in self._warned:
+        if header.frame_id not in self._warned and len(self._warned) < _MOST_WARNED:
             self._warned.add(header.frame_id)
             self._node.get_logger().warning(
                 f"{unknown}; until it is, answers are without a yaw: publish its transform, or give camera_yaws_deg, "

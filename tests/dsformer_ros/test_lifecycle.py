@@ -206,7 +206,7 @@ def test_a_deactivated_node_is_silent_at_once_and_leaves_no_latched_claim(
 def test_a_worker_that_outlives_its_time_ends_though_another_has_started(
     robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_LONGEST_ANSWER", 0.1)
+    monkeypatch.setattr(pipeline, "_LONGEST_GOODBYE", 0.1)
     robot.activate()
     answer = gate(monkeypatch, "answer")
     second = robot.show_until_entered(answer)

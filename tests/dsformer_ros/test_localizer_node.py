@@ -287,6 +287,10 @@ def test_stamps_that_jump_back_are_noticed_and_followed(robot: Robot) -> None:
     answer = robot.answer(robot.show(street(2), Time(sec=7, nanosec=1)))
     assert stamp_of(answer) == (7, 1)
     assert "jumped back" in robot.process.output
+    # Back in the others' time.
+    robot.show(street(2))
+    robot.ears.spin_for(0.2)
+    robot.ask(street(2))
 
 
 def test_a_camera_that_stops_is_noticed(robot: Robot) -> None:

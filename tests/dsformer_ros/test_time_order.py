@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from builtin_interfaces.msg import Time
 from sample_drive import Robot, nodes, picture, second
+from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
 from dsformer_ros.domains import private_domain
@@ -102,6 +104,15 @@ def test_time_that_jumps_back_for_everybody_begins_anew(robot: Robot) -> None:
     assert robot.ears.spin_until(lambda: "jumped back" in robot.status)
     last = robot.drive(101, range(30, 37))
     assert robot.pose_at(last) is not None and robot.is_near(36)
+
+
+def test_a_stamp_that_is_none_is_handed_on_to_nobody(robot: Robot) -> None:
+    last = robot.drive(1000, range(7))
+    message = CompressedImage(format="jpeg", data=picture(6))
+    message.header.stamp = Time(sec=int(last), nanosec=3 * 10**9)
+    robot.cameras[0].publish(message)
+    robot.drive(last + 1, [7])
+    assert robot.answered(last + 1) and not any(each.header.stamp.nanosec >= 10**9 for each in robot.hypotheses)
 
 
 def guard(*stamps: float) -> StampGuard:

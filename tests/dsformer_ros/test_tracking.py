@@ -153,7 +153,10 @@ def given_pose(row: int, frame: str = "map", norm: float = 1.0, seconds: float =
 def given_fix(row: int) -> NavSatFix:
     place_map = sample_engine().place_map
     latitude, longitude = to_latlon(place_map.utm[row], place_map.zone)
-    return NavSatFix(latitude=float(latitude), longitude=float(longitude), status=NavSatStatus(status=0))
+    fix = NavSatFix(latitude=float(latitude), longitude=float(longitude), status=NavSatStatus(status=0))
+    fix.position_covariance_type = NavSatFix.COVARIANCE_TYPE_DIAGONAL_KNOWN
+    fix.position_covariance = np.diag([4.0, 4.0, 9.0]).ravel()
+    return fix
 
 
 def tell(robot: Robot, message: Any) -> None:
@@ -173,11 +176,10 @@ def test_a_pose_that_somebody_sets_makes_pictures_certain_that_were_not(
     robot.roll(1000, 10)
     robot.see(1000, 10)
     assert robot.pose_at(1000) is None, "not certain enough by itself"
-    # From the same spot: the next picture by itself tells nothing new.
+    assert robot.ears.call(Trigger, f"{robot.name}/reset").success
     robot.roll(1001, 10)
-    robot.see(1001, 10)
-    assert robot.pose_at(1001) is None
     tell(robot, make(10))
+    assert not robot.poses, "nobody has seen anything yet"
     robot.roll(1002, 10)
     robot.see(1002, 10)
     assert robot.ears.spin_until(lambda: robot.pose_at(1002)) and robot.is_near(10)
@@ -190,6 +192,39 @@ def test_a_pose_that_was_set_wrongly_gives_way_to_what_pictures_show(robot: Robo
     robot.drive(1001, range(41, 51))
     wrong = [message for message in robot.poses if not _near(message, 40 + round(second(message) - 1000))]
     assert not wrong and robot.is_near(50)
+
+
+def test_what_is_set_again_and_again_is_no_answer_before_a_picture_says_so(robot: Robot) -> None:
+    last = robot.drive(1000, range(34, 41))
+    assert robot.is_near(40)
+    for _ in range(4):
+        tell(robot, given_pose(10))
+    robot.roll(last + 1, 40)
+    robot.see(last + 1, 40)
+    assert not any(_near(message, 10) for message in robot.poses)
+
+
+def test_a_rough_position_that_is_wrong_takes_nothing_from_what_is_known(robot: Robot) -> None:
+    robot.set("prior_min_radius", 15.0)
+    receiver = robot.ears.node.create_publisher(NavSatFix, f"{robot.namespace}/prior_fix", 1)
+    assert robot.ears.spin_until(receiver.get_subscription_count)
+    robot.ears.spin_for(0.4)
+    try:
+        last = robot.drive(1000, range(7))
+        assert robot.is_near(6)
+        for number, row in enumerate(range(7, 15)):
+            when, wrong = last + 1 + number, given_fix(50)
+            wrong.header.stamp = stamp(when)
+            receiver.publish(wrong)
+            robot.ears.spin_for(0.05)
+            robot.roll(when, row)
+            robot.see(when, row)
+            assert "prior_fix" in robot.status or robot.ears.spin_until(lambda: "prior_fix" in robot.status)
+        assert "pictures disagree" not in robot.status, "nobody looked where the robot is"
+        assert robot.is_near(14, within=25)
+    finally:
+        robot.set("prior_min_radius", 100.0)
+        robot.ears.node.destroy_publisher(receiver)
 
 
 def test_what_is_set_without_odometry_is_refused_and_why_is_said(
@@ -213,10 +248,13 @@ def test_a_map_that_is_loaded_anew_and_fusion_that_is_switched_off_leave_nothing
 
 
 def test_what_nobody_can_mean_is_refused_with_one_line_each(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
+    far = given_pose(40)
+    far.pose.pose.position.x = 1e6
     cases: list[tuple[Any, str]] = [
         (given_pose(40, frame="odom"), "its frame is 'odom', and map_frame is 'map'"),
         (given_pose(40, norm=0.5), "norm is 0.5, not 1"),
         (given_pose(40, seconds=9e8), "after the newest picture's and odometry's"),
+        (far, "m from the nearest reference"),
         (NavSatFix(latitude=math.nan, longitude=13.0, status=NavSatStatus(status=0)), "latitude"),
         (NavSatFix(latitude=55.0, longitude=13.0, status=NavSatStatus(status=-1)), "no fix"),
     ]

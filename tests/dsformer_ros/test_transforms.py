@@ -148,6 +148,14 @@ def test_a_camera_that_tf_does_not_know_yet_has_no_direction(robot: Robot) -> No
     assert abs(mounting.camera_yaw(0, header(), settings)) == pytest.approx(math.pi)
 
 
+def test_a_camera_with_a_new_name_each_time_fills_no_log(robot: Robot) -> None:
+    settings = Settings()
+    mounting = Mounting(robot, settings)
+    for number in range(50):
+        assert math.isnan(mounting.camera_yaw(0, header(frame_id=f"frame {number}"), settings))
+    assert len(robot.warnings) == 5
+
+
 def test_a_direction_that_somebody_gave_counts_where_tf_knows_none(robot: Robot) -> None:
     settings = Settings(cameras=("front", "rear"), camera_yaws_deg=(0.0, 180.0))
     mounting = Mounting(robot, settings)
