@@ -5,8 +5,8 @@ Examples:
   python benchmarks/node_faults.py --only endurance --minutes 60
   python benchmarks/node_faults.py --only noise transitions --lives 1000 --json faults.json
 
-The node is a process of its own in the sample map, this process its cameras and its listener, in a ROS domain of their
-own. A fault that the node does not take well ends the run with what was expected and the node's words.
+The node is a process of its own in the sample map, this process its cameras, its wheels and its listener, in a ROS
+domain of their own. A fault that the node does not take well ends the run with what was expected and the node's words.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def run_noise(options: argparse.Namespace, domain: int, folder: Path) -> Numbers
         robot.settle()
         before = robot.vitals
         sent = noise.shout(robot, options.messages, seed=options.seed)
-        assert robot.answers(3), robot.process.output
+        assert robot.finds_itself(), robot.process.output
         return {"messages": sum(sent.values()), "topics": len(sent), **grown(before, robot.vitals_after(before))}
 
 
@@ -94,6 +94,7 @@ def run_maps(options: argparse.Namespace, domain: int, folder: Path) -> Numbers:
         maps.ruin(robot, place_map, 1)
         before = robot.vitals
         maps.ruin(robot, place_map, options.rounds)
+        assert robot.finds_itself(), robot.process.output
         return {"accidents": options.rounds * len(maps.ACCIDENTS), **grown(before, robot.vitals_after(before))}
 
 
@@ -104,6 +105,7 @@ def run_services(options: argparse.Namespace, domain: int, folder: Path) -> Numb
         services.crowd(robot, options.callers, 3)
         before = robot.vitals
         answers = services.crowd(robot, options.callers, options.rounds)
+        assert robot.finds_itself(), robot.process.output
         return {"answered calls": answers, **grown(before, robot.vitals_after(before))}
 
 
@@ -132,6 +134,8 @@ def run_endurance(options: argparse.Namespace, domain: int, folder: Path) -> Num
 
     with rig(domain, folder / "log") as robot:
         seen, share = endurance.endure(robot, 60 * options.minutes, on_progress=show)
+        robot.step = 0.5
+        assert robot.finds_itself(), robot.process.output
     memory = [vitals.memory for vitals in seen]
     return {
         "minutes": options.minutes,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -40,14 +41,20 @@ def flood(rig: Rig, count: int, rate: float) -> Flood:
     """Publishes `count` pictures at `rate` and listens meanwhile."""
     rig.settle()
     before, first = rig.vitals, len(rig.hypotheses)
-    messages = [rig.picture(number) for number in range(10)]
+    # Slowly along the road, or as far as that is in the time there is.
+    rows = np.linspace(0, 15, count)
+    messages = [rig.picture(number) for number in range(16)]
+    rig.stamp(0.0)
     published: dict[tuple[int, int], tuple[int, float]] = {}
 
     def shoot() -> None:
         start = time.monotonic()
         for number in range(count):
-            message = messages[number % len(messages)]
-            message.header.stamp = Time(sec=5000 + number // 1000, nanosec=number % 1000 * 1_000_000)
+            message = messages[round(rows[number])]
+            # 200 pictures in a second, whatever the rate that is managed.
+            message.header.stamp = Time(sec=5000 + number // 200, nanosec=number % 200 * 5_000_000)
+            if number % 4 == 0:
+                rig.roll(float(rows[number]), message.header.stamp)
             time.sleep(max(0.0, start + number / rate - time.monotonic()))
             published[_stamp(message)] = number, time.monotonic()
             rig.front.publish(message)
@@ -65,7 +72,7 @@ def flood(rig: Rig, count: int, rate: float) -> Flood:
     seen = [_stamp(message) for message in rig.hypotheses[first:]]
     answered = [published[stamp][0] for stamp in seen]
     ages = [arrival - published[stamp][1] for arrival, stamp in zip(arrivals, seen, strict=True)]
-    took = published[_stamp(messages[(count - 1) % len(messages)])][1] - published[5000, 0][1]
+    took = published[_stamp(messages[-1])][1] - published[5000, 0][1]
     known = len(rig.diagnostics)
     rig.ears.spin_until(lambda: len(rig.diagnostics) > known + 1)
     return Flood(count, (count - 1) / took, answered, ages, rig.counts(FRONT), before, rig.vitals)

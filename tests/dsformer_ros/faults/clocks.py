@@ -13,10 +13,12 @@ def jump(rig: Rig, rounds: int) -> None:
     rig.ears.spin_for(0.5)
     for number in range(rounds):
         for second in (10_000, 10_001, 13_600, 10_000, 2_000_000_000, 1, 0, 10_002):
-            now = Time(sec=second, nanosec=number + 1)
-            clock.publish(Clock(clock=now))
-            message = rig.picture(number, now)
-            rig.front.publish(message)
+            clock.publish(Clock(clock=Time(sec=second, nanosec=number + 1)))
+            rig.ears.spin_for(0.1)
+            # The first might be a slip, should it come before the clock.
+            for later in (number + 1, number + 10**6):
+                now = Time(sec=second, nanosec=later)
+                rig.front.publish(rig.picture(number, now))
             assert rig.answered(now), f"{second} s\n{rig.process.output}"
     rig.ears.node.destroy_publisher(clock)
 
@@ -24,9 +26,15 @@ def jump(rig: Rig, rounds: int) -> None:
 def disagree(rig: Rig, rounds: int) -> None:
     """Two cameras whose clocks lie an hour apart, by turns: each is answered."""
     for number in range(rounds):
-        early, late = rig.picture(number, Time(sec=20_000 + number)), rig.raw_picture(number)
-        late.header.stamp = Time(sec=23_600 + number)
-        rig.front.publish(early)
-        assert rig.answered(early.header.stamp), rig.process.output
-        rig.rear.publish(late)
-        assert rig.answered(late.header.stamp), rig.process.output
+        early, late = (Time(sec=second + number) for second in (20_000, 23_600))
+        # Both have jumped, which only their second pictures make credible; and on a busy machine some are left out.
+        for again in range(5):
+            early.nanosec = late.nanosec = again
+            rig.front.publish(rig.picture(number, early))
+            picture = rig.raw_picture(number, stamp=early)
+            picture.header.stamp = late
+            rig.rear.publish(picture)
+            if rig.answered(early, 2.0) and rig.answered(late, 2.0):
+                break
+        else:
+            raise AssertionError(rig.process.output)

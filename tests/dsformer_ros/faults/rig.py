@@ -1,7 +1,6 @@
-"""A localizer as a process in the sample map, and this process as its camera and its listener."""
+"""A localizer as a process in the sample map, and this process as its cameras, its wheels and its listener."""
 
 import importlib
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped, Quaternion
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_processes import Listener, NodeProcess, listener
 from sensor_msgs.msg import CompressedImage, Image
 
 from dsformer_core.pictures import read_picture
+from dsformer_core.place_map import PlaceMap
 from dsformer_ros.picture_publisher import compressed_message
 
 SAMPLE = Path(__file__).resolve().parents[3] / "maps" / "sample"
 NODE, NAME = "/dsformer_localizer", "dsformer_localizer"
-FRONT, REAR = "/front/image/compressed", "/rear/image"
+FRONT, REAR, ODOM = "/front/image/compressed", "/rear/image", "/odom"
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+
+# Seconds between two pictures, and messages of odometry in one.
+_STEP, _WHEEL_RATE = 0.5, 50
+# Metres within which a pose is right: a place of the map.
+_NEAR = 15.0
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -48,24 +55,32 @@ class Vitals:
 
 
 class Rig:
-    """The node's process and everything that it says.
+    """The node's process, everything that it says, and the robot that it is on.
+
+    Whenever a picture is made, the robot drives to where it was taken, along the road, with odometry at 50 Hz of the
+    stamps' time.
 
     Attributes:
         process: of the node.
         ears: this process's node.
-        pictures: JPEGs of mapped views.
+        pictures: JPEGs of mapped views, in their order along the road.
+        step: seconds between the stamps of two pictures.
     """
 
     def __init__(self, process: NodeProcess, ears: Listener) -> None:
         self.process, self.ears = process, ears
-        self.pictures = sorted((SAMPLE / "thumbnails").rglob("*.jpg"))
+        place_map = PlaceMap.open(SAMPLE)
+        thumbnails = (place_map.thumbnail_path(row) for row in range(place_map.count))
+        self.pictures = [path for path in thumbnails if path is not None]
+        self._road = np.column_stack([place_map.frame.to_local(place_map.utm), np.unwrap(place_map.yaw)])
+        self._row, self._second, self.step = 0.0, 1000.0, _STEP
+        self.wheels = ears.node.create_publisher(Odometry, ODOM, 100)
         self.hypotheses = ears.record(PoseArray, f"{NODE}/hypotheses", 100)
         self.poses = ears.record(PoseWithCovarianceStamped, f"{NODE}/pose", 100)
         self.statuses = ears.record(DiagnosticStatus, f"{NODE}/status", _LATCHED)
         self.diagnostics = ears.record(DiagnosticArray, "/diagnostics", 10)
         self.front = ears.node.create_publisher(CompressedImage, FRONT, 10)
         self.rear = ears.node.create_publisher(Image, REAR, 10)
-        self._seconds = itertools.count(1000)
 
     @property
     def state(self) -> str:
@@ -94,27 +109,65 @@ class Rig:
         found = self.ears.node.get_subscriber_names_and_types_by_node(NAME, "/")
         return {topic: message_type(kinds[0]) for topic, kinds in found}
 
-    def picture(self, number: int, stamp: Time | None = None) -> CompressedImage:
-        """A mapped view as the front camera sends it."""
-        message = compressed_message(self.pictures[number % len(self.pictures)])
-        message.header.stamp, message.header.frame_id = stamp or self.stamp(), "front_optical_frame"
+    def picture(self, number: float, stamp: Time | None = None) -> CompressedImage:
+        """The mapped view nearest to a row, as the front camera sends it when the robot has driven there."""
+        row = number % len(self.pictures)
+        message = compressed_message(self.pictures[round(row) % len(self.pictures)])
+        message.header.stamp, message.header.frame_id = self.stamp(row, stamp), "front_optical_frame"
         return message
 
-    def raw_picture(self, number: int, encoding: str = "rgb8") -> Image:
-        """A mapped view as the rear camera sends it: rgb8, bgr8 or mono8."""
-        pixels = read_picture(self.pictures[number % len(self.pictures)])
+    def raw_picture(self, number: int, encoding: str = "rgb8", stamp: Time | None = None) -> Image:
+        """A mapped view as the rear camera, which looks ahead as well, sends it: rgb8, bgr8 or mono8."""
+        row = number % len(self.pictures)
+        pixels = read_picture(self.pictures[row])
         if encoding == "bgr8":
             pixels = pixels[..., ::-1]
         elif encoding == "mono8":
             pixels = pixels[..., 1]
         message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, data=pixels.tobytes())
         message.step = len(message.data) // message.height
-        message.header.stamp, message.header.frame_id = self.stamp(), "rear_optical_frame"
+        message.header.stamp, message.header.frame_id = self.stamp(row, stamp), "rear_optical_frame"
         return message
 
-    def stamp(self) -> Time:
-        """One second after the one before."""
-        return Time(sec=next(self._seconds))
+    def stamp(self, row: float | None = None, at: Time | None = None) -> Time:
+        """The next stamp, or the given one, at which the robot has driven to a row, or stands where it did."""
+        row = self._row if row is None else row
+        if at is None:
+            began, self._second = self._second, round(self._second + self.step, 3)
+            moments = np.linspace(began, self._second, round(_WHEEL_RATE * self.step) + 1)[1:]
+            for share, moment in zip(np.linspace(0, 1, len(moments) + 1)[1:], moments, strict=True):
+                self.roll(self._row + share * (row - self._row), _time(float(moment)))
+            at = _time(self._second)
+        else:
+            self.roll(row, at)
+        self._row = row
+        return at
+
+    def roll(self, row: float, stamp: Time) -> None:
+        """One message of odometry, from between two rows."""
+        x, y, yaw = (float(np.interp(row, np.arange(len(self._road)), column)) for column in self._road.T)
+        message = Odometry(child_frame_id="base_link")
+        message.header.frame_id, message.header.stamp = "odom", stamp
+        message.pose.pose.position.x, message.pose.pose.position.y = x, y
+        message.pose.pose.orientation = Quaternion(z=float(np.sin(yaw / 2)), w=float(np.cos(yaw / 2)))
+        self.wheels.publish(message)
+
+    def is_where(self, pose: PoseWithCovarianceStamped, row: float) -> bool:
+        """Whether a pose is near a row."""
+        truth = [np.interp(row, np.arange(len(self._road)), column) for column in self._road.T[:2]]
+        return bool(np.hypot(pose.pose.pose.position.x - truth[0], pose.pose.pose.position.y - truth[1]) < _NEAR)
+
+    def finds_itself(self, first: int = 5, most: int = 30) -> bool:
+        """Whether, driving along the road, it becomes LOCALIZED where it is."""
+        for row in range(first, first + most):
+            message = self.picture(row)
+            self.front.publish(message)
+            self.answered(message.header.stamp, 4.0)
+            self.ears.spin_for(0.1)
+            newest = self.poses[-1] if self.poses else None
+            if newest is not None and newest.header.stamp == message.header.stamp and self.is_where(newest, row):
+                return bool(self.ears.spin_until(lambda: self.state == "LOCALIZED", 5.0))
+        return False
 
     def answered(self, stamp: Time, timeout: float = 20.0) -> bool:
         """Whether the picture with this stamp gets an answer in time."""
@@ -143,11 +196,17 @@ class Rig:
 
     def settle(self) -> None:
         """Lets the node find this process's publishers, and show a few pictures, so that all is allocated."""
-        self.ears.spin_until(lambda: self.front.get_subscription_count() or not self.alive, 60)
-        assert self.alive and self.front.get_subscription_count(), self.process.output
+        heard = (self.front, self.wheels)
+        self.ears.spin_until(lambda: all(each.get_subscription_count() for each in heard) or not self.alive, 60)
+        assert self.alive and all(each.get_subscription_count() for each in heard), self.process.output
         self.ears.spin_for(0.5)
         for number in range(5):
             assert self.answers(number), self.process.output
+
+
+def _time(seconds: float) -> Time:
+    whole = int(seconds)
+    return Time(sec=whole, nanosec=round((seconds - whole) * 1e9) % 10**9)
 
 
 def message_type(name: str) -> type:
