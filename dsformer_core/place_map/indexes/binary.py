@@ -184,7 +184,7 @@ class _CodesFile:
         except OSError as error:
             raise self._unreadable(error) from error
         if not expected or path.stat().st_size != len(header) + count * CODE_BYTES:
-            raise MapError(f"{path} holds something else than {count} codes of {CODE_BITS} bits: {_AGAIN}")
+            raise _refused(path, count)
 
     def read(self) -> Codes:
         """(N, 64). Not through FAISS, which would have them in memory a second time until this array is filled.
@@ -202,6 +202,21 @@ class _CodesFile:
 
     def _unreadable(self, error: Exception) -> MapError:
         return MapError(f"{self._path} cannot be read ({error or 'out of memory'}): {_AGAIN}")
+
+
+def _refused(path: Path, count: int) -> MapError:
+    """What does not begin as expected: FAISS says what it is."""
+    try:
+        index: Any = faiss.read_index_binary(str(path))
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines()
+        return MapError(f"{path} cannot be read ({reason[-1] if reason else 'out of memory'}): {_AGAIN}")
+    if type(index).__name__ != "IndexBinaryFlat":
+        return MapError(f"{path} holds a {type(index).__name__} instead of an IndexBinaryFlat: {_AGAIN}")
+    return MapError(
+        f"{path} holds {index.ntotal} codes of {index.d} bits instead of {count} of {CODE_BITS}, or other bytes than "
+        f"FAISS writes of them: {_AGAIN}"
+    )
 
 
 def _read_thresholds(path: Path) -> npt.NDArray[np.float32]:
