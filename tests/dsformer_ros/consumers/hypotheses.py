@@ -16,10 +16,13 @@ _metres = st.floats(-FARTHEST, FARTHEST)
 
 @st.composite
 def hypotheses(draw: st.DrawFn) -> Hypothesis:
-    """Unknown yaw and altitude, correlated axes and narrow ellipses included."""
+    """Unknown yaw and altitude, correlated axes, narrow ellipses and ones of a kilometre included."""
     root = np.array([[draw(st.floats(-9, 9)) for _ in range(3)] for _ in range(3)])
     yaw = draw(st.one_of(st.just(math.nan), st.floats(-math.pi, math.pi)))
     covariance = root @ root.T + np.diag([1.0, 1.0, 0.01])
+    # Maps with far between references, and beliefs that have spread.
+    covariance[:2, :2] *= draw(st.sampled_from([1.0, 1.0, 12.0, 1e4]))
+    covariance[:2, 2] = covariance[2, :2] = 0.0
     if math.isnan(yaw):
         covariance[2] = covariance[:, 2] = 0.0
         covariance[2, 2] = math.pi**2

@@ -17,9 +17,14 @@ from ros_processes import Listener, listener, running
 from sensor_msgs.msg import CompressedImage, NavSatFix, NavSatStatus
 from std_msgs.msg import Header
 
-from dsformer_core.localization import Hypothesis
+from dsformer_core.localization import Hypothesis, State, Verdict
+from dsformer_core.localization.prior import Look
+from dsformer_core.place_map import Matches
 from dsformer_ros import messages
 from dsformer_ros.domains import private_domain
+from dsformer_ros.engine import Answer
+from dsformer_ros.frame_queue import Frame
+from dsformer_ros.outputs import publishable
 from dsformer_ros.picture_publisher import compressed_message
 from tests.dsformer_ros.consumers import amcl, nav2_bt, navsat_transform, robot_localization
 from tests.dsformer_ros.consumers.hypotheses import FARTHEST, FRAME, hypotheses
@@ -32,10 +37,24 @@ HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="map")
 AMCL = amcl.rules(cells=(2 * FARTHEST, 2 * FARTHEST))
 
 
+def is_published(hypothesis: Hypothesis) -> bool:
+    """Whether the node hands it on, sure as it is of it."""
+    frame = Frame(0, CompressedImage(), 0.0)
+    nothing = Matches(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
+    sure = Verdict(State.LOCALIZED, "sure")
+    answer = Answer(frame, np.zeros((1, 1, 3), np.uint8), 0.0, nothing, Look({}, ""), [hypothesis], sure)
+    judged = publishable(answer)
+    assert judged.verdict == sure or "no pose is published beyond 32 m" in judged.verdict.reason
+    return judged.verdict.state is State.LOCALIZED
+
+
 @given(hypotheses())
 def test_every_pose_that_can_be_published_is_taken(hypothesis: Hypothesis) -> None:
     message = messages.pose_with_covariance(hypothesis, FRAME, HEADER)
     assert broken(AMCL, message) == []
+    if not is_published(hypothesis):
+        assert "covariances of what is fused up to 1e3" in broken(robot_localization.PoseInput().rules, message)
+        return
     assert broken(robot_localization.PoseInput().rules, message) == []
     # Even where somebody fuses all six axes, of which a picture knows three.
     assert broken(robot_localization.PoseInput(fused=[True] * 6).rules, message) == []
