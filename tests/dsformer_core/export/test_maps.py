@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 
@@ -132,3 +133,19 @@ def test_pictures_that_were_moved_are_asked_for(
     write_pictures(tmp_path / "other", 1)
     with pytest.raises(DsformerError, match=r"(29|30) of 30 pictures are not in .*: --images PATH says where"):
         export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file, images=tmp_path / "other")
+
+
+def test_int8_for_tensorrt_has_no_zero_but_zero(
+    onnx_file: Path, exact: Extractor, place_map: PlaceMap, tmp_path: Path
+) -> None:
+    """It takes neither unsigned numbers, nor INT8 weights without a pair of their own, nor INT32 biases."""
+    output = tmp_path / "int8.onnx"
+    loaders = [exact.loader(path) for path in list(place_map.images)[:2]]
+    inputs = int8._inputs(exact, loaders, "weighing", lambda step, done, total: None)
+    int8._quantise(onnx_file, output, inputs, int8._chosen(onnx_file, PARTS[0]), "tensorrt")
+    graph = onnx.load(output).graph
+    numbers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    zeros = [numbers[node.input[2]] for node in pairs]
+    assert len(zeros) > 50 and all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+    assert not any(node.input[0] in numbers for node in pairs if node.op_type == "DequantizeLinear")
