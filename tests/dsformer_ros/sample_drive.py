@@ -76,6 +76,7 @@ class Robot:
 
     def __init__(self, ears: Listener, namespace: str = "", cameras: Sequence[str] = ("image/compressed",)) -> None:
         self.ears, self.namespace = ears, namespace
+        self.odom_frame, self.odom_in_map = "odom", ODOM_IN_MAP
         self.name = f"{namespace}/dsformer_localizer"
         node = ears.node
         self.cameras = [node.create_publisher(CompressedImage, f"{namespace}/{topic}", 10) for topic in cameras]
@@ -110,11 +111,11 @@ class Robot:
         """Publishes odometry from between two rows of the drive."""
         here, there = place(int(row)), place(int(np.ceil(row)))
         share = row - int(row)
-        pose = ODOM_IN_MAP.inverse @ PlanarPose(
+        pose = self.odom_in_map.inverse @ PlanarPose(
             here.x + share * (there.x - here.x), here.y + share * (there.y - here.y), here.yaw
         )
         message = Odometry(child_frame_id="base_link")
-        message.header.frame_id, message.header.stamp = "odom", stamp(seconds)
+        message.header.frame_id, message.header.stamp = self.odom_frame, stamp(seconds)
         message.pose.pose.position.x, message.pose.pose.position.y = pose.x, pose.y
         message.pose.pose.orientation = Quaternion(z=np.sin(pose.yaw / 2), w=np.cos(pose.yaw / 2))
         self.wheels.publish(message)

@@ -366,6 +366,19 @@ def test_odometry_that_starts_again_is_noticed(robot: Robot) -> None:
     assert robot.pose_at(last) is not None and robot.is_near(35)
 
 
+def test_another_odometry_that_takes_over_costs_no_wrong_pose(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    last = robot.drive(1000, range(8))
+    assert robot.is_near(7)
+    monkeypatch.setattr(robot, "odom_frame", "other_odom")
+    monkeypatch.setattr(robot, "odom_in_map", PlanarPose(500.0, -300.0, 0.5))
+    last = robot.drive(last + 1, range(8, 15))
+    wrong = [each for each in robot.poses if not _near(each, min(round(second(each) - 1000), 14))]
+    assert not wrong and robot.pose_at(last) is not None and robot.is_near(14)
+    assert "its frame was 'odom' and is 'other_odom': another odometry begins" in capfd.readouterr().err
+
+
 def test_hypotheses_are_of_their_pictures_moment_though_it_came_late(robot: Robot) -> None:
     """Of two cameras one is slower: its picture of second 6 comes after the other's of second 7."""
     robot.drive(1000, range(8))
