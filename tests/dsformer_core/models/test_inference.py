@@ -73,6 +73,31 @@ def _tokens(size: tuple[int, int]) -> int:
     return ((size[0] - 3) // 2 + 1) * ((size[1] - 3) // 2 + 1)
 
 
+@pytest.mark.parametrize("size", [(9, 12), (16, 16), (31, 7)])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(8, 24, 1, bias=False),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8),
+        nn.Conv2d(8, 16, 3, padding=2, dilation=2),
+        nn.Conv2d(8, 16, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(8, 16, 3, padding="same"),
+    ],
+    ids=["pointwise", "depthwise", "dilated", "reflected", "same"],
+)
+@pytest.mark.parametrize("after", [nn.ReLU6, nn.ReLU, nn.Hardswish])
+def test_convolutions_of_any_kind_stay_the_same(conv, size, after):
+    torch.manual_seed(3)
+    norm = nn.BatchNorm2d(conv.out_channels)
+    norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 1.5), nn.init.normal_(norm.bias, std=3.0)
+    network = nn.Sequential(copy.deepcopy(conv), norm, after(), nn.ReLU6()).eval()
+    optimized = copy.deepcopy(network)
+    optimize_for_inference(optimized, float32=True)
+    images = 5 * torch.randn(2, 8, *size)
+    with torch.inference_mode():
+        torch.testing.assert_close(optimized(images), network(images), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (4, 6), (5, 5)])
 def test_a_former_in_any_size_stays_the_same(size):
     torch.manual_seed(1)
@@ -144,9 +169,9 @@ def test_other_machines_than_x86_pack_nothing():
     script = (
         "import platform; platform.machine = lambda: 'aarch64'\n"
         "import torch; from dsformer_core.models import create_model\n"
-        "from dsformer_core.models.inference import PackedLinear, optimize_for_inference\n"
+        "from dsformer_core.models.inference import PackedConv2d, PackedLinear, optimize_for_inference\n"
         "network = create_model('dsformer_tiny'); optimize_for_inference(network, float32=True)\n"
-        "assert not any(isinstance(module, PackedLinear) for module in network.modules())\n"
+        "assert not any(isinstance(module, PackedConv2d | PackedLinear) for module in network.modules())\n"
         "with torch.inference_mode(): assert network(torch.zeros(1, 3, 64, 64)).isfinite().all()\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
