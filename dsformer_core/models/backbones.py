@@ -99,7 +99,8 @@ class DinoV2(nn.Module):
         """(B, 3, H, W) -> what enters the first block, (B, 1 + H/14 * W/14, C), and its grid's height and width."""
         patches = self.vit.patch_embed.proj(images)  # (B, C, H/14, W/14)
         height, width = patches.shape[-2:]
-        tokens = torch.cat([self.vit.cls_token.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        classes = self.vit.cls_token.expand(images.shape[0], -1, -1)
+        tokens = torch.cat([classes, patches.flatten(2).transpose(1, 2)], dim=1)
         class_position, positions = self.vit.pos_embed[:, :1], self.vit.pos_embed[:, 1:]
         positions = resize_position_embedding(positions, DINOV2_GRID, (height, width), DINOV2_OFFSET)
         return tokens + torch.cat([class_position, positions], dim=1), (height, width)
