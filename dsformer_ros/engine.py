@@ -80,9 +80,9 @@ class Answer:
         return self.flaw is None or not self.flaw.useless
 
     def explained(self, verdict: Verdict) -> Verdict:
-        """A verdict that says, too, where the picture was looked for, and what may have kept it from being found."""
+        """A verdict that says, too, where the picture was looked for, and what is wrong with it."""
         told = self.looked.told(verdict)
-        if self.flaw is None or verdict.state is State.LOCALIZED:
+        if self.flaw is None:
             return told
         return replace(told, reason=f"{told.reason}; {self.flaw.words}")
 
