@@ -9,8 +9,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-OnMessage = Callable[[Image | CompressedImage, Mapping[str, int]], None]
-"""Takes a message and what the middleware says of it (rclpy's `MessageInfo`)."""
+OnMessage = Callable[[Image | CompressedImage, Mapping[str, int] | None], None]
+"""Takes a message and what the middleware says of it (rclpy's `MessageInfo`), None where it does not."""
+
+# Humble's rclpy hands over the message alone.
+TELLS_WHEN_SENT = hasattr(Subscription, "CallbackType")
 
 _TYPE_NAMES = {Image: "sensor_msgs/msg/Image", CompressedImage: "sensor_msgs/msg/CompressedImage"}
 _TRANSPORTS = {"raw": Image, "compressed": CompressedImage}
@@ -36,6 +39,7 @@ class Camera:
         self._transport = transport
         # rclpy's annotation knows only callbacks without the second argument.
         self._on_message: Any = on_message
+        self._on_message_alone: Callable[[Image | CompressedImage], None] = lambda message: on_message(message, None)
         self._subscription: Subscription | None = None
         self._type: type = Image
         self._given_topic = topic
@@ -48,7 +52,7 @@ class Camera:
         self._subscription = self._node.create_subscription(
             self._type,
             self._given_topic,
-            self._on_message,
+            self._on_message if TELLS_WHEN_SENT else self._on_message_alone,
             self._qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )

@@ -37,8 +37,11 @@ class Freshness:
 
     @property
     def interval(self) -> float:
-        """Seconds between pictures lately, usually: a pause does not count; infinite before there are two."""
-        between = [later - earlier for earlier, later in pairwise(self._arrivals)]
+        """Seconds between pictures lately, usually: a pause does not count; infinite before there are two.
+
+        Asked for in the worker's thread while others arrive.
+        """
+        between = [later - earlier for earlier, later in pairwise(tuple(self._arrivals))]
         return median(between) if between else float("inf")
 
     def is_stale(self, age: float, max_age: float) -> bool:

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -86,9 +87,13 @@ def _run(command_line: list[str]) -> None:
         rclpy.try_shutdown()
         if not ended:
             # The interpreter would wait for the network, or be torn down under it.
+            failure = sys.exc_info()[1]
+            crashed = failure is not None and not isinstance(failure, _Ended)
+            if crashed:
+                traceback.print_exception(failure)
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(0)
+            os._exit(1 if crashed else 0)
 
 
 def _start_ros(command_line: list[str]) -> None:

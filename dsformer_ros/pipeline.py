@@ -30,6 +30,8 @@ from dsformer_ros.transforms import Mounting
 
 # Seconds between complaints about the same thing.
 _COMPLAINT_PERIOD = 5.0
+# Seconds behind the last pose from which on a picture is not late: its clock is another one.
+_LONG_BEHIND = 10.0
 # Seconds that are waited for a picture which is being localized. Slower networks finish it for nobody: what a signal
 # or a lifecycle manager asks for must not wait for them.
 _LONGEST_GOODBYE = 0.5
@@ -74,7 +76,8 @@ class Pipeline:
         # Stamp of the last pose: consumers fuse poses in their order, and what is known at a later moment has what a
         # late picture showed in it.
         self._last_pose = -math.inf
-        self._accepted: dict[int, float] = {}
+        # When the picture came that the worker took last, by camera.
+        self._taken: dict[int, float] = {}
         self._priors = PriorTopics(node)
         # First what may be missing on this machine: a topic that was made is only taken away by `destroy`.
         self._tracking = Tracking(node, read_settings, lambda: self.engine.place_map, self.clock_jumped_back)
@@ -144,7 +147,7 @@ class Pipeline:
             for stamps in self._stamps:
                 stamps.forget()
             self._last_pose = -math.inf
-            self._accepted.clear()
+            self._taken.clear()
             self._tracking.forget()
             self._board.reset(time.monotonic(), why)
             if self.is_running:
@@ -194,9 +197,9 @@ class Pipeline:
     def _receiver(self, camera: int) -> OnMessage:
         """The subscription callback of one camera, in the executor's thread."""
 
-        def receive(message: Image | CompressedImage, info: Mapping[str, int]) -> None:
+        def receive(message: Image | CompressedImage, info: Mapping[str, int] | None) -> None:
             now = time.monotonic()
-            sent = info["source_timestamp"]
+            sent = 0 if info is None else info["source_timestamp"]
             late = self._freshness[camera].arrived(now, time.time() - 1e-9 * sent if sent > 0 else None)
             stamp = seconds_of(message.header.stamp)
             clock_now = self._node.get_clock().now().nanoseconds * 1e-9
@@ -234,12 +237,14 @@ class Pipeline:
         return True
 
     def _is_wanted(self, camera: int, now: float) -> bool:
-        """Whether a picture is to be localized, by rate and by demand."""
+        """Whether a picture is to be localized, by rate and by demand.
+
+        The rate is that of pictures which the worker took. Until it takes one, newer ones take the place of the one
+        that waits: it is fresh when its turn comes, however long other cameras' took.
+        """
         settings = self._settings()
         period = 1 / settings.max_rate if settings.max_rate else 0.0
-        due = settings.continuous and now - self._accepted.get(camera, -period) >= period
-        if due:
-            self._accepted[camera] = now
+        due = settings.continuous and now - self._taken.get(camera, -period) >= period
         return due or self._requests.want(now)
 
     def _is_still_wanted(self, frame: Frame, settings: Settings) -> bool:
@@ -268,6 +273,7 @@ class Pipeline:
         if self._freshness[frame.camera].is_stale(age, settings.max_age):
             self._statistics[frame.camera].count("dropped")
             return
+        self._taken[frame.camera] = frame.arrival
         self._statistics[frame.camera].begun(age)
         camera_yaw = self._mounting.camera_yaw(frame.camera, frame.message.header, settings)
         prior = self._priors.at(frame.message.header, settings, engine.place_map)
@@ -294,6 +300,11 @@ class Pipeline:
             self._last_pose = stamp
             self._outputs.publish_pose(answer, place_map, settings)
             self._tracking.broadcast(answer, settings, place_map)
+        elif answer.verdict.state is State.LOCALIZED and self._last_pose - stamp > _LONG_BEHIND:
+            topic = self._cameras[answer.frame.camera].topic
+            why = f"{topic}: no pose, its stamps lie {self._last_pose - stamp:.0f} s behind the last pose's"
+            self._last_error.set(why)
+            self._node.get_logger().warning(f"{why}; do the clocks agree?", throttle_duration_sec=_COMPLAINT_PERIOD)
         self._outputs.publish_hypotheses(answer, place_map, settings)
 
     def _finish(self, answer: Answer, outcome: Outcome) -> None:

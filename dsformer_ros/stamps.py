@@ -56,7 +56,8 @@ class StampGuard:
             self._doubted = None
             return 0.0
         agreed = self._doubted is not None and _follows(self._doubted, stamp, now)
-        if not agreed and abs(clock - stamp) > JUMP_BACK:
+        # A clock at 0 is one of a simulation that has not said anything yet.
+        if not agreed and (clock <= 0 or abs(clock - stamp) > JUMP_BACK):
             self._doubted = stamp, now
             return None
         jump = stamp - self._last[0]

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import cv2
+import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
@@ -15,6 +16,7 @@ from sensor_msgs.msg import CompressedImage
 from dsformer_ros.domains import private_domain
 
 CAMERA = "/front/image/compressed"
+SLOW = Path(__file__).parent / "faults" / "slow_localizer.py"
 RATE, PAUSE, MAX_AGE = 30.0, 0.8, 0.1
 
 
@@ -84,3 +86,38 @@ def _answered_after(ears: Listener, answers: list[PoseArray], sent: dict[int, fl
     return bool(
         ears.spin_until(lambda: sum(sent[answer.header.stamp.nanosec] > when for answer in list(answers)) > 5, 60)
     )
+
+
+def test_a_camera_that_waits_for_another_ones_picture_gets_its_turn(
+    place_map_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wanted at the same moments, its pictures are always too old when the network has done the other's."""
+    monkeypatch.setenv("NETWORK_SECONDS", "0.2")
+    message = CompressedImage(format="jpeg", data=cv2.imencode(".jpg", street(3)[..., ::-1])[1].tobytes())
+    topics = [f"/{side}/image/compressed" for side in ("front", "left", "rear", "right")]
+    given = [
+        word
+        for name, value in {
+            "map": place_map_directory, "cameras": f"[{','.join(topics)}]",
+            "camera_yaws_deg": "[0.0, 90.0, 180.0, -90.0]", "max_rate": 2.0, "autostart": "true", "threads": 1,
+        }.items()
+        for word in ("-p", f"{name}:={value}")
+    ]  # fmt: skip
+    with (
+        private_domain() as domain,
+        running(SLOW, domain, "--ros-args", *given, log=tmp_path / "log") as node,
+        listener(domain) as ears,
+    ):
+        answers = ears.record(PoseArray, "/dsformer_localizer/hypotheses")
+        cameras = [ears.node.create_publisher(CompressedImage, topic, 10) for topic in topics]
+        assert ears.spin_until(lambda: all(camera.get_subscription_count() for camera in cameras), 60), node.output
+
+        def both() -> bool:
+            for camera, publisher in enumerate(cameras):
+                message.header.stamp = Time(sec=1000 + camera, nanosec=int(time.monotonic() % 1 * 1e9))
+                publisher.publish(message)
+            ears.spin_for(0.04)
+            seen = [answer.header.stamp.sec for answer in answers]
+            return all(seen.count(1000 + camera) >= 3 for camera in range(len(cameras)))
+
+        assert ears.spin_until(both, 40), [answer.header.stamp.sec for answer in answers]

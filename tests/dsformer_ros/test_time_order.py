@@ -129,6 +129,7 @@ def test_a_jump_needs_a_second_witness() -> None:
     assert one.jumped(50, 4, -1e9) is None and one.jumped(50.1, 5, -1e9) == pytest.approx(-51.9)
     assert one.newest == pytest.approx(50.1)
     assert one.jumped(FAR, 6, FAR + 0.5) == pytest.approx(FAR - 50.1), "the clock is one"
+    assert guard(100, 101).jumped(0.0, 2, 0.0) is None, "but none that has not said anything yet"
 
 
 def test_a_slow_camera_and_a_fast_bag_are_no_jumps() -> None:
