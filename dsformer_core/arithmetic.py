@@ -22,6 +22,8 @@ class Arithmetic:
             file when it was opened, of an INT8 file when it was made; None for PyTorch itself.
         graph_sha256: of the file, in INT8; empty otherwise.
         measured_on: name of the map on which an INT8 file's recall was measured; empty otherwise.
+        measured_sha256: digest of that map's descriptors, which tells it from others of its name, and from itself
+            after it changed.
     """
 
     runtime: str = TORCH
@@ -30,6 +32,7 @@ class Arithmetic:
     agreement: float | None = field(default=None, compare=False)
     graph_sha256: str = ""
     measured_on: str = ""
+    measured_sha256: str = ""
 
     def __str__(self) -> str:
         return self.precision if self.runtime == TORCH else f"{self.precision} by {self.runtime}"
@@ -37,9 +40,14 @@ class Arithmetic:
     @property
     def agrees(self) -> bool:
         """Whether its descriptors are those of the released weights, to the precision's own rounding."""
-        if self.agreement is None:
-            return True
-        return _INT8 not in self.precision and (self.agreement <= TOLERANCE or _FLOAT32 not in self.precision)
+        if _INT8 in self.precision:
+            return False
+        return self.agreement is None or self.agreement <= TOLERANCE or _FLOAT32 not in self.precision
+
+    @property
+    def identity(self) -> str:
+        """Tells apart what gives other descriptors: of two INT8 files, neither stands for the other."""
+        return f"{self} {self.graph_sha256}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """As `map.yaml` has it, beside `precision`."""
@@ -69,7 +77,9 @@ class Arithmetic:
     def together(cls, several: Iterable["Arithmetic"]) -> "Arithmetic":
         """Of descriptors that were computed in several ways, put into one map."""
         several = list(several)
-        agreements = [one.agreement for one in several if one.agreement is not None]
+        # Half precision is further from PyTorch by its own rounding: beside float32 its distance is no fault.
+        exact = [one for one in several if _FLOAT32 in one.precision]
+        agreements = [one.agreement for one in exact or several if one.agreement is not None]
         graphs = {one.graph_sha256 for one in several}
         return cls(
             _joined(one.runtime for one in several),
@@ -78,12 +88,12 @@ class Arithmetic:
             graphs.pop() if len(graphs) == 1 else "",
         )
 
-    def fault(self, own: "Arithmetic", map_name: str) -> str | None:
+    def fault(self, own: "Arithmetic", descriptors_sha256: str) -> str | None:
         """Why descriptors of this cannot be asked of a map, and what to do; None where they can.
 
         Args:
             own: what made the map's descriptors.
-            map_name: what people call the map.
+            descriptors_sha256: digest of the map's descriptors.
         """
         if self.graph_sha256 and self.graph_sha256 == own.graph_sha256:
             return None
@@ -92,13 +102,13 @@ class Arithmetic:
                 f"its descriptors were computed in {own}, which does not agree with {self}: search it with the very "
                 "file that made it, or build it again"
             )
-        if self.agrees or (self.measured_on and self.measured_on == map_name):
+        if self.agrees or (self.measured_sha256 and self.measured_sha256 == descriptors_sha256):
             return None
         if self.precision == _INT8:
-            measured = f"was measured on the map {self.measured_on!r}" if self.measured_on else "was not measured"
+            measured = f"on a map {self.measured_on!r} with other descriptors" if self.measured_on else "nowhere"
             return (
-                f"what {self} loses {measured}, not on this one: make it with `dsformer export --int8 --map` for this "
-                "map, or use float32"
+                f"what {self} loses was measured {measured}, not on this map as it is: make it again with "
+                "`dsformer export --int8 --map`, or use float32"
             )
         return f"{self} differs from PyTorch by {self.agreement:.1e}, and a map allows {TOLERANCE:.0e}: export it again"
 

@@ -167,6 +167,7 @@ class Extractor:
             agreement,
             about.graph_sha256 if about.int8 else "",
             about.int8.map if about.int8 else "",
+            about.int8.map_sha256 if about.int8 else "",
         )
         self._compiled, self._keeps_memory, self._forward = None, False, network
         self._input = NetworkInput(about.preprocessing, network.device)

@@ -219,7 +219,7 @@ def _identity(pictures: Pictures, extractor: Extractor) -> dict[str, Any]:
         "format": _FORMAT,
         "model": extractor.model_name,
         "weights_sha256": extractor.weights_sha256,
-        "precision": str(extractor.arithmetic),
+        "precision": extractor.arithmetic.identity,
         "preprocessing": [list(preprocessing.size), list(preprocessing.mean), list(preprocessing.std)],
         "pictures": str(pictures.root.resolve()),
         "count": len(pictures),

@@ -15,7 +15,7 @@ from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS, immediate_neighbourhoods
 from dsformer_core.place_map.inspection.coverage import squares
 from dsformer_core.place_map.places import SAME_SPOT
-from dsformer_core.place_map.pseudo_queries import play_queries
+from dsformer_core.place_map.pseudo_queries import Played, play_queries
 from dsformer_core.sources import open_source
 
 CALIBRATION = 100
@@ -52,7 +52,7 @@ def draw_sample(place_map: PlaceMap) -> Sample:
     """Draws references, no two of one square metre.
 
     Raises:
-        DsformerError: the map is too small.
+        DsformerError: the map is too small, or too few of those asked could still be found without what is around them.
     """
     random = np.random.default_rng(_SEED)
     shuffled = random.permutation(place_map.count)
@@ -65,8 +65,15 @@ def draw_sample(place_map: PlaceMap) -> Sample:
             f"{place_map.directory}: of {place_map.count} references at {len(rows)} places, {len(asked)} could be "
             f"asked, and fewer than {FEWEST} cannot show a loss of one in a hundred: take a larger map"
         )
-    radii = immediate_neighbourhoods(place_map.spacing, len(asked), random)
-    return Sample(rows[:calibration], asked, radii)
+    sample = Sample(rows[:calibration], asked, immediate_neighbourhoods(place_map.spacing, len(asked), random))
+    in_reach = int(_played(place_map, sample, None).place_in_reach.sum())
+    if in_reach < FEWEST:
+        raise DsformerError(
+            f"{place_map.directory}: of {len(asked)} references that could be asked, {in_reach} have another of their "
+            f"place beyond their immediate neighbours (the map has one every {place_map.spacing:.0f} m), and fewer "
+            f"than {FEWEST} cannot show a loss of one in a hundred: take a denser or larger map"
+        )
+    return sample
 
 
 def picture_loaders(
@@ -133,6 +140,12 @@ def recall(place_map: PlaceMap, sample: Sample, queries: npt.NDArray[np.float32]
     Returns:
         Share of those still in reach whose best match is at their place; and how many those are.
     """
+    played = _played(place_map, sample, queries)
+    in_reach = played.place_in_reach
+    return float((played.right[in_reach] == 0).mean()), int(in_reach.sum())
+
+
+def _played(place_map: PlaceMap, sample: Sample, queries: npt.NDArray[np.float32] | None) -> Played:
     (played,) = play_queries(
         place_map.descriptors,
         place_map.utm,
@@ -142,8 +155,7 @@ def recall(place_map: PlaceMap, sample: Sample, queries: npt.NDArray[np.float32]
         RIGHT_PLACE_RADIUS,
         queries=queries,
     )
-    in_reach = played.place_in_reach
-    return float((played.right[in_reach] == 0).mean()), int(in_reach.sum())
+    return played
 
 
 def require_images(images: Path | None) -> None:

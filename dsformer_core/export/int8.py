@@ -9,9 +9,11 @@ descriptor's numbers come straight out of them. Of the rest, as much computes in
 
 import hashlib
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,19 +118,28 @@ def export_int8(
         expected = describe_all(exact, loaders, partial(on_progress, "asking in float32"))
         before, references = recall(place_map, sample, expected)
         lost = []
+        # Beside what it quantises, ONNX Runtime writes a file of its own.
+        floating = Path(shutil.copyfile(source, Path(folder) / "source.onnx"))
         for part in PARTS:
             if not (nodes := _chosen(source, part)):
                 continue
             plain, described = Path(folder) / "int8.onnx", Path(folder) / "described.onnx"
-            _quantise(source, plain, _inputs(exact, calibration, f"weighing {part}", on_progress), nodes, target)
-            quantised = _describe_itself(plain, exact, source, Int8Recall(place_map.name, 0, 0.0, 0.0, 0, part, target))
+            _quantise(floating, plain, _inputs(exact, calibration, f"weighing {part}", on_progress), nodes, target)
+            unmeasured = Int8Recall(place_map.name, place_map.descriptors_sha256, 0, 0.0, 0.0, 0, part, target)
+            quantised = _describe_itself(plain, exact, source, unmeasured)
             _write(described, plain, quantised)
             fast = Extractor(place_map.model_name, described, device="cpu")
             found = describe_all(fast, loaders, partial(on_progress, f"asking in INT8: {part}"))
             after, _ = recall(place_map, sample, found)
             # Counted: of shares, the difference would be rounded.
             if round((before - after) * references) <= MOST_LOST * references:
-                measured = Int8Recall(place_map.name, references, before, after, len(calibration), part, target)
+                measured = replace(
+                    unmeasured,
+                    references=references,
+                    recall_float32=before,
+                    recall_int8=after,
+                    calibration=len(calibration),
+                )
                 accepted = quantised.replaced(int8=measured, difference=float(np.abs(found - expected).max()))
                 _write(output, plain, accepted)
                 return accepted

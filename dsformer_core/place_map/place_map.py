@@ -54,6 +54,7 @@ class PlaceMap:
         arithmetic: runtime and precision in which that network computed.
         precision: the latter; "unknown" of old maps.
         descriptor_dim: numbers per descriptor.
+        descriptors_sha256: digest of the file that has them.
         zone: the UTM zone of all its positions.
         datum: origin of the map frame; its altitude is above `altitude_reference`.
         altitude_reference: "ellipsoid" (what ROS means), "sea level" (up to 107 m from it), or "unknown".
@@ -82,6 +83,7 @@ class PlaceMap:
         self.arithmetic = Arithmetic.from_dict(description["model"])
         self.precision = self.arithmetic.precision
         self.descriptor_dim: int = description["descriptors"]["dimension"]
+        self.descriptors_sha256: str = description["files"][DESCRIPTORS_FILE]
         self.zone = UtmZone.parse(description["utm_zone"])
         self.datum = Datum(**description["datum"])
         self.spacing: float = description["spacing"]
@@ -350,7 +352,7 @@ class PlaceMap:
                 f"{self.directory} was built with {self.model_name} weights {self.weights_sha256[:12]} "
                 f"({self.weights}), these are {weights_sha256[:12]}: give the same weights, or build a map with these"
             )
-        if arithmetic is not None and (fault := arithmetic.fault(self.arithmetic, self.name)) is not None:
+        if arithmetic is not None and (fault := arithmetic.fault(self.arithmetic, self.descriptors_sha256)) is not None:
             raise MapError(f"{self.directory}: {fault}")
 
     def _column(self, name: str) -> npt.NDArray[np.float64]:

@@ -172,7 +172,8 @@ def add_to_place_map(
     target = place_map.directory.resolve()
     describer = _describer(extractor, batch_size, workers)
     # That INT8 was measured to find enough in this map does not make it what the map is of.
-    place_map.check_model(describer.model_name, describer.weights_sha256, replace(describer.arithmetic, measured_on=""))
+    unmeasured = replace(describer.arithmetic, measured_on="", measured_sha256="")
+    place_map.check_model(describer.model_name, describer.weights_sha256, unmeasured)
     work = WorkFolder(target)
     if work.finish_clearing() and resume:
         return PlaceMap.open(place_map.directory)
@@ -268,7 +269,7 @@ class _Build:
             pictures_sha256=pictures_digest(pictures),
             model_name=self.describer.model_name,
             weights_sha256=self.describer.weights_sha256,
-            precision=str(self.describer.arithmetic),
+            precision=self.describer.arithmetic.identity,
             dtype=storage_of(index),
             thumbnails=self.thumbnails,
             shard_size=shard_size(len(pictures)),

@@ -28,7 +28,7 @@ _DIFFERENCES = {
     "pictures": "it has another number of pictures",
     "model_name": "it was begun with another model",
     "weights_sha256": "it was begun with other weights",
-    "precision": "it was begun in another precision, or by another runtime",
+    "precision": "it was begun in another precision, by another runtime, or with another INT8 file",
     "dtype": "it was begun for an index that keeps descriptors of another type",
     "thumbnails": "it was begun with or without thumbnails",
     "adds_to": "it was begun to add to another map, or to none",
@@ -46,7 +46,7 @@ class Plan:
         pictures_sha256: of their names, positions and times.
         model_name: the network that describes them.
         weights_sha256: of that network.
-        precision: in which it computes.
+        precision: in which it computes, and by what (`Arithmetic.identity`).
         dtype: of descriptors.
         thumbnails: whether small pictures are kept.
         shard_size: pictures to a shard.

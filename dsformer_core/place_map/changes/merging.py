@@ -112,7 +112,7 @@ def refuse_other_network(first: PlaceMap, other: PlaceMap) -> None:
             f"{first.directory} was made with {_network(first)} and {other.directory} with {_network(other)}: "
             "descriptors of different networks cannot be compared; build one of the maps again"
         )
-    if (fault := other.arithmetic.fault(first.arithmetic, first.name)) is not None:
+    if (fault := other.arithmetic.fault(first.arithmetic, first.descriptors_sha256)) is not None:
         raise MapError(f"{first.directory} and {other.directory} cannot be merged: {fault}")
 
 

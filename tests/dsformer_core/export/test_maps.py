@@ -1,11 +1,13 @@
 """Maps and runtimes: what made a map is kept in it, and what may search it follows from that."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import yaml
+from onnxruntime import quantization
 
 from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import DsformerError
@@ -17,12 +19,13 @@ from dsformer_core.place_map.building.build import add_to_place_map
 from dsformer_core.place_map.format import MapError, description_text
 from dsformer_core.sources import open_source
 from tests.dsformer_core.export.conftest import MODEL
-from tests.synthetic import write_pictures
+from tests.synthetic import ArraySource, write_pictures
 
 TORCH = Arithmetic()
 ONNX = Arithmetic("onnx", "float32", 3e-7)
 WRONG = Arithmetic("tensorrt", "float32", 4e-3)
-INT8 = Arithmetic("onnx", "int8", 0.04, "abc", "town")
+HALF = Arithmetic("onnx", "float16", 2e-3)
+INT8 = Arithmetic("onnx", "int8", 0.04, "abc", "town", "the town's")
 
 
 @pytest.mark.parametrize(
@@ -35,16 +38,34 @@ INT8 = Arithmetic("onnx", "int8", 0.04, "abc", "town")
         (WRONG, TORCH, "differs from PyTorch by 4.0e-03"),
         (TORCH, WRONG, "search it with the very file that made it, or build it again"),
         (INT8, TORCH, None),
-        (Arithmetic("onnx", "int8", 0.04, "abc", "elsewhere"), TORCH, "was measured on the map 'elsewhere'"),
+        (replace(INT8, measured_sha256="another town's"), TORCH, "was measured on a map 'town' with other descriptors"),
+        (replace(INT8, measured_on="", measured_sha256=""), TORCH, "was measured nowhere"),
         (TORCH, Arithmetic("onnx", "int8", 0.04, "abc"), "computed in int8 by onnx"),
         (INT8, Arithmetic("onnx", "int8", 0.04, "abc"), None),
         (INT8, Arithmetic("onnx", "int8", 0.04, "another"), "computed in int8 by onnx"),
     ],
 )
 def test_who_may_search_what(asks: Arithmetic, made: Arithmetic, fault: str | None) -> None:
-    found = asks.fault(made, "town")
+    found = asks.fault(made, "the town's")
     assert (found is None) == (fault is None)
     assert fault is None or fault in str(found)
+
+
+@pytest.mark.parametrize("parts", [(TORCH, HALF), (HALF, TORCH), (ONNX, HALF), (TORCH, HALF, ONNX)])
+def test_a_map_that_half_precision_added_to_is_still_searched_by_all(parts: tuple[Arithmetic, ...]) -> None:
+    whole = parts[0]
+    for part in parts[1:]:
+        assert part.fault(whole, "the map's") is None
+        whole = Arithmetic.together([whole, part])
+    kept = Arithmetic.from_dict({"precision": whole.precision, **whole.to_dict()})
+    for asks in (TORCH, ONNX, HALF, Arithmetic(precision="bfloat16")):
+        assert asks.fault(kept, "the map's") is None
+    assert kept.precision == ", ".join(dict.fromkeys(part.precision for part in parts))
+
+
+def test_two_int8_files_are_two() -> None:
+    assert INT8.identity != replace(INT8, graph_sha256="another").identity
+    assert TORCH.identity == "float32" and HALF.identity == "float16 by onnx"
 
 
 def test_a_map_keeps_what_made_it_and_others_that_agree_search_it(
@@ -83,21 +104,37 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_int8_that_finds_as_much_is_written(
-    few: None, onnx_file: Path, exact: Extractor, drive: Path, place_map: PlaceMap, tmp_path: Path
+    few: None,
+    onnx_file: Path,
+    exact: Extractor,
+    drive: Path,
+    place_map: PlaceMap,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = tmp_path / "int8.onnx"
+    read_by_the_quantiser = []
+    quantize = quantization.quantize_static
+
+    def noting(source: str, *arguments: object, **options: object) -> None:
+        read_by_the_quantiser.append(Path(source).parent)
+        quantize(source, *arguments, **options)
+
+    monkeypatch.setattr(quantization, "quantize_static", noting)
     exported = export_int8(place_map, output, source=onnx_file)
     assert exported.int8 is not None and exported.int8.references == 30 and exported.int8.calibration == 6
     assert exported.int8.recall_float32 > 0.8
     assert exported.int8.recall_float32 - exported.int8.recall_int8 <= 0.01 + 1e-9
     assert exported.int8.part in PARTS
+    assert exported.int8.map_sha256 == place_map.descriptors_sha256
+    assert read_by_the_quantiser and onnx_file.parent not in read_by_the_quantiser, "it writes beside what it reads"
     extractor = Extractor(MODEL, output)
     assert extractor.precision == "int8" and extractor.weights_sha256 == exact.weights_sha256
     cosines = (extractor.extract_files(place_map.images) * exact.extract_files(place_map.images)).sum(axis=1)
     assert cosines.min() > 0.8 and cosines.max() < 1 - 1e-6, "it computes nearly the same, but not in float32"
 
     place_map.check_model(MODEL, extractor.weights_sha256, extractor.arithmetic)
-    with pytest.raises(MapError, match="what int8 by onnx loses was not measured"):
+    with pytest.raises(MapError, match="what int8 by onnx loses was measured nowhere"):
         add_to_place_map(place_map, open_source(drive), extractor)
     other = build_place_map(open_source(drive), extractor, tmp_path / "int8.map", thumbnails=False)
     other.check_model(MODEL, extractor.weights_sha256, extractor.arithmetic)
@@ -125,6 +162,18 @@ def test_int8_that_loses_places_is_refused_with_the_numbers(
 def test_int8_says_what_it_lacks(onnx_file: Path, place_map: PlaceMap, tmp_path: Path) -> None:
     with pytest.raises(DsformerError, match="fewer than 100 cannot show a loss of one in a hundred: take a larger map"):
         export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file)
+
+
+def test_int8_is_not_judged_by_references_whose_place_no_other_saw(
+    few: None, exact: Extractor, onnx_file: Path, tmp_path: Path
+) -> None:
+    """Places 35 m apart: without a reference itself, its place is out of the map."""
+    utm = np.array([350_000.0, 6_180_000.0]) + np.stack([np.zeros(60), 35.0 * np.arange(60)], axis=1)
+    sparse = ArraySource(utm, np.zeros(60))
+    place_map = build_place_map(sparse, exact, tmp_path / "sparse.map", thumbnails=False)
+    with pytest.raises(DsformerError, match=r"of 30 references that could be asked, 0 have another of their place"):
+        export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file)
+    assert not (tmp_path / "int8.onnx").exists()
 
 
 def test_pictures_that_were_moved_are_asked_for(
