@@ -25,7 +25,8 @@ class EngineKey:
     """For what an engine was built; it runs where all of this is the same.
 
     Attributes:
-        gpu: name of the GPU.
+        gpu: name of the GPU; that of all Orins is one and the same.
+        multiprocessors: how many the GPU has, which tells those apart.
         compute_capability: of the GPU, such as "8.7".
         tensorrt: version of TensorRT.
         weights_sha256: of the released weights.
@@ -33,6 +34,7 @@ class EngineKey:
     """
 
     gpu: str
+    multiprocessors: int
     compute_capability: str
     tensorrt: str
     weights_sha256: str

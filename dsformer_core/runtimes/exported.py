@@ -5,7 +5,6 @@ Values are text: JSON, but for plain words.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,6 +26,9 @@ TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "int8": 3e-2}
 """How far a number of a descriptor may be from what PyTorch computes in float32; for "int8", from what the same file
 gave where it was made: its distance to float32 is judged by recall."""
 
+# No network here takes larger pictures; a file that claims otherwise would fill the memory with its probe.
+_LARGEST_SIDE = 4096
+
 INPUT_IN_WORDS = (
     "images: float32 (batch, 3, height, width), RGB: the whole picture resized (bilinear, antialiased) to `size`, then "
     "(value / 255 - mean) / std per channel"
@@ -43,6 +45,7 @@ class Int8Recall:
 
     Attributes:
         map: name of the map whose references were asked.
+        map_sha256: digest of that map's descriptors.
         references: how many.
         recall_float32: share of them whose best match lay at their place, described in float32.
         recall_int8: the same, described by the INT8 file, against the map's descriptors as they are.
@@ -52,6 +55,7 @@ class Int8Recall:
     """
 
     map: str
+    map_sha256: str
     references: int
     recall_float32: float
     recall_int8: float
@@ -131,7 +135,7 @@ class Exported:
         try:
             height, width = (int(side) for side in json.loads(metadata["size"]))
             mean, std = (tuple(float(one) for one in json.loads(metadata[key])) for key in ("mean", "std"))
-            if len(mean) != 3 or len(std) != 3 or min(height, width) < 1:
+            if len(mean) != 3 or len(std) != 3 or not 1 <= min(height, width) <= max(height, width) <= _LARGEST_SIDE:
                 raise ValueError("size, mean and std do not fit a picture")
             probe = np.frombuffer(base64.b64decode(metadata["probe"], validate=True), "<f4").astype(np.float32)
             int8 = Int8Recall(**json.loads(metadata["int8"])) if "int8" in metadata else None
@@ -152,7 +156,7 @@ class Exported:
             )
             if exported.precision not in TOLERANCE or len(probe) != exported.descriptor_dim:
                 raise ValueError("its precision or probe is none of this program's")
-        except (KeyError, ValueError, TypeError, binascii.Error) as error:
+        except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise DsformerError(f"{source}: its description is damaged ({error}): export it again") from error
         return exported
 

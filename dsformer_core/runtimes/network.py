@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class ExportedNetwork(Protocol):
-    """What every runtime of exported files offers.
+    """What every runtime of exported files offers. Threads may share one.
 
     Attributes:
         runtime: "onnx" or "tensorrt".

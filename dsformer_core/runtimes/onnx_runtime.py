@@ -15,7 +15,7 @@ from dsformer_core.runtimes.exported import DESCRIPTORS, INPUT, SIGNS, Exported
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 DEVICES = "auto, cpu, cuda, cuda:1, tensorrt, tensorrt:1"
-MISSING = "onnxruntime is not installed: pip install 'dsformer_ros[export]' (onnxruntime-gpu instead for CUDA)"
+MISSING = "onnxruntime is not installed: pip install onnxruntime (onnxruntime-gpu instead for CUDA)"
 
 # Of its own messages, none: what it raises says the same once more.
 _FATAL_ONLY = 4
@@ -119,6 +119,12 @@ def _providers(device: str, path: Path) -> tuple[list[tuple[str, dict[str, Any]]
     available = onnxruntime().get_available_providers()
     if device == "auto":
         device = "cuda" if CUDA in available and torch.cuda.is_available() else "cpu"
+        if device == "cpu" and torch.cuda.is_available():
+            log.warning(
+                "%s: computed on the CPU, although there is a GPU: this ONNX Runtime has no %s (onnxruntime-gpu has)",
+                path,
+                CUDA,
+            )
     kind, _, number = device.partition(":")
     if kind == "cpu" and not number:
         return [(CPU, {})], torch.device("cpu")

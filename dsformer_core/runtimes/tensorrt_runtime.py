@@ -1,5 +1,6 @@
 """TensorRT: .engine files, on the GPU and by the version of TensorRT that they were built for."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class TensorRTNetwork:
             DsformerError: the file is damaged or was built for another machine, or there is no GPU or TensorRT here.
         """
         self.path = path
+        # Addresses are the context's, set before each run of it.
+        self._lock = threading.Lock()
         if not (device in ("auto", "cuda") or (device.startswith("cuda:") and device[5:].isdecimal())):
             raise UsageError(f"device {device}: TensorRT needs a GPU; choose one of: auto, cuda, cuda:1, ...")
         file = EngineFile.read(path)
@@ -61,7 +64,7 @@ class TensorRTNetwork:
         if self.about.code_bytes:
             widths[SIGNS] = 8 * self.about.code_bytes
         results = {name: torch.empty(len(images), width, device=self.device) for name, width in widths.items()}
-        with torch.cuda.device(self.device):
+        with self._lock, torch.cuda.device(self.device):
             for start in range(0, len(images), self._max_batch):
                 rows = slice(start, start + self._max_batch)
                 self._compute(images[rows], {name: result[rows] for name, result in results.items()})
@@ -116,5 +119,6 @@ def cuda_device(name: str) -> torch.device:
 def key_here(weights_sha256: str, precision: str, device: torch.device) -> EngineKey:
     """The key of an engine that is built or run here."""
     major, minor = torch.cuda.get_device_capability(device)
-    name = torch.cuda.get_device_name(device)
-    return EngineKey(name, f"{major}.{minor}", str(tensorrt().__version__), weights_sha256, precision)
+    gpu = torch.cuda.get_device_properties(device)
+    capability, version = f"{major}.{minor}", str(tensorrt().__version__)
+    return EngineKey(gpu.name, gpu.multi_processor_count, capability, version, weights_sha256, precision)

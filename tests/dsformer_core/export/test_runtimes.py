@@ -1,11 +1,19 @@
 """Extractor over exported files: chosen by the file, checked when opened, refused in one line where they do not fit."""
 
+import ctypes
+import logging
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -14,7 +22,8 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.runtimes import Exported, choose_runtime
 from dsformer_core.runtimes.engine_file import EngineFile, EngineKey
 from dsformer_core.runtimes.exported import probe_input
-from dsformer_core.runtimes.onnx_runtime import open_session
+from dsformer_core.runtimes.onnx_runtime import OnnxNetwork, open_session
+from dsformer_core.runtimes.tensorrt_runtime import TensorRTNetwork
 from tests.dsformer_core.export.conftest import MODEL
 
 
@@ -105,13 +114,45 @@ def test_a_description_that_changed_is_noticed(onnx_file: Path, tmp_path: Path) 
         Extractor(MODEL, tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("size", "[Infinity, 1]"),
+        ("size", "[100000, 100000]"),
+        ("mean", "[" * 100_000),
+        ("int8", "[]"),
+        ("probe", "no base64!"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused_before_it_costs_anything(
+    onnx_file: Path, key: str, value: str
+) -> None:
+    with pytest.raises(DsformerError, match=r"^m\.onnx: its description is damaged") as caught:
+        Exported.from_metadata(described(onnx_file).to_metadata() | {key: value}, "m.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use_is_spoken_of(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it can")
+    with caplog.at_level(logging.WARNING):
+        Extractor(MODEL, onnx_file, device="cpu")
+        assert not caplog.records
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert str(OnnxNetwork(onnx_file).device) == "cpu"
+    (record,) = caplog.records
+    assert "computed on the CPU" in record.message and "onnxruntime-gpu" in record.message
+
+
 def test_without_onnx_runtime_it_says_how_to_get_it(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DsformerError, match=r"pip install 'dsformer_ros\[export\]'"):
+    with pytest.raises(DsformerError, match=r"onnxruntime is not installed: pip install onnxruntime "):
         Extractor(MODEL, onnx_file)
 
 
-KEY = EngineKey("Orin (nvgpu)", "8.7", "10.3.0", "0" * 64, "float16")
+KEY = EngineKey("Orin (nvgpu)", 8, "8.7", "10.3.0", "0" * 64, "float16")
 
 
 def described(onnx_file: Path) -> Exported:
@@ -139,6 +180,48 @@ def test_an_engine_of_another_machine_is_refused() -> None:
         DsformerError, match=r"gpu Orin .*here it is NVIDIA H200; tensorrt 10\.3\.0, here it is 11\.4\.0"
     ):
         KEY.require(here, Path("m.engine"))
+    with pytest.raises(DsformerError, match="multiprocessors 8, here it is 16"):
+        KEY.require(replace(KEY, multiprocessors=16), Path("m.engine"))
+
+
+class OneAtATime:
+    """An execution context that computes where it was last told to, a while later."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        return True
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.told[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        time.sleep(0.02)
+        picture = ctypes.c_float.from_address(self.told["images"]).value
+        (ctypes.c_float * 4).from_address(self.told["descriptors"])[:] = [picture] * 4
+        return True
+
+
+def test_threads_share_an_engine(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node warms up for another map while it describes."""
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda images, stream: None)
+    network = TensorRTNetwork.__new__(TensorRTNetwork)
+    vars(network).update(
+        path=Path("m.engine"),
+        about=replace(described(onnx_file), descriptor_dim=4),
+        device=torch.device("cpu"),
+        _max_batch=1,
+        _context=OneAtATime(),
+        _lock=threading.Lock(),
+    )
+    with ThreadPoolExecutor(4) as threads:
+        asked = [torch.full((2, 3, 1, 1), float(number)) for number in range(8)]
+        for images, (descriptors, _) in zip(asked, threads.map(network, asked), strict=True):
+            assert (descriptors == images[0, 0, 0, 0]).all()
 
 
 def test_damaged_and_foreign_engines_are_refused(onnx_file: Path, tmp_path: Path) -> None:
