@@ -31,9 +31,16 @@ class Configuration:
     batch: int = 1
     threads: int = 1
 
-    def eager(self) -> "Configuration":
-        """The straightforward formulation: the network as it was trained, in float32, operator by operator."""
-        weights = self.weights if Path(self.weights).suffix in (".pth", ".safetensors") else "untrained"
+    def eager(self, instead: str) -> "Configuration":
+        """The straightforward formulation: the network as it was trained, in float32, operator by operator.
+
+        Args:
+            instead: weights in place of an exported file, which PyTorch cannot read.
+        """
+        # Not above: a worker measures how long importing PyTorch takes.
+        from dsformer_core.runtimes import choose_runtime
+
+        weights = instead if choose_runtime(self.weights) != TORCH else self.weights
         return replace(self, weights=weights, runtime=TORCH, precision="float32", optimize="off")
 
     def to_dict(self) -> dict[str, Any]:

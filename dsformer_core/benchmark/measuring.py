@@ -73,8 +73,10 @@ def _measured(
     configuration: Configuration, limits: Limits, against: bool, place_map: Path | None, pictures: Sequence[Path]
 ) -> dict[str, Any]:
     wanted = [configuration]
-    if against and configuration != configuration.eager():
-        wanted.append(configuration.eager())
+    # A map refuses random weights; without one they take as long, and are on every machine.
+    straightforward = configuration.eager("auto" if place_map else "untrained")
+    if against and configuration != straightforward:
+        wanted.append(straightforward)
     asked = {"map": str(place_map), "pictures": [str(path) for path in pictures]} if place_map else {}
     with ExitStack() as stack:
         workers, begun = [], []

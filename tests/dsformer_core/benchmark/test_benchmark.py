@@ -43,10 +43,28 @@ def test_a_network_is_measured_beside_the_straightforward_one():
 
 def test_the_way_to_hypotheses_is_the_sum_of_its_stages():
     configuration = Configuration("dsformer_tiny", weights="auto")
-    (row,) = measure([configuration], limits=Limits(3, 30), place_map=SAMPLE_MAP).rows
+    (row,) = measure([configuration], limits=Limits(3, 30), against=True, place_map=SAMPLE_MAP).rows
     assert tuple(row["stages"]) == STAGES
     assert all(0 < stage["p50_ms"] <= stage["p95_ms"] <= row["p99_ms"] for stage in row["stages"].values())
     assert row["stages"]["network"]["p50_ms"] > row["stages"]["search"]["p50_ms"]
+    assert tuple(row["eager"]["stages"]) == STAGES, "the map takes the network that it is compared with, too"
+
+
+@pytest.mark.parametrize(
+    ("weights", "eager"),
+    [
+        ("auto", "auto"),
+        ("untrained", "untrained"),
+        ("rendered-towns", "rendered-towns"),
+        ("mine.safetensors", "mine.safetensors"),
+        ("mine.onnx", "released"),
+        ("mine.engine", "released"),
+    ],
+)
+def test_it_is_compared_with_the_same_weights_where_pytorch_reads_them(weights, eager):
+    configuration = Configuration("dsformer_tiny", weights, precision="int8", runtime="auto").eager("released")
+    assert (configuration.weights, configuration.runtime) == (eager, "torch")
+    assert (configuration.precision, configuration.optimize) == ("float32", "off")
 
 
 def test_statistics_are_of_all_batches():
