@@ -22,6 +22,6 @@ def add_optimize_argument(parser: argparse.ArgumentParser) -> None:
 
 def say_what_starting_took(extractor: "Extractor") -> None:
     """Where a network was compiled: the price of it."""
-    if extractor.optimize == "max":
+    if extractor.optimize == "max" and extractor.runtime == "torch":
         words = f"{extractor.model_name}: loaded and compiled in {extractor.startup_seconds:.1f} s"
         errors.print(words, markup=False, highlight=False)
