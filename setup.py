@@ -43,7 +43,7 @@ setup(
         "faiss-cpu>=1.9",
         "numpy>=1.23",
         "opencv-python-headless>=4.5",
-        "pillow>=9.0",
+        "pillow>=11.3",
         "pyarrow>=14",
         "pyyaml>=5.4",
         "rich>=12",
