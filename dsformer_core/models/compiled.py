@@ -1,7 +1,8 @@
 """A network as code of its own for the batches it gets: torch.compile, and on CUDA one graph of kernels per batch size.
 
 Compiling takes from half a minute to a few minutes the first time on a machine, and some of that in each process after.
-A batch of one size is compiled once; a smaller one that was not compiled by itself is filled up to the next larger.
+A batch of one size is compiled once; one of at least half that size that was not compiled by itself is filled up to it.
+Each size holds a copy of the weights as its code wants them, beside the original.
 """
 
 import importlib.util
@@ -21,6 +22,9 @@ from dsformer_core.errors import DsformerError
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """(B, 3, H, W) normalised float -> descriptors (B, D), and codes (B, 512) or None."""
+
+_MOST_SIZES = 8
+"""Of batches that are compiled; PyTorch's compiler leaves a ninth as it was, without a word (its recompile limit)."""
 
 # Runs before a graph is captured, in which libraries choose their kernels and take their memory.
 _WARM_UPS = 3
@@ -59,14 +63,28 @@ class CompiledForward:
         """(B, 3, H, W) normalised float -> descriptors (B, D), and codes (B, 512) or None."""
         count = len(images)
         with self._lock:
-            size = min((size for size in self._by_size if size >= count), default=count)
+            size = self._size_for(count)
             if size not in self._by_size:
                 self._by_size[size] = self._prepare(images)
             run = self._by_size[size]
+        if size < count:
+            parts = [self(part) for part in images.split(size)]
+            their_codes = [codes for _, codes in parts if codes is not None]
+            return torch.cat([descriptors for descriptors, _ in parts]), torch.cat(their_codes) if their_codes else None
         if size > count:
             images = torch.cat([images, images.new_zeros(size - count, *images.shape[1:])])
         descriptors, codes = run(images)
         return descriptors[:count], None if codes is None else codes[:count]
+
+    def _size_for(self, count: int) -> int:
+        """The size of batches in which so many pictures are computed."""
+        larger = [size for size in self._by_size if size >= count]
+        size = min(larger, default=count)
+        if size <= 2 * count and larger:
+            return size
+        if len(self._by_size) < _MOST_SIZES:
+            return count
+        return size if larger else max(self._by_size)
 
     def _prepare(self, images: Tensor) -> Forward:
         start = time.perf_counter()

@@ -26,12 +26,6 @@ OPTIMIZE: tuple[str, ...] = get_args(Optimize)
 _ROWS = 400
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_PACKING = (
-    "_reorder_linear_weight",
-    "_linear_pointwise",
-    "_reorder_convolution_weight",
-    "_convolution_pointwise",
-)
 # Smaller ones take longer to enter than to compute.
 _FEWEST_WEIGHTS = 2**16
 
@@ -106,7 +100,7 @@ def optimize_for_inference(
         float32: whether it computes in float32, not in half precision by autocast.
         half: which half precision autocast will be told; None leaves the weights as they are.
         device: on which it will compute; None for where it is.
-        pack: False leaves weights to a compiler or an exporter, who know no other library's order.
+        pack: False leaves weights to a compiler, who knows no other library's order.
     """
     assert not network.training
     on_cpu = (device or next(network.parameters()).device).type == "cpu"
@@ -198,10 +192,18 @@ def _pack_convolutions(parent: nn.Module) -> None:
             clips = None
 
 
+@functools.cache
 def _has_packing() -> bool:
-    """Whether this PyTorch has what its own compiler packs weights with on x86; elsewhere nobody measured it."""
-    return (
-        torch.backends.mkldnn.is_available()
-        and platform.machine() in ("x86_64", "AMD64")
-        and all(hasattr(torch.ops.mkldnn, name) for name in _PACKING)
-    )
+    """Whether this PyTorch has what its own compiler packs weights with on x86; elsewhere nobody measured it.
+
+    Its operators are no public interface, and may take other arguments in another version.
+    """
+    if not torch.backends.mkldnn.is_available() or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    try:
+        with torch.inference_mode():
+            PackedLinear(nn.Linear(16, 16))(torch.zeros(1, 16))
+            PackedConv2d(nn.Conv2d(16, 16, 1), 6.0)(torch.zeros(1, 16, 2, 2))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.models.compiled import CompiledForward
+from dsformer_core.models import inference
+from dsformer_core.models.compiled import CompiledForward, Forward
 from dsformer_core.models.dual_scale_former import DualScaleFormer
-from dsformer_core.models.inference import optimize_for_inference
+from dsformer_core.models.inference import PackedLinear, optimize_for_inference
 from dsformer_core.models.relative_position import RelativePositionEncoding
 
 CPU = torch.device("cpu")
@@ -147,6 +148,48 @@ def test_compiled_it_computes_the_same_in_batches_of_every_size():
                 torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
             sizes.append(compiled.compile_seconds > before)
     assert sizes == [True, False, True], "smaller batches are filled up"
+
+
+class NamesSizes(CompiledForward):
+    """Leaves the network as it is, and keeps which sizes would have been compiled."""
+
+    def _prepare(self, images: Tensor) -> Forward:
+        self.sizes = [*getattr(self, "sizes", []), len(images)]
+        return super()._prepare(images)
+
+
+def test_few_sizes_are_compiled_and_no_batch_costs_more_than_twice_its_own(monkeypatch):
+    monkeypatch.setenv("CXX", "true")
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    computed = []
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        computed.append(len(images))
+        return images.flatten(1).cumsum(1), images.flatten(1).sign()
+
+    compiled = NamesSizes(forward, CPU)
+    for count in (64, 1, 40, 2, 3, 5, 9, 17, 80, 7, 100, 24, 200):
+        images = torch.randn(count, 3, 2, 2)
+        descriptors, codes = compiled(images)
+        torch.testing.assert_close(descriptors, images.flatten(1).cumsum(1))
+        torch.testing.assert_close(codes, images.flatten(1).sign())
+        if len(compiled.sizes) < 8:
+            assert computed[-1] <= 2 * count
+    assert compiled.sizes == [64, 1, 2, 3, 5, 9, 17, 80]
+
+
+def test_packing_that_this_pytorch_does_otherwise_is_left_out(monkeypatch):
+    def other_arguments(*_: object) -> None:
+        raise TypeError("takes 5 positional arguments but 6 were given")
+
+    monkeypatch.setattr(PackedLinear, "forward", other_arguments)
+    inference._has_packing.cache_clear()
+    try:
+        network = nn.Sequential(nn.Linear(512, 512)).eval()
+        optimize_for_inference(network, float32=True)
+        assert type(network[0]) is nn.Linear
+    finally:
+        inference._has_packing.cache_clear()
 
 
 def test_without_a_compiler_max_says_so_in_one_line(monkeypatch):
