@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import cached_property, partial
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import CODE_BYTES, Described, Descriptors
@@ -446,7 +447,19 @@ def _precision(name: str, device: torch.device) -> str:
         return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
     if name not in PRECISIONS:
         raise UsageError(f"there is no precision {name!r}; choose one of: auto, {', '.join(PRECISIONS)}")
+    if name == "float16" and device.type == "cpu" and not _autocasts_on_cpu(torch.float16):
+        raise DsformerError(
+            f"precision float16: PyTorch {torch.__version__} has it on GPUs alone; choose bfloat16 or float32"
+        )
     return name
+
+
+def _autocasts_on_cpu(half: torch.dtype) -> bool:
+    """Older versions of PyTorch switch it off, and weights stored in half precision would meet pictures in float32."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.inference_mode(), torch.autocast("cpu", half):
+            return nn.functional.linear(torch.zeros(1, 1), torch.zeros(1, 1)).dtype == half
 
 
 def _at_least_one(name: str, value: int) -> int:

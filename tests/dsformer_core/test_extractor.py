@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,13 @@ def small_resnet(tmp_path_factory) -> Path:
     model.preprocessing = replace(model.preprocessing, size=(96, 96))
     save_checkpoint(model, path)
     return path
+
+
+def test_half_precision_that_this_pytorch_has_no_cpu_code_for_is_refused(monkeypatch):
+    """As in versions below 2.3, which went on in float32 with a warning."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    with pytest.raises(DsformerError, match=r"^precision float16: PyTorch \S+ has it on GPUs alone; choose bfloat16"):
+        Extractor(MODEL, None, device="cpu", precision="float16")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
