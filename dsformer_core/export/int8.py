@@ -42,7 +42,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.network import label_of
 from dsformer_core.runtimes.exported import DESCRIPTORS, INPUT, Exported, Int8Recall, probe_input
-from dsformer_core.runtimes.onnx_runtime import open_session
+from dsformer_core.runtimes.onnx_runtime import open_session, read_description
 from dsformer_core.staging import durable_file, full_disk_in_words
 
 MOST_LOST = 0.01
@@ -158,7 +158,7 @@ def _write(path: Path, plain: Path, exported: Exported) -> None:
 
 def _describe_itself(plain: Path, exact: Extractor, source: Path, int8: Int8Recall) -> Exported:
     """The description of a quantised file, before its recall is known."""
-    original = Exported.from_metadata(open_session(source, threads=1).get_modelmeta().custom_metadata_map, str(source))
+    original = read_description(source)
     probe = open_session(plain, threads=1).run([DESCRIPTORS], {INPUT: probe_input(exact.preprocessing)})[0][0]
     return original.replaced(
         precision="int8",

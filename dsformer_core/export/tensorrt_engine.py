@@ -12,7 +12,7 @@ from dsformer_core.export.onnx_file import OnProgress, check_output
 from dsformer_core.runtimes.engine_file import EngineFile
 from dsformer_core.runtimes.exported import INPUT, Exported
 from dsformer_core.runtimes.network import check_probe
-from dsformer_core.runtimes.onnx_runtime import open_session
+from dsformer_core.runtimes.onnx_runtime import read_description
 from dsformer_core.runtimes.tensorrt_runtime import TensorRTNetwork, cuda_device, key_here, tensorrt
 from dsformer_core.staging import durable_file, full_disk_in_words
 
@@ -76,8 +76,7 @@ def read_onnx_description(source: Path) -> Exported:
     """
     if not source.is_file():
         raise UsageError(f"{source}: no such file")
-    metadata = open_session(source, threads=1).get_modelmeta().custom_metadata_map
-    return Exported.from_metadata(metadata, str(source))
+    return read_description(source)
 
 
 def _build(trt: Any, source: Path, about: Exported, max_batch: int, on_progress: OnProgress) -> bytes:

@@ -17,6 +17,8 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 DEVICES = "auto, cpu, cuda, cuda:1, tensorrt, tensorrt:1"
 MISSING = "onnxruntime is not installed: pip install onnxruntime (onnxruntime-gpu instead for CUDA)"
 
+# As large as the program's batches are by default.
+_MOST_FOR_TENSORRT = 8
 # Of its own messages, none: what it raises says the same once more.
 _FATAL_ONLY = 4
 
@@ -43,8 +45,11 @@ class OnnxNetwork:
         """
         self.path = path
         providers, self.device = _providers(device, path)
+        if providers[0][0] == TENSORRT:
+            # Without these it would build another engine at the first batch that is larger than any before.
+            providers[0][1].update(_shapes(read_description(path)))
         self._session = open_session(path, threads=threads, providers=providers)
-        self.about = Exported.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
+        self.about = _description(self._session, path)
         used = self._session.get_providers()
         if (wanted := providers[0][0]) not in used:
             raise DsformerError(f"device {device}: ONNX Runtime could not start its {wanted}; choose cpu, or mend it")
@@ -76,6 +81,26 @@ class OnnxNetwork:
             binding.bind_output(name, "cuda", index, np.float32, tuple(result.shape), result.data_ptr())
         self._session.run_with_iobinding(binding)
         return results
+
+
+def read_description(path: Path) -> Exported:
+    """What an .onnx file says of itself.
+
+    Raises:
+        DsformerError: it is none of `dsformer export`, or damaged; ONNX Runtime is missing.
+    """
+    return _description(open_session(path, threads=1), path)
+
+
+def _description(session: Any, path: Path) -> Exported:
+    return Exported.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+
+
+def _shapes(about: Exported) -> dict[str, str]:
+    """For which batches TensorRT's engine is built."""
+    height, width = about.preprocessing.size
+    batches = {"min": 1, "opt": 1, "max": _MOST_FOR_TENSORRT}
+    return {f"trt_profile_{name}_shapes": f"{INPUT}:{batch}x3x{height}x{width}" for name, batch in batches.items()}
 
 
 def open_session(path: Path, *, threads: int, providers: Sequence[tuple[str, dict[str, Any]]] = ((CPU, {}),)) -> Any:

@@ -62,6 +62,7 @@ def describe(place_map: "PlaceMap") -> dict[str, Any]:
         "weights_sha256": place_map.weights_sha256,
         "runtime": place_map.arithmetic.runtime,
         "precision": place_map.precision,
+        "agreement": place_map.arithmetic.agreement,
         "descriptor_dim": place_map.descriptor_dim,
         "descriptor_dtype": str(place_map.descriptors.dtype),
         "index": place_map.index_kind,
@@ -99,6 +100,8 @@ def print_description(place_map: "PlaceMap") -> None:
         f"{calibration.impostor_mean:.3f} ± {calibration.impostor_spread:.3f} in similarity, by "
         f"{calibration.unmapped_queries} references with their surroundings taken out"
     )
+    within = place_map.arithmetic.agreement
+    agreement = "" if within is None else f", within {within:.1e} of PyTorch in float32"
     rows = {
         "map": f"{place_map.name}, built {place_map.created}",
         "references": f"{place_map.count}, {values['headings_known']} with a heading",
@@ -109,7 +112,7 @@ def print_description(place_map: "PlaceMap") -> None:
         f"navsat_transform's datum yaw is {-np.radians(convergence):.6f} rad",
         "model": f"{place_map.model_name}, weights {place_map.weights} ({place_map.weights_sha256[:12]})",
         "descriptors": f"{place_map.descriptor_dim} x {place_map.descriptors.dtype}, "
-        f"computed in {place_map.arithmetic}",
+        f"computed in {place_map.arithmetic}{agreement}",
         "index": _index(place_map),
         "wrong places score": impostors if place_map.calibrated else "unknown: the map is too small to tell",
         "on disk": f"{values['bytes'] / 1e6:.1f} MB in {place_map.directory}",

@@ -1,5 +1,6 @@
 """Maps and runtimes: what made a map is kept in it, and what may search it follows from that."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from onnxruntime import quantization
 
 from dsformer_core.arithmetic import Arithmetic
+from dsformer_core.cli.main import main
 from dsformer_core.errors import DsformerError
 from dsformer_core.export import calibration_pictures, int8
 from dsformer_core.export.int8 import PARTS, export_int8
@@ -69,12 +71,19 @@ def test_two_int8_files_are_two() -> None:
 
 
 def test_a_map_keeps_what_made_it_and_others_that_agree_search_it(
-    onnx_file: Path, exact: Extractor, drive: Path, place_map: PlaceMap, tmp_path: Path
+    onnx_file: Path,
+    exact: Extractor,
+    drive: Path,
+    place_map: PlaceMap,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     by_onnx = Extractor(MODEL, onnx_file)
     other = build_place_map(open_source(drive), by_onnx, tmp_path / "onnx.map", thumbnails=False)
     model = yaml.safe_load((tmp_path / "onnx.map/map.yaml").read_text())["model"]
     assert model["runtime"] == "onnx" and model["precision"] == "float32" and 0 <= model["agreement"] <= 1e-4
+    assert main(["map", "info", str(other.directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agreement"] == model["agreement"]
     for map_, extractor in ((other, exact), (place_map, by_onnx)):
         map_.check_model(extractor.model_name, extractor.weights_sha256, extractor.arithmetic)
         rows = map_.search(extractor.extract_files(map_.images), k=1).indices[:, 0]

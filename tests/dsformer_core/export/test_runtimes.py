@@ -22,7 +22,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.runtimes import Exported, choose_runtime
 from dsformer_core.runtimes.engine_file import EngineFile, EngineKey
 from dsformer_core.runtimes.exported import probe_input
-from dsformer_core.runtimes.onnx_runtime import OnnxNetwork, open_session
+from dsformer_core.runtimes.onnx_runtime import OnnxNetwork, _shapes, open_session
 from dsformer_core.runtimes.tensorrt_runtime import TensorRTNetwork
 from tests.dsformer_core.export.conftest import MODEL
 
@@ -144,6 +144,14 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_spoken_of(
         assert str(OnnxNetwork(onnx_file).device) == "cpu"
     (record,) = caplog.records
     assert "computed on the CPU" in record.message and "onnxruntime-gpu" in record.message
+
+
+def test_tensorrt_by_onnx_runtime_builds_one_engine_for_all_batches(onnx_file: Path) -> None:
+    assert _shapes(described(onnx_file)) == {
+        "trt_profile_min_shapes": "images:1x3x224x224",
+        "trt_profile_opt_shapes": "images:1x3x224x224",
+        "trt_profile_max_shapes": "images:8x3x224x224",
+    }
 
 
 def test_without_onnx_runtime_it_says_how_to_get_it(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
