@@ -1,5 +1,6 @@
 """Networks exported once for all tests here; gem_mobilenet_v2 is the quickest to trace."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 from dsformer_core.export import export_onnx
 from dsformer_core.export.onnx_file import write_onnx
 from dsformer_core.extractor import Extractor
-from dsformer_core.models import create_model, weights_digest
+from dsformer_core.models import DescriptorModel, create_model, weights_digest
+from dsformer_core.models.dsformer_tiny import FINE
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.runtimes import Exported
 from dsformer_core.sources import open_source
@@ -37,12 +39,24 @@ def exact() -> Extractor:
 
 
 @pytest.fixture(scope="session")
-def tiny_with_codes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
-    """The shipped weights with a hash branch: attention, relative positions, two outputs."""
+def tiny_with_codes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported, DescriptorModel]:
+    """A dual-scale former with a hash branch: attention, relative positions, two outputs.
+
+    `gem_mobilenet_v2` is exported whole already, so three of its seventeen blocks will do before the former.
+    """
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    network = create_model("dsformer_tiny", "rendered-towns", variant="rerank").requires_grad_(False)
+    torch.manual_seed(0)
+    network = create_model("dsformer_tiny", variant="rerank")
+    for parameter in network.former.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    whole = list(network.features)
+    patches = torch.nn.Conv2d(3, 96, 16, stride=16)
+    left_out = [torch.nn.Identity() for _ in whole[2:FINE]]
+    network.features = torch.nn.Sequential(patches, *left_out, whole[FINE - 1], whole[FINE], *whole[-2:])
+    network.eval().requires_grad_(False)
     about = {"model": network.name, "weights": "made here", "weights_sha256": weights_digest(network)}
-    return path, write_onnx(network, path, opset=18, precision="float32", about=about)
+    exported = write_onnx(copy.deepcopy(network), path, opset=18, precision="float32", about=about)
+    return path, exported, network
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from dsformer_core.export import export_onnx
 from dsformer_core.export import onnx_file as onnx_file_module
 from dsformer_core.export.onnx_file import write_onnx
 from dsformer_core.extractor import Extractor
-from dsformer_core.models import create_model
+from dsformer_core.models import DescriptorModel, create_model
 from dsformer_core.runtimes import Exported
 from dsformer_core.runtimes.exported import probe_input
 from tests.dsformer_core.export.conftest import MODEL
@@ -35,9 +35,8 @@ def test_it_computes_the_same(onnx_file: Path, exact: Extractor, batch_size: int
     np.testing.assert_allclose(found, exact.extract(pictures(7)), atol=1e-4)
 
 
-def test_codes_are_a_second_output(tiny_with_codes: tuple[Path, Exported]) -> None:
-    path, exported = tiny_with_codes
-    network = create_model("dsformer_tiny", "rendered-towns", variant="rerank")
+def test_codes_are_a_second_output(tiny_with_codes: tuple[Path, Exported, DescriptorModel]) -> None:
+    path, exported, network = tiny_with_codes
     expected = Extractor.of_model(network, "dsformer_tiny").describe(pictures(3))
     extractor = Extractor("dsformer_tiny", path)
     found = extractor.describe(pictures(3))
