@@ -12,6 +12,9 @@ from typing import Any
 
 from dsformer_core.errors import DsformerError, UsageError
 
+# Seconds.
+_AGAIN = 0.2
+
 EXAMPLES = """\
 examples:
   localizer_node --ros-args -p autostart:=true -p map:=town.map
@@ -46,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line = list(sys.argv if arguments is None else ["localizer_node", *arguments])
     # Both signals end whatever runs, imports and a slow configure included. rclpy's own handlers would end the context
     # first, and with it the node's last word on ~/status.
+    _Ended.came = False
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGALRM, _end)
     try:
         _run(command_line)
     except _Ended:
@@ -55,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DsformerError as error:
         print(f"localizer_node: {error}", file=sys.stderr)
         return error.exit_status
+    except Exception:
+        # What breaks while a signal ends everything tells nobody anything.
+        if not _Ended.came:
+            raise
     finally:
         _ignore_signals()
         # The interpreter would look through all of PyTorch's objects once more on its way out, for more than a second.
@@ -88,7 +97,7 @@ def _run(command_line: list[str]) -> None:
         if not ended:
             # The interpreter would wait for the network, or be torn down under it.
             failure = sys.exc_info()[1]
-            crashed = failure is not None and not isinstance(failure, _Ended)
+            crashed = failure is not None and not _Ended.came
             if crashed:
                 traceback.print_exception(failure)
             sys.stdout.flush()
@@ -111,6 +120,8 @@ def _start_ros(command_line: list[str]) -> None:
 
 def _ignore_signals() -> None:
     """Whoever is impatient and signals twice must not see a traceback."""
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -118,8 +129,13 @@ def _ignore_signals() -> None:
 class _Ended(BaseException):
     """A signal came. KeyboardInterrupt would do, had Python no memory of where it crossed C code, caught or not."""
 
+    came = False
+
 
 def _end(_number: int, _frame: FrameType | None) -> None:
+    _Ended.came = True
+    # Once more, until it is heard: destructors and libraries that catch everything swallow what is raised in them.
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
     raise _Ended
 
 

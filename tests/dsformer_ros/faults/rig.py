@@ -173,11 +173,15 @@ class Rig:
         """Whether the picture with this stamp gets an answer in time."""
         return bool(self.ears.spin_until(lambda: any(m.header.stamp == stamp for m in self.hypotheses), timeout))
 
-    def answers(self, number: int = 0, attempts: int = 5) -> bool:
-        """Whether a good picture is answered; a best-effort one may get lost."""
+    def answers(self, number: int = 0) -> bool:
+        """Whether a good picture is answered."""
+        return self.answers_to(self.front, self.picture(number))
+
+    def answers_to(self, camera: Any, message: Any, attempts: int = 5) -> bool:
+        """Whether a good picture is answered; a best-effort one may get lost, and is sent again with a later stamp."""
         for _ in range(attempts):
-            message = self.picture(number)
-            self.front.publish(message)
+            message.header.stamp = self.stamp()
+            camera.publish(message)
             if self.answered(message.header.stamp, 4.0):
                 return True
         return False

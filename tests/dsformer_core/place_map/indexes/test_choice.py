@@ -131,7 +131,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-import torch  # which searching loads, whatever the map
+import faiss, torch  # which searching loads, whatever the map
 from dsformer_core.place_map import IndexRequest
 from dsformer_core.place_map.indexes.ivf_pq import IvfPqIndex
 
