@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import DsformerError
 from dsformer_core.evaluation import Pictures
 from dsformer_core.evaluation.descriptor_cache import KeptDescriptors, describe
@@ -171,6 +172,15 @@ def test_other_weights_have_descriptors_of_their_own(tmp_path: Path, extractor: 
     other = Extractor.of_model(create_model("gem_mobilenet_v2"), "gem_mobilenet_v2")
     assert not np.allclose(describe(pictures, other, tmp_path / "cache").descriptors, first, atol=1e-3)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_two_int8_files_have_descriptors_of_their_own(tmp_path: Path, counting: Counting) -> None:
+    """Of the same weights, the same runtime and the same precision."""
+    pictures = pictures_in(write_pictures(tmp_path / "drive", 2))
+    for graph in ("first", "second", "first"):
+        counting.arithmetic = Arithmetic("onnx", "int8", 0.04, graph)  # type: ignore[attr-defined]
+        describe(pictures, counting, tmp_path / "cache")  # type: ignore[arg-type]
+    assert counting.seen == 4 and len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_unreadable_pictures_are_rows_of_nan(tmp_path: Path, extractor: Extractor) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.place_map import MapError, PlaceMap, add_to_place_map, build_place_map
 from dsformer_core.place_map import place_map as place_map_module
 from dsformer_core.place_map.building import shards as shards_module
+from dsformer_core.place_map.building.build import Progress
 from dsformer_core.place_map.building.work_folder import unfinished_build
 from dsformer_core.place_map.indexes.request import IndexRequest
 from dsformer_core.sources import Skipped, open_source
@@ -232,6 +234,26 @@ def test_what_was_interrupted_is_neither_forgotten_nor_mixed_with_something_else
     built_until({"fsync": 12}, drive, tmp_path / "b.map")
     build(drive, tmp_path / "b.map", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.map", "b.map", "expected"]
+
+
+def test_of_two_int8_files_neither_goes_on_with_what_the_other_began(tmp_path: Path, drive: Path) -> None:
+    """Nothing but their digests tells them apart."""
+
+    def build_by(graph: str, **options: Any) -> None:
+        extractor = stub_extractor()
+        extractor.arithmetic = Arithmetic("onnx", "int8", 0.04, graph)
+        build_place_map(open_source(drive), extractor, tmp_path / "a.map", workers=1, **options)
+
+    def interrupted(progress: Progress) -> None:
+        if progress.step == "finishing":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_by("first", on_progress=interrupted)
+    with pytest.raises(UsageError, match=r"cannot be resumed: it was begun .* with another INT8 file"):
+        build_by("second", resume=True)
+    build_by("first", resume=True)
+    assert PlaceMap.open(tmp_path / "a.map").arithmetic.graph_sha256 == "first"
 
 
 def test_resuming_what_was_never_begun_builds_it_and_what_is_finished_is_left(
