@@ -79,7 +79,7 @@ def test_statistics_are_of_all_batches():
 
 def test_ctrl_c_keeps_what_was_measured_and_ends_every_process(tmp_path):
     command = [sys.executable, "-c", "from dsformer_core.cli.main import main; raise SystemExit(main())", "benchmark"]
-    command += ["--model", MODEL, "--batch", "1", "64", "--repeats", "100000", "--seconds", "2"]
+    command += ["--model", MODEL, "--batch", "1", "64", "--repeats", "100000", "--seconds", "0.5"]
     process = subprocess.Popen(
         [*command, "--output", str(tmp_path / "found")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

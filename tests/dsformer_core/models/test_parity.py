@@ -36,12 +36,13 @@ def official_state(recipe, shared: Path, name: str) -> dict[str, torch.Tensor]:
 def test_descriptors_and_tokens_are_the_official_ones(name, recipe, shared):
     model = create_model(name)
     load_state_dict(model, official_state(recipe, shared, name), "the recipe's weights")
-    expected = np.load(shared / "parity" / f"{name}_expected.npz")
+    expected = {key: array[:2] for key, array in np.load(shared / "parity" / f"{name}_expected.npz").items()}
+    pictures = torch.from_numpy(recipe.pictures(model.preprocessing.size[0])[:2])
     with torch.inference_mode():
-        features = model.represent(torch.from_numpy(recipe.pictures(model.preprocessing.size[0])))
+        features = model.represent(pictures)
         descriptors = model.aggregate(features)
         optimize_for_inference(model, float32=True)
-        optimized = model(torch.from_numpy(recipe.pictures(model.preprocessing.size[0])[:1]))
+        optimized = model(pictures[:1])
     np.testing.assert_allclose(optimized.numpy(), expected["descriptors"][:1], atol=2e-6, rtol=0)
     fine, coarse = (tokens.flatten(2).transpose(1, 2) for tokens in features.maps)
     np.testing.assert_allclose(descriptors.numpy(), expected["descriptors"], atol=2e-6, rtol=0)
@@ -74,10 +75,11 @@ def test_official_files_load_by_name_and_strictly(prefix, recipe, shared, tmp_pa
     ("name", "options", "pictures"),
     [
         ("selavprpp_base_gem_standard", {}, 3),
-        ("selavprpp_base_boq_standard", {"aggregation": "boq"}, 3),
-        ("selavprpp_base_salad_standard", {"aggregation": "salad"}, 3),
-        ("selavprpp_base_gem_rerank", {"variant": "rerank"}, 3),
-        ("selavprpp_large_gem_rerank", {"variant": "rerank"}, 1),  # one takes six seconds
+        # One picture takes seconds; that those of a batch do not meet is said by test_models.py.
+        ("selavprpp_base_boq_standard", {"aggregation": "boq"}, 1),
+        ("selavprpp_base_salad_standard", {"aggregation": "salad"}, 1),
+        ("selavprpp_base_gem_rerank", {"variant": "rerank"}, 1),
+        ("selavprpp_large_gem_rerank", {"variant": "rerank"}, 1),
     ],
 )
 def test_both_branches_are_the_official_ones(name, options, pictures, recipe, shared):
