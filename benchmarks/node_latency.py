@@ -2,7 +2,7 @@
 
 Examples:
   python benchmarks/node_latency.py
-  python benchmarks/node_latency.py --pictures 300 --threads 2 --json node.json
+  python benchmarks/node_latency.py --pictures 300 --threads 1 --json node.json
   python benchmarks/node_latency.py --rate 30 --size 1280x720 --pictures 900     as a camera sends them
 
 This process is the camera and the listener, the node is another; between them are DDS and two serialisations each way.
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=150, help="pictures to show (default: %(default)s)")
     parser.add_argument("--model", default="dsformer_tiny", help="network (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the network (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network (default: as the node's)")
     parser.add_argument("--rate", type=float, help="pictures per second (default: the next one after each answer)")
     parser.add_argument("--size", default="640x480", help="of a picture, in pixels (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
@@ -161,7 +161,7 @@ def main() -> None:
             rclpy.try_shutdown()
 
     table = Table(
-        title=f"{arguments.model}, {arguments.threads} thread(s), {os.cpu_count()} cores, {arguments.size} JPEG"
+        title=f"{arguments.model}, threads {arguments.threads or 'auto'}, {os.cpu_count()} cores, {arguments.size} JPEG"
     )
     table.add_column("stage")
     table.add_column("median ms", justify="right")

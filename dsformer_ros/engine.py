@@ -1,6 +1,7 @@
 """One loaded map with its network: a frame goes in, an answer comes out. The only place where the core is asked."""
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -113,7 +114,7 @@ class Engine:
             settings.weights or "auto",
             device=settings.device,
             precision=settings.precision,
-            threads=settings.threads or None,
+            threads=settings.threads or _cores_of_the_network(),
             optimize=settings.optimize,
             runtime=settings.runtime,
         )
@@ -196,6 +197,11 @@ def map_directory(settings: Settings) -> Path:
     if not sample.is_dir():
         raise DsformerError(f"no map: the parameter 'map' is empty and the sample map is not installed ({sample})")
     return sample
+
+
+def _cores_of_the_network() -> int:
+    """All but one: a network on every core waits for whichever of its threads the middleware and decoding hold up."""
+    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _without_yaw(hypothesis: Hypothesis) -> Hypothesis:

@@ -60,7 +60,11 @@ class Settings:
         change=CONFIGURED,
     )
     threads: int = parameter(
-        0, "CPU threads of the network. 0: as many as PyTorch chooses.", minimum=0, maximum=1024, change=CONFIGURED
+        0,
+        "CPU threads of the network. 0: one less than the process has cores, which decodes and talks to ROS.",
+        minimum=0,
+        maximum=1024,
+        change=CONFIGURED,
     )
     cameras: tuple[str, ...] = parameter(
         ("image/compressed",), "Image topics, one per camera, relative or absolute.", change=CONFIGURED

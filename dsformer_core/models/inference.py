@@ -52,6 +52,8 @@ class PackedLinear(nn.Module):
 class PackedConv2d(nn.Module):
     """A convolution in oneDNN's order of weights, likewise, with what clips its results where something does.
 
+    The order depends on how large images are, so the first batch decides it: a guess took a ResNet-50 twice as long.
+
     Args:
         conv: padded with zeros.
         most: upper end of the clipping to [0, most] that follows; None where none does.
@@ -60,15 +62,20 @@ class PackedConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, most: float | None) -> None:
         super().__init__()
         self._geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach(), *self._geometry, None)
+        self._weight = conv.weight.detach()
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._clipping = ("none", []) if most is None else ("hardtanh", [0.0, most])
 
     def forward(self, images: Tensor) -> Tensor:
         """As `nn.Conv2d`; channels of a pixel lie side by side."""
         images = images.contiguous(memory_format=torch.channels_last)
+        weight = self._weight
+        if not weight.is_mkldnn:
+            # Of threads that come here together each orders the plain weights, and any result serves all.
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, list(images.shape))
+            self._weight = weight
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            images, self._weight, self._bias, *self._geometry, *self._clipping, ""
+            images, weight, self._bias, *self._geometry, *self._clipping, ""
         )
         return found
 

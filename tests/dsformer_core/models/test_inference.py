@@ -6,6 +6,8 @@ That every registered model as a whole stays the same at `safe` is said by test_
 import copy
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -94,9 +96,28 @@ def test_convolutions_of_any_kind_stay_the_same(conv, size, after):
     network = nn.Sequential(copy.deepcopy(conv), norm, after(), nn.ReLU6()).eval()
     optimized = copy.deepcopy(network)
     optimize_for_inference(optimized, float32=True)
-    images = 5 * torch.randn(2, 8, *size)
     with torch.inference_mode():
-        torch.testing.assert_close(optimized(images), network(images), atol=1e-5, rtol=1e-4)
+        # The first decides how weights are ordered; others are computed all the same.
+        for images in (5 * torch.randn(2, 8, *size), 5 * torch.randn(1, 8, *size), 5 * torch.randn(3, 8, 11, 9)):
+            torch.testing.assert_close(optimized(images), network(images), atol=1e-5, rtol=1e-4)
+
+
+def test_threads_whose_first_pictures_come_together_get_the_same():
+    torch.manual_seed(4)
+    plain = nn.Sequential(*(nn.Conv2d(16, 16, 3, padding=1) for _ in range(8))).eval()
+    optimized = copy.deepcopy(plain)
+    optimize_for_inference(optimized, float32=True)
+    images = torch.randn(1, 16, 24, 24)
+    start = threading.Barrier(8)
+
+    def together() -> Tensor:
+        start.wait()
+        with torch.inference_mode():
+            return optimized(images)
+
+    with ThreadPoolExecutor(8) as pool:
+        for found in [pool.submit(together) for _ in range(8)]:
+            torch.testing.assert_close(found.result(), plain(images), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 6), (5, 5)])
