@@ -1,4 +1,4 @@
-"""Keeps a node alive whose `/clock` says what is no time."""
+"""A node whose `/clock` says what is no time lives on, and one whose time stands still knows it."""
 
 from typing import Any
 
@@ -25,3 +25,21 @@ def survive_broken_clocks(node: Node) -> None:
     subscription = getattr(source, "_clock_sub", None)
     if subscription is not None:
         subscription.callback = receive
+
+
+class Standstill:
+    """How long the node's clock has said the same, as simulated time does while a recording is paused."""
+
+    def __init__(self) -> None:
+        self._clock, self._since = float("nan"), 0.0
+
+    def seconds(self, clock: float, now: float) -> float:
+        """To be asked a few times per second.
+
+        Args:
+            clock: what the node's clock says, seconds.
+            now: seconds of `time.monotonic`.
+        """
+        if clock != self._clock:
+            self._clock, self._since = clock, now
+        return now - self._since

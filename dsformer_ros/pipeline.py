@@ -15,6 +15,7 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.localization import State
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros.cameras import Camera, OnMessage
+from dsformer_ros.clock_guard import Standstill
 from dsformer_ros.diagnostics import CameraStatistics, LastError, diagnostic_name
 from dsformer_ros.engine import Answer, Engine
 from dsformer_ros.frame_queue import Frame, FrameQueue
@@ -24,7 +25,7 @@ from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
 from dsformer_ros.requests import LocalizeRequests, Outcome
 from dsformer_ros.stamps import JUMP_BACK, StampGuard, is_stamp, seconds_of
-from dsformer_ros.status import STALE, Status, StatusBoard
+from dsformer_ros.status import NO_IMAGE, STALE, Status, StatusBoard
 from dsformer_ros.tracking import Tracking
 from dsformer_ros.transforms import Mounting
 
@@ -32,6 +33,8 @@ from dsformer_ros.transforms import Mounting
 _COMPLAINT_PERIOD = 5.0
 # Seconds behind the last pose from which on a picture is not late: its clock is another one.
 _LONG_BEHIND = 10.0
+# Seconds for which a clock says the same from which on it stands still: simulators tick at 10 Hz and more.
+_STANDS_STILL = 1.0
 # Seconds that are waited for a picture which is being localized. Slower networks finish it for nobody: what a signal
 # or a lifecycle manager asks for must not wait for them.
 _LONGEST_GOODBYE = 0.5
@@ -72,6 +75,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._generation = 0
         self._published: Status | None = None
+        self._standstill = Standstill()
         self._stamps = [StampGuard() for _ in self._cameras]
         # Stamp of the last pose: consumers fuse poses in their order, and what is known at a later moment has what a
         # late picture showed in it.
@@ -178,6 +182,7 @@ class Pipeline:
         """What must happen even when no pictures come; to be called a few times per second."""
         for camera in self._cameras:
             camera.follow_publisher()
+        self._standstill.seconds(self._clock_seconds(), time.monotonic())
         self._publish_status()
         if self._requests:
             why = f"no answer in {self._settings().localize_timeout:.1f} s: {self._why_silent()}"
@@ -202,7 +207,7 @@ class Pipeline:
             sent = 0 if info is None else info["source_timestamp"]
             late = self._freshness[camera].arrived(now, time.time() - 1e-9 * sent if sent > 0 else None)
             stamp = seconds_of(message.header.stamp)
-            clock_now = self._node.get_clock().now().nanoseconds * 1e-9
+            clock_now = self._clock_seconds()
             self._statistics[camera].received(now, clock_now - stamp)
             self._board.arrived(camera, now)
             if not is_stamp(message.header.stamp) or not self._is_of_its_time(camera, stamp, now, clock_now):
@@ -327,7 +332,7 @@ class Pipeline:
 
     def _publish_status(self) -> None:
         with self._lock:
-            status = self._board.current(self._settings(), time.monotonic(), self._why_silent)
+            status = self._board.current(self._settings(), time.monotonic(), self._silence)
             if status is not None and status != self._published:
                 self._publish(status)
 
@@ -346,6 +351,19 @@ class Pipeline:
         """Makes the executor look after coroutines whose future has its result."""
         if self._node.executor is not None:
             self._node.executor.wake()
+
+    def _clock_seconds(self) -> float:
+        seconds: float = self._node.get_clock().now().nanoseconds * 1e-9
+        return seconds
+
+    def _silence(self) -> Status:
+        """The status while no camera sends anything: a recording that is paused is no dead camera."""
+        clock = self._clock_seconds()
+        if self._standstill.seconds(clock, time.monotonic()) < _STANDS_STILL:
+            return Status(NO_IMAGE, self._why_silent())
+        if clock == 0:
+            return Status(NO_IMAGE, f"use_sim_time is on, and no time comes on /clock; {self._why_silent()}")
+        return Status(STALE, f"time stands still at {clock:.1f} s: is what sends /clock paused?")
 
     def _why_silent(self) -> str:
         alive = self._board.alive(self._settings(), time.monotonic())

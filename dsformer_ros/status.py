@@ -111,17 +111,17 @@ class StatusBoard:
         with self._lock:
             return {camera for camera, arrival in self._arrivals.items() if now - arrival <= settings.image_timeout}
 
-    def current(self, settings: Settings, now: float, why_silent: Callable[[], str]) -> Status | None:
+    def current(self, settings: Settings, now: float, silence: Callable[[], Status]) -> Status | None:
         """The status at this moment; None while the very first answer is still being computed.
 
         Args:
             settings: for the time-outs.
             now: seconds.
-            why_silent: says what is known about cameras that send nothing.
+            silence: the status while no camera sends anything.
         """
         alive = self.alive(settings, now)
         if not alive:
-            return Status(NO_IMAGE, why_silent())
+            return silence()
         with self._lock:
             verdicts = dict(self._verdicts)
             for camera, flaw in self._flaws.items():

@@ -12,7 +12,8 @@ from rclpy.lifecycle import LifecycleNode
 from dsformer_core.errors import DsformerError
 from dsformer_core.localization import LocalizationConfig, State
 from dsformer_core.localization.fusion import FusionConfig, Tracker
-from dsformer_core.localization.odom_correction import OdometryHistory, PlanarPose, map_to_odom
+from dsformer_core.localization.fusion.odometry import Odometry
+from dsformer_core.localization.odom_correction import PlanarPose, map_to_odom
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros.diagnostics import entry
 from dsformer_ros.engine import Answer
@@ -59,8 +60,7 @@ class Tracking:
         self._lock = threading.Lock()
         self._tracker: Tracker | None = None
         self._made_of: tuple[PlaceMap, LocalizationConfig, FusionConfig] | None = None
-        self._odometry = OdometryHistory()
-        self._odom_frame = ""
+        self._odom_frame, self._odom_frame_since = "", -math.inf
         self._newest = self._newest_picture = -math.inf
         self._stamps = StampGuard()
         self._arrival, self._received = -math.inf, 0
@@ -83,9 +83,8 @@ class Tracking:
     def forget(self) -> None:
         """Forgets everything: what pictures said, what people said, and how the robot moved."""
         with self._lock:
-            self._newest = self._newest_picture = -math.inf
+            self._newest = self._newest_picture = self._odom_frame_since = -math.inf
             self._stamps.forget()
-            self._odometry.clear()
             if self._tracker is not None:
                 self._tracker.reset()
 
@@ -98,14 +97,14 @@ class Tracking:
             return answer
         stamp = seconds_of(answer.stamp)
         with self._lock:
-            why = self._why_alone(stamp, settings)
+            tracker, circle = self._current(settings, place_map), answer.looked.circle
+            why = self._why_alone(stamp, settings, tracker.odometry)
             if why is not None:
                 told = f"{answer.verdict.reason}; {why}: each picture by itself" if why else answer.verdict.reason
                 return replace(answer, verdict=replace(answer.verdict, reason=told))
             late = stamp < self._newest_picture
             self._newest_picture = max(self._newest_picture, stamp)
             self._newest = max(self._newest, stamp)
-            tracker, circle = self._current(settings, place_map), answer.looked.circle
             estimate = tracker.add_picture(
                 stamp,
                 answer.matches,
@@ -120,15 +119,15 @@ class Tracking:
         verdict = answer.explained(estimate.verdict)
         return replace(answer, hypotheses=estimate.hypotheses, verdict=verdict, fused=True, late=late)
 
-    def _why_alone(self, stamp: float, settings: Settings) -> str | None:
+    def _why_alone(self, stamp: float, settings: Settings, odometry: Odometry) -> str | None:
         """Why a picture is not brought together with others; None where it is, '' where odometry never came."""
-        after = stamp - self._odometry.newest
+        after = stamp - odometry.newest
         comes = self._comes()
         if after > (_LONGEST_APART if settings.fusion_without_odometry and comes else _ODOMETRY_LOST):
             if comes and _LONGEST_APART < after < math.inf:
                 return f"odometry's stamps lie {after:.0f} s behind the picture's"
             if not settings.fusion_without_odometry:
-                return f"no odometry for {after:.0f} s" if self._odometry else ""
+                return f"no odometry for {after:.0f} s" if len(odometry) else ""
         behind = self._newest - stamp
         if behind <= _LONGEST_APART:
             return None
@@ -152,7 +151,10 @@ class Tracking:
             return
         best, stamp = answer.hypotheses[0], answer.stamp
         with self._lock:
-            base_in_odom, odom_frame = self._odometry.at(seconds_of(stamp)), self._odom_frame
+            moment, odom_frame = seconds_of(stamp), self._odom_frame
+            base_in_odom = None
+            if moment >= self._odom_frame_since:
+                base_in_odom = self._current(settings, place_map).odometry.at(moment)
         if base_in_odom is None or not odom_frame or not math.isfinite(best.yaw):
             why = (
                 "the robot's yaw is not known"
@@ -204,19 +206,17 @@ class Tracking:
                         f"{topic}: its frame was '{self._odom_frame}' and is '{sample.frame}': another odometry begins",
                         throttle_duration_sec=10.0,
                     )
-                self._odometry.clear()
+                    self._odom_frame_since = sample.stamp
                 self._odom_frame = sample.frame
             self._newest = max(self._newest, sample.stamp)
-            self._odometry.add(sample.stamp, pose)
-            if settings.fusion:
-                tracker = self._current(settings, self._map())
-                tracker.add_odometry(sample.stamp, pose.x, pose.y, pose.yaw, sample.covariance)
+            tracker = self._current(settings, self._map())
+            tracker.add_odometry(sample.stamp, pose.x, pose.y, pose.yaw, sample.covariance)
 
     def _told(self, rough: RoughPose) -> None:
         settings = self._settings()
         if not settings.fusion:
             raise DsformerError("fusion is off, and without it nothing that somebody sets can count")
-        if not settings.fusion_without_odometry and not self._odometry:
+        if not settings.fusion_without_odometry and not self._current(settings, self._map()).odometry:
             raise DsformerError(
                 f"no odometry comes on {self._node.resolve_topic_name(TOPIC)}, and fusion_without_odometry is off: "
                 "nothing that somebody sets can count"

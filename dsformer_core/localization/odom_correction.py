@@ -4,7 +4,6 @@ A localizer knows the pose of base_frame in the map, odometry knows it in a fram
 jumps. Both at one moment give the transform between the two frames.
 """
 
-import bisect
 import math
 from dataclasses import dataclass
 
@@ -13,19 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import wrap_angle
-
-LONGEST_HISTORY = 30.0
-"""Seconds of odometry that are kept: many times what the slowest network needs for a picture."""
-
-MOST_POSES = 20_000
-"""Poses that are kept at most, whatever their stamps: 30 s of odometry at 500 Hz and some."""
-
-LONGEST_GAP = 0.5
-"""Seconds between two poses beyond which nothing is said of what lies between them."""
-
-LONGEST_WAIT = 0.1
-"""Seconds after the last pose in which it still counts: a robot at 10 m/s moves a metre, far less than a coarse pose is
-exact to."""
 
 _UNIT = 1e-2
 """How far a quaternion's norm may be from 1: what float32 senders and rounded texts come to, a zero one does not."""
@@ -104,59 +90,3 @@ def map_to_odom(base_in_map: PlanarPose, base_in_odom: PlanarPose) -> PlanarPose
     map_to_base = map_to_odom @ odom_to_base, hence map_to_odom = map_to_base @ inverse(odom_to_base).
     """
     return base_in_map @ base_in_odom.inverse
-
-
-class OdometryHistory:
-    """The last poses of base_frame in the odometry's frame, in the order of their stamps, however they came in."""
-
-    def __init__(self) -> None:
-        self._stamps: list[float] = []
-        self._poses: list[PlanarPose] = []
-
-    def __len__(self) -> int:
-        return len(self._stamps)
-
-    @property
-    def newest(self) -> float:
-        """Stamp of the last pose, seconds; -inf without any."""
-        return self._stamps[-1] if self._stamps else -math.inf
-
-    def clear(self) -> None:
-        """Forgets everything: the clock jumped, or the frame is another one."""
-        self._stamps.clear()
-        self._poses.clear()
-
-    def add(self, stamp: float, pose: PlanarPose) -> None:
-        """Remembers a pose; another one of the same stamp replaces it."""
-        place = bisect.bisect_left(self._stamps, stamp)
-        if place < len(self._stamps) and self._stamps[place] == stamp:
-            self._poses[place] = pose
-            return
-        self._stamps.insert(place, stamp)
-        self._poses.insert(place, pose)
-        old = bisect.bisect_left(self._stamps, self._stamps[-1] - LONGEST_HISTORY)
-        old = max(old, len(self._stamps) - MOST_POSES)
-        del self._stamps[:old], self._poses[:old]
-
-    def at(self, stamp: float) -> PlanarPose | None:
-        """The pose at a moment, interpolated; None where no pose is near enough to tell.
-
-        A moment shortly after the last pose has the last pose: odometry may come a little later than a picture.
-        """
-        place = bisect.bisect_left(self._stamps, stamp)
-        if place < len(self._stamps) and self._stamps[place] == stamp:
-            return self._poses[place]
-        if place == 0:
-            return None
-        before, earlier = self._stamps[place - 1], self._poses[place - 1]
-        if place == len(self._stamps):
-            return earlier if stamp - before <= LONGEST_WAIT else None
-        after, later = self._stamps[place], self._poses[place]
-        if after - before > LONGEST_GAP:
-            return None
-        share = (stamp - before) / (after - before)
-        return PlanarPose(
-            earlier.x + share * (later.x - earlier.x),
-            earlier.y + share * (later.y - earlier.y),
-            float(wrap_angle(earlier.yaw + share * float(wrap_angle(later.yaw - earlier.yaw)))),
-        )

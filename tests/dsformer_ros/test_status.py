@@ -3,7 +3,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from dsformer_core.localization import State, Verdict
 from dsformer_ros.engine import About
 from dsformer_ros.parameters import Settings
-from dsformer_ros.status import StatusBoard
+from dsformer_ros.status import NO_IMAGE, Status, StatusBoard
 
 SETTINGS = Settings(cameras=("/front", "/rear"), image_timeout=2.0, stale_timeout=4.0)
 LOCALIZED = Verdict(State.LOCALIZED, "sure")
@@ -11,14 +11,18 @@ NO_MATCH = Verdict(State.NO_MATCH, "unlike")
 COVERED = Verdict(State.NO_MATCH, "the lens may be covered")
 
 
+def nobody() -> Status:
+    return Status(NO_IMAGE, "nobody publishes")
+
+
 def state(board: StatusBoard, now: float) -> str | None:
-    status = board.current(SETTINGS, now, lambda: "nobody publishes")
+    status = board.current(SETTINGS, now, nobody)
     return status and status.state
 
 
 def test_before_any_picture_there_is_no_image() -> None:
     board = StatusBoard(SETTINGS.cameras, 0)
-    status = board.current(SETTINGS, 0, lambda: "nobody publishes")
+    status = board.current(SETTINGS, 0, nobody)
     assert status is not None and (status.state, status.reason) == ("NO_IMAGE", "nobody publishes")
 
 
@@ -52,7 +56,7 @@ def test_a_picture_that_shows_nothing_counts_once_no_better_one_came_for_a_secon
         board.arrived(0, now)
         board.answered(0, LOCALIZED if now == 1.0 else COVERED, now, About.ROBOT if now == 1.0 else About.FLAW)
     assert state(board, 1.9) == "LOCALIZED", "a bump in the road"
-    status = board.current(SETTINGS, 2.1, lambda: "")
+    status = board.current(SETTINGS, 2.1, nobody)
     assert status is not None and (status.state, status.reason) == ("NO_MATCH", "the lens may be covered")
     board.answered(0, LOCALIZED, 2.2, About.ROBOT)
     assert state(board, 3.9) == "LOCALIZED"
@@ -88,7 +92,7 @@ def test_pictures_without_answers_make_the_last_one_stale() -> None:
     board.answered(0, LOCALIZED, 1)
     board.arrived(0, 6)
     board.failed(0, "not a picture")
-    status = board.current(SETTINGS, 6, lambda: "")
+    status = board.current(SETTINGS, 6, nobody)
     assert status is not None and status.state == "STALE"
     assert "5 s old" in status.reason and "/front: not a picture" in status.reason
 
@@ -98,7 +102,7 @@ def test_reset_forgets() -> None:
     board.arrived(0, 1)
     board.answered(0, LOCALIZED, 1)
     board.reset(1, "~/reset was called")
-    status = board.current(SETTINGS, 1.5, lambda: "")
+    status = board.current(SETTINGS, 1.5, nobody)
     assert status is not None and (status.state, status.reason) == ("STALE", "~/reset was called")
     board.answered(0, NO_MATCH, 2)
     assert state(board, 2) == "NO_MATCH"
@@ -108,7 +112,7 @@ def test_the_message_says_state_and_reason() -> None:
     board = StatusBoard(SETTINGS.cameras, 0)
     board.arrived(1, 1)
     board.answered(1, NO_MATCH, 1)
-    status = board.current(SETTINGS, 1, lambda: "")
+    status = board.current(SETTINGS, 1, nobody)
     assert status is not None
     message = status.message("node")
     assert (message.level, message.message) == (DiagnosticStatus.WARN, "NO_MATCH: unlike")

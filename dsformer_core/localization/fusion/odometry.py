@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsformer_core.localization.fusion.config import FusionConfig
+from dsformer_core.localization.odom_correction import PlanarPose
 
 CAPACITY = 4096
 """Messages that are kept: 40 s at 100 Hz, more than pictures are late by."""
@@ -56,8 +57,8 @@ class Motion:
 class Odometry:
     """Poses of base_frame in a continuous, drifting frame, by their stamps.
 
-    Only differences between poses are used, and these in base_frame: where the odometry frame lies and how it is turned
-    changes nothing.
+    Of movements only differences between poses are used, and these in base_frame: where the odometry frame lies and how
+    it is turned changes nothing.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -68,6 +69,11 @@ class Odometry:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def newest(self) -> float:
+        """Stamp of the last message, seconds; -inf without any."""
+        return float(self._table[self._count - 1, 0]) if self._count else -math.inf
 
     def add(self, stamp: float, x: float, y: float, yaw: float, covariance: NDArray[np.float64] | None) -> float:
         """Takes a message in.
@@ -152,6 +158,28 @@ class Odometry:
             moves.append(Motion(after - before, known=False) if inside_gap else self._along(before, after))
         moves.append(Motion(end - known_to, known=False))
         return [move for move in moves if move.seconds > 0]
+
+    def at(self, moment: float) -> PlanarPose | None:
+        """The pose in odometry's own frame at a moment, interpolated; None where no message is near enough to tell.
+
+        For `HELD` after the newest message the robot is believed to move on as it did: odometry may come later than a
+        picture.
+        """
+        stamps = self._table[: self._count, 0]
+        row = int(np.searchsorted(stamps, moment))
+        if row < self._count and stamps[row] == moment:
+            x, y, yaw = self._table[row, 1:4].tolist()
+        elif row == 0 or moment > stamps[-1] + HELD or (row < self._count and self._breaks(row)):
+            return None
+        elif self._count == 1:
+            x, y, yaw = self._table[0, 1:4].tolist()
+        else:
+            x, y, yaw = self._at(moment, ends=False)[:3].tolist()
+        return PlanarPose(x, y, math.remainder(yaw, 2 * math.pi))
+
+    def _breaks(self, row: int) -> bool:
+        """Whether nothing is known of what lies between a message and the one before it."""
+        return bool(self._table[row, 10] > self._table[row - 1, 10])
 
     def _along(self, start: float, end: float) -> Motion:
         """The movement from one moment to a later one, between which nothing is missing."""

@@ -55,6 +55,12 @@ WELL_KNOWN = 0.1
 """Seconds after an odometry message for which the motion is known well enough: the next message changes it too little
 for a picture to be applied again."""
 
+STANDS = 3.0, 0.5
+"""Seconds, and metres: a robot that went no further meanwhile stands."""
+
+DRIVE_ON = "the robot stands, and pictures from one place say little: drive on"
+"""What helps then."""
+
 PUBLISHED = 1e-3
 """Probability below which a place is of no use to anybody; it counts as elsewhere."""
 
@@ -123,6 +129,9 @@ class Tracker:
 
     Not for several threads at a time. A picture costs the same in a map of any size.
 
+    Attributes:
+        odometry: what `add_odometry` took in.
+
     Args:
         place_map: the map that pictures are searched in.
         localization: how matches become places; the defaults when None.
@@ -148,7 +157,7 @@ class Tracker:
 
     def reset(self) -> None:
         """Forgets everything: the pictures, the odometry, and where the robot was."""
-        self._odometry = Odometry(self.config)
+        self.odometry = Odometry(self.config)
         self._events: list[Observation | _Given] = []
         self._beliefs: list[Belief] = []  # after each event; one more in front, from which all began
         self._stale_from = math.inf
@@ -169,7 +178,7 @@ class Tracker:
             yaw: radians.
             covariance: (3, 3) over (x, y, yaw); None where unknown. Its growth is used, where it grows.
         """
-        self._stale_from = min(self._stale_from, self._odometry.add(stamp, x, y, yaw, covariance))
+        self._stale_from = min(self._stale_from, self.odometry.add(stamp, x, y, yaw, covariance))
 
     def add_picture(
         self,
@@ -328,7 +337,7 @@ class Tracker:
     def _moved(self, belief: Belief, stamp: float) -> Belief:
         if stamp <= belief.stamp:
             return belief
-        return belief.moved(self._odometry.between(belief.stamp, stamp), stamp, self.config)
+        return belief.moved(self.odometry.between(belief.stamp, stamp), stamp, self.config)
 
     def _estimate(self, stamp: float, singles: list[Hypothesis]) -> Estimate:
         at = bisect_right([one.stamp for one in self._beliefs], stamp) - 1
@@ -358,9 +367,16 @@ class Tracker:
             answered=bool(len(places) and places.answered[0]),
             pictures=len(self._events),
         )
+        if verdict.state is not State.LOCALIZED and len(places) and self._stands(belief.stamp):
+            verdict = replace(verdict, reason=f"{verdict.reason}; {DRIVE_ON}")
         found = hypotheses, elsewhere, verdict
         self._last_judged = belief, found
         return found
+
+    def _stands(self, stamp: float) -> bool:
+        seconds, metres = STANDS
+        moves = self.odometry.between(stamp - seconds, stamp)
+        return all(move.known for move in moves) and sum(move.way for move in moves) < metres
 
     def _hypotheses(self, places: Belief, promised: NDArray[np.float64]) -> list[Hypothesis]:
         mean, spread = places.mean, places.covariance

@@ -8,10 +8,6 @@ from scipy.spatial.transform import Rotation
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.localization.odom_correction import (
-    LONGEST_GAP,
-    LONGEST_HISTORY,
-    LONGEST_WAIT,
-    OdometryHistory,
     PlanarPose,
     map_to_odom,
     planar_covariance,
@@ -89,43 +85,3 @@ def test_a_covariance_is_of_x_y_and_yaw() -> None:
 def test_what_is_no_covariance_is_refused(broken: np.ndarray) -> None:
     with pytest.raises(DsformerError, match="covariance"):
         planar_covariance(broken)
-
-
-@given(st.permutations(range(10)))
-def test_the_order_in_which_odometry_comes_does_not_matter(order: list[int]) -> None:
-    history = OdometryHistory()
-    for number in [*order, order[0]]:
-        history.add(0.1 * number, PlanarPose(number, -number, 0.01 * number))
-    assert len(history) == 10 and history.newest == pytest.approx(0.9)
-    found = history.at(0.33)
-    assert found is not None and same(found, PlanarPose(3.3, -3.3, 0.033))
-
-
-def test_yaw_is_interpolated_the_short_way() -> None:
-    history = OdometryHistory()
-    history.add(0.0, PlanarPose(0, 0, 3.1))
-    history.add(0.2, PlanarPose(0, 0, -3.1))
-    found = history.at(0.1)
-    assert found is not None and abs(found.yaw) == pytest.approx(math.pi)
-
-
-def test_nothing_is_said_of_moments_that_odometry_does_not_tell() -> None:
-    history = OdometryHistory()
-    assert history.at(0.0) is None and history.newest == -math.inf
-    history.add(10.0, PlanarPose(1, 0, 0))
-    history.add(10.0 + 2 * LONGEST_GAP, PlanarPose(2, 0, 0))
-    assert history.at(9.99) is None, "before the first"
-    assert history.at(10.0 + LONGEST_GAP) is None, "in a gap"
-    last = 10.0 + 2 * LONGEST_GAP
-    found = history.at(last + LONGEST_WAIT / 2)
-    assert found is not None and found.x == 2
-    assert history.at(last + 2 * LONGEST_WAIT) is None
-    history.clear()
-    assert history.at(last) is None
-
-
-def test_what_is_old_is_forgotten() -> None:
-    history = OdometryHistory()
-    for number in range(1000):
-        history.add(0.1 * number, PlanarPose(number, 0, 0))
-    assert len(history) == pytest.approx(LONGEST_HISTORY / 0.1, abs=2)

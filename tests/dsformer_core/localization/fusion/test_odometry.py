@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.odometry import CAPACITY, HELD, Motion, Odometry
+from dsformer_core.localization.odom_correction import PlanarPose
 
 CONFIG = FusionConfig()
 numbers = st.floats(-50, 50)
@@ -137,3 +138,41 @@ def test_it_does_not_grow() -> None:
 def test_odometry_that_begins_anew_turned_otherwise_tells_nothing_in_between() -> None:
     odometry = filled(np.array([[0, 0, 0, 1.57], [0.1, 0, 0.1, 1.57], [0.2, 0, 0, 0.0], [0.3, 0.1, 0, 0.0]]))
     assert [motion.known for motion in odometry.between(0.0, 0.3)] == [True, False, True]
+
+
+@given(order=st.permutations(range(10)))
+@settings(max_examples=30, deadline=None)
+def test_a_pose_between_two_messages_lies_between_theirs_whatever_their_order(order: list[int]) -> None:
+    odometry = Odometry(CONFIG)
+    for number in [*order, order[0]]:
+        odometry.add(0.1 * number, 0.3 * number, -0.3 * number, 0.01 * number, None)
+    assert len(odometry) == 10 and odometry.newest == pytest.approx(0.9)
+    found = odometry.at(0.33)
+    assert found is not None and (found.x, found.y, found.yaw) == pytest.approx((0.99, -0.99, 0.033))
+
+
+def test_yaw_is_interpolated_the_short_way() -> None:
+    found = filled(np.array([[0.0, 0, 0, 3.1], [0.2, 0, 0, -3.1]])).at(0.1)
+    assert found is not None and abs(found.yaw) == pytest.approx(math.pi)
+
+
+def test_no_pose_is_given_of_moments_that_odometry_does_not_tell() -> None:
+    odometry = Odometry(CONFIG)
+    assert odometry.at(0.0) is None and odometry.newest == -math.inf
+    odometry.add(10.0, 1, 0, 0, None)
+    assert odometry.at(10.0) == odometry.at(10.0 + HELD / 2) == PlanarPose(1, 0, 0)
+    last = 10.0 + 2 * CONFIG.odometry_gap
+    odometry.add(last, 2, 0, 0, None)
+    assert odometry.at(9.99) is None, "before the first"
+    assert odometry.at(10.0 + CONFIG.odometry_gap) is None, "in a gap"
+    assert odometry.at(last) == odometry.at(last + HELD / 2) == PlanarPose(2, 0, 0), "the gap tells no velocity"
+    odometry.add(last + 0.1, 2.1, 0, 0, None)
+    moved = odometry.at(last + 0.2)
+    assert moved is not None and moved.x == pytest.approx(2.2)
+    assert odometry.at(last + 0.1 + 1.01 * HELD) is None
+
+
+def test_no_pose_is_given_between_two_frames() -> None:
+    odometry = filled(np.array([[0.0, 0, 0, 0], [0.1, 0.4, 0, 0], [0.2, 90, 90, 1], [0.3, 90.4, 90, 1]]))
+    assert odometry.at(0.1) == PlanarPose(0.4, 0, 0) and odometry.at(0.2) == PlanarPose(90, 90, 1)
+    assert odometry.at(0.15) is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dsformer_core.errors import UsageError
 from dsformer_core.localization import State
 from dsformer_core.localization.fusion import Estimate, FusionConfig, Tracker
+from dsformer_core.localization.fusion.tracker import DRIVE_ON
 from dsformer_core.place_map import Matches
 from tests.synthetic import unit, write_map
 
@@ -94,7 +95,9 @@ def test_a_robot_carried_off_the_map_stays_silent(robot: Any) -> None:
 
 
 def test_who_was_never_on_the_map_is_never_localized(robot: Any) -> None:
-    assert LOCALIZED not in [estimate.verdict.state for estimate in robot.drive(None, 0, 300)]
+    verdicts = [estimate.verdict for estimate in robot.drive(None, 0, 300)]
+    assert LOCALIZED not in [verdict.state for verdict in verdicts]
+    assert not any(DRIVE_ON in verdict.reason for verdict in verdicts), "it does"
 
 
 @pytest.mark.parametrize("odometry", [True, False])
@@ -110,6 +113,7 @@ def test_a_standing_robot_does_not_become_surer(town: Any, odometry: bool) -> No
         first = first or estimate
     assert estimate.hypotheses[0].probability < first.hypotheses[0].probability + 0.15
     assert estimate.verdict.state is not LOCALIZED
+    assert estimate.verdict.reason.endswith(DRIVE_ON) is odometry, "without odometry nobody knows that it stands"
 
 
 def test_a_repeated_picture_counts_once(robot: Any) -> None:
