@@ -33,6 +33,8 @@ from dsformer_ros.transforms import Mounting
 _COMPLAINT_PERIOD = 5.0
 # Seconds behind the last pose from which on a picture is not late: its clock is another one.
 _LONG_BEHIND = 10.0
+# Seconds ahead of the node's clock from which on a stamp is of another clock, where others' are not.
+_LONG_AHEAD = 10.0
 # Seconds for which a clock says the same from which on it stands still: simulators tick at 10 Hz and more.
 _STANDS_STILL = 1.0
 # Seconds that are waited for a picture which is being localized. Slower networks finish it for nobody: what a signal
@@ -223,15 +225,18 @@ class Pipeline:
         """Whether a picture's stamp is believed; what belongs to a time from which it jumped back is forgotten."""
         stamps, topic = self._stamps[camera], self._cameras[camera].topic
         jump = stamps.jumped(stamp, now, clock_now)
+        ahead, why = stamp - clock_now, ""
         if jump is None:
             why = f"a stamp lies {abs(stamp - (stamps.newest or 0.0)):.1f} s from those before it"
+        elif ahead > _LONG_AHEAD and any(abs(one - clock_now) < _LONG_AHEAD for one in self._others_times(camera, now)):
+            # Believed, it would be the last pose, and all others' would come too late.
+            why = f"its stamps lie {ahead:.0f} s ahead of the clock, and others' do not"
+        if jump is None or why:
             self._board.failed(camera, why)
             self._node.get_logger().warning(f"{topic}: {why}; not used", throttle_duration_sec=_COMPLAINT_PERIOD)
             return False
         if jump < -JUMP_BACK:
-            others = self._board.alive(self._settings(), now) - {camera}
-            known = [self._stamps[other].newest for other in others] + [self._tracking.odometry_time()]
-            if any(one is not None and abs(one - stamp) > abs(one - (stamp - jump)) for one in known):
+            if any(abs(one - stamp) > abs(one - (stamp - jump)) for one in self._others_times(camera, now)):
                 # One driver that starts anew says nothing of where the robot is.
                 why = f"the stamps of {topic} jumped back by {-jump:.1f} s, and nobody else's did"
                 self._last_error.set(why)
@@ -240,6 +245,12 @@ class Pipeline:
                 self.clock_jumped_back(f"the stamps of {topic}", -jump)
                 stamps.jumped(stamp, now, clock_now)
         return True
+
+    def _others_times(self, camera: int, now: float) -> list[float]:
+        """The newest stamps of other cameras and of odometry, as far as they come."""
+        others = self._board.alive(self._settings(), now) - {camera}
+        known = [self._stamps[other].newest for other in others] + [self._tracking.odometry_time()]
+        return [one for one in known if one is not None]
 
     def _is_wanted(self, camera: int, now: float) -> bool:
         """Whether a picture is to be localized, by rate and by demand.

@@ -1,16 +1,14 @@
 """A drive asked of a map as a robot would ask it: what fusing pictures with odometry is worth there."""
 
-import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.errors import UsageError
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.recalibrating import ELLIPSE_95, Honesty
@@ -21,7 +19,6 @@ from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
 PIECE_M = 100.0
 """Metres of drive, at least, between two kidnappings: so long a robot has to find itself."""
 
-_ODOMETRY_COLUMNS = ("stamp", "x", "y", "yaw")
 STD_STEPS_M = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 25.0, math.inf)
 
 
@@ -139,6 +136,7 @@ def evaluate_sequence(
     *,
     odometry: NDArray[np.float64] | None,
     odometry_words: str,
+    covariances: NDArray[np.float64] | None = None,
     kidnap: int = 0,
     seed: int = 0,
     localization: LocalizationConfig | None = None,
@@ -151,6 +149,7 @@ def evaluate_sequence(
         drive: pictures with times and positions.
         odometry: (M, 4) stamp, x, y, yaw of the drive, with `kidnap` 0; None for `made_odometry`; (0, 4) for none.
         odometry_words: where it came from.
+        covariances: (M, 3, 3) of its poses, see `ask_fused`.
         kidnap: how many times the robot is carried: the drive is cut into pieces that are driven in another order.
         seed: of their order, and of the odometry that is made.
         localization: the defaults when None.
@@ -164,7 +163,7 @@ def evaluate_sequence(
         drive, starts = carried(drive, kidnap, seed)
     moves = made_odometry(drive, seed) if odometry is None else odometry
     single = ask_singly(place_map, drive, localization)
-    fused = ask_fused(place_map, drive, moves, localization, config)
+    fused = ask_fused(place_map, drive, moves, localization, config, covariances=covariances)
     return Sequence(place_map, drive, odometry_words, single, fused, starts)
 
 
@@ -197,37 +196,9 @@ def carried(drive: Drive, kidnap: int, seed: int = 0) -> tuple[Drive, list[int]]
     taken = np.concatenate([rows[piece] for piece in order])
     cuts = np.cumsum([len(rows[piece]) for piece in order])[:-1].tolist()
     matches = [drive.matches[row] for row in taken]
-    return Drive(np.concatenate(stamps), drive.utm[taken], drive.yaw[taken], matches, tuple(cuts)), cuts
-
-
-def read_odometry(path: Path) -> NDArray[np.float64]:
-    """A CSV file with the columns stamp, x, y and yaw: seconds as the pictures have them, metres, radians.
-
-    Raises:
-        UsageError: there is no such file.
-        DsformerError: it cannot be read, lacks a column, or holds something that is no number.
-    """
-    if not path.exists():
-        raise UsageError(f"{path}: there is no such file; --odometry takes a CSV file, 'made' or 'none'")
-    table = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            missing = [name for name in _ODOMETRY_COLUMNS if name not in (rows.fieldnames or ())]
-            if missing:
-                raise DsformerError(f"{path} has no column {', '.join(missing)}: it needs stamp, x, y and yaw")
-            for row in rows:
-                values = [_number(row[name]) for name in _ODOMETRY_COLUMNS]
-                if not all(map(math.isfinite, values)):
-                    raise DsformerError(f"{path}, line {rows.line_num}: stamp, x, y and yaw must be finite numbers")
-                table.append(values)
-    except OSError as error:
-        raise DsformerError(f"{path}: {error.strerror or error}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DsformerError(f"{path} is no CSV file ({error})") from error
-    if not table:
-        raise DsformerError(f"{path} has no lines but its head")
-    return np.array(table)
+    cut = replace(drive, utm=drive.utm[taken], yaw=drive.yaw[taken], matches=matches, carried=tuple(cuts))
+    mountings = None if drive.mountings is None else drive.mountings[taken]
+    return replace(cut, stamps=np.concatenate(stamps), mountings=mountings), cuts
 
 
 def error_by_std(answers: Answers) -> list[dict[str, Any]]:
@@ -247,14 +218,6 @@ def error_by_std(answers: Answers) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _number(text: str | None) -> float:
-    """NaN of what is none."""
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan
 
 
 def _median(values: list[float]) -> float | None:

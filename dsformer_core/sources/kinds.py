@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.sources.bags import RECORDING_SUFFIXES
+from dsformer_core.sources.bags import RECORDING_SUFFIXES, is_recording
 from dsformer_core.sources.folder import FolderSource
 from dsformer_core.sources.kitti import KittiSource, is_kitti_drive
 from dsformer_core.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
@@ -92,7 +92,7 @@ def _open_bag(path: Path, thinning: Thinning, options: SourceOptions) -> Source:
     try:
         from dsformer_core.sources.bags.source import BagSource
     except ImportError as error:
-        raise _missing(path, "bags", error) from error
+        raise missing(path, "bags", error) from error
     return BagSource(path, thinning, options)
 
 
@@ -100,7 +100,7 @@ def _open_video(path: Path, thinning: Thinning, options: SourceOptions) -> Sourc
     try:
         from dsformer_core.sources.videos.source import VideoSource
     except ImportError as error:
-        raise _missing(path, "video", error) from error
+        raise missing(path, "video", error) from error
     return VideoSource(path, thinning, options)
 
 
@@ -108,22 +108,15 @@ def _open_folder(path: Path, _: Thinning, options: SourceOptions) -> Source:
     try:
         return FolderSource(path, zone=options.zone)
     except DsformerError as error:
-        if any(_is_bag(child) or _is_video(child) for child in path.iterdir()):
+        if any(is_recording(child) or _is_video(child) for child in path.iterdir()):
             raise UsageError(f"{path}: holds no pictures, but bags or videos: name them, --images {path}/*") from error
         raise
 
 
-def _missing(path: Path, extra: str, error: ImportError) -> DsformerError:
+def missing(path: Path, extra: str, error: ImportError) -> DsformerError:
+    """What to say of a source that needs a library which is not there."""
     name = error.name or str(error)
     return DsformerError(f"{path}: needs {name}, which is not installed: pip install 'dsformer_ros[{extra}]'")
-
-
-def _is_bag(path: Path) -> bool:
-    if path.is_dir():
-        names = [entry.name for entry in path.iterdir()]
-        plain = [name.removesuffix(".zstd") for name in names]
-        return any(name.endswith(RECORDING_SUFFIXES) for name in plain)
-    return path.suffix in RECORDING_SUFFIXES
 
 
 def _is_video(path: Path) -> bool:
@@ -149,7 +142,7 @@ KINDS = (
             "--images drive.mcap --topic /front/image/compressed --heading imu",
             "--images walk.bag --positions /odom --datum 55.7054,13.1932 --camera-yaw /left/image=90",
         ),
-        recognises=_is_bag,
+        recognises=is_recording,
         open=_open_bag,
         options=frozenset(
             {"topics", "positions", "heading", "camera_yaws", "base_frame", "datum", "max_gap", "max_position_std"}

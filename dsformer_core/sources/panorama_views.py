@@ -65,6 +65,7 @@ class PanoramaViews:
             image=f"{panorama.image}#view={offset:03.0f}",
             load=partial(load_view, panorama.image, panorama.load, offset, self._fov),
             heading_deg=(panorama.heading_deg + offset) % 360,
+            camera_yaw_deg=panorama.camera_yaw_deg - offset,
         )
 
 

@@ -38,6 +38,7 @@ class GeotaggedPicture:
         timestamp: seconds since 1970, UTC; NaN where unknown.
         altitude_reference: what the altitude is measured from.
         source: which of several it comes from; empty where its source is one.
+        camera_yaw_deg: where its camera looks on the vehicle, counter-clockwise from straight ahead; 0 where unknown.
     """
 
     id: str
@@ -50,6 +51,7 @@ class GeotaggedPicture:
     timestamp: float = math.nan
     altitude_reference: AltitudeReference = "unknown"
     source: str = ""
+    camera_yaw_deg: float = 0.0
 
 
 @dataclass(frozen=True)

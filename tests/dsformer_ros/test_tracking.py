@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,6 +62,8 @@ def test_a_drive_becomes_surer_than_any_of_its_pictures(robot: Robot) -> None:
     assert robot.ears.spin_until(lambda: robot.clouds and second(robot.clouds[-1]) == last)
     assert probability(robot) > 0.95
     assert robot.status.startswith("LOCALIZED")
+    # What was told last may be of before the drive.
+    robot.diagnostics.clear()
     assert robot.ears.spin_until(lambda: robot.diagnostics)
     entries = {entry.name: entry for entry in robot.diagnostics[-1].status}
     assert {f"dsformer_localizer: {part}" for part in ("node", "status", "odometry")} <= entries.keys()
@@ -353,6 +356,14 @@ def test_a_camera_with_another_clock_is_answered_by_itself_and_disturbs_nobody(
     robot.drive(last + 1, [6, 7])
     assert robot.pose_at(last + 2) is not None and robot.is_near(7)
     assert "jumped" not in robot.status
+
+
+def test_a_camera_whose_clock_is_ahead_silences_nobody(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
+    last = robot.drive(time.time() - 8, range(6))
+    robot.send(time.time() + 3600, picture(40), camera=1)
+    assert robot.ears.spin_until(lambda: "s ahead of the clock, and others' do not" in capfd.readouterr().err)
+    robot.drive(last + 1, [6, 7])
+    assert robot.pose_at(last + 2) is not None and robot.is_near(7)
 
 
 def test_odometry_that_starts_again_is_noticed(robot: Robot) -> None:

@@ -77,6 +77,7 @@ def learn(
     drive: Drive,
     *,
     odometry: NDArray[np.float64] | None = None,
+    covariances: NDArray[np.float64] | None = None,
     localization: LocalizationConfig | None = None,
     config: FusionConfig | None = None,
 ) -> Recalibration:
@@ -86,6 +87,7 @@ def learn(
         place_map: the map; what it learnt before is not looked at.
         drive: through it, on another day than its own.
         odometry: (M, 4) stamp, x, y, yaw; `made_odometry` of the drive when None.
+        covariances: see `ask_fused`.
         localization: the defaults when None.
         config: the defaults when None.
     """
@@ -98,18 +100,34 @@ def learn(
         single = _fit(*([ask_singly(place_map, one, localization)] for one in (drive, unmapped)), witnesses=witnesses)
     learnt = Recalibration(single=single, pictures=len(drive))
     with _as_if(place_map, learnt):
-        asked = ([ask_fused(place_map, one, move, localization, config) for move in moves] for one in (drive, unmapped))
+        asked = (
+            [ask_fused(place_map, one, move, localization, config, covariances=covariances) for move in moves]
+            for one in (drive, unmapped)
+        )
         fused = _fit(*asked, witnesses=witnesses)
     return replace(learnt, fused=fused)
 
 
-def honesty(place_map: PlaceMap, drive: Drive) -> dict[str, Honesty]:
-    """Of "single" pictures and of what is "fused" from them, on a drive of which half is as if it were not mapped."""
+def honesty(
+    place_map: PlaceMap,
+    drive: Drive,
+    *,
+    odometry: NDArray[np.float64] | None = None,
+    covariances: NDArray[np.float64] | None = None,
+) -> dict[str, Honesty]:
+    """Of "single" pictures and of what is "fused" from them, on a drive of which half is as if it were not mapped.
+
+    Args:
+        place_map: the map, with what it learnt.
+        drive: through it.
+        odometry: (M, 4) stamp, x, y, yaw; `made_odometry` of the drive when None, another than `learn` has.
+        covariances: see `ask_fused`.
+    """
     both = (drive, drive.unmapped(place_map, LocalizationConfig().top_k))
-    moves = made_odometry(drive, seed=1)
+    moves = made_odometry(drive, seed=1) if odometry is None else odometry
     return {
         "single": Honesty.of([ask_singly(place_map, one) for one in both]),
-        "fused": Honesty.of([ask_fused(place_map, one, moves) for one in both]),
+        "fused": Honesty.of([ask_fused(place_map, one, moves, covariances=covariances) for one in both]),
     }
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError
-from dsformer_core.geodesy import grid_convergence, heading_to_yaw, to_utm
+from dsformer_core.geodesy import grid_convergence, heading_to_yaw, to_utm, wrap_angle
 from dsformer_core.localization.config import LocalizationConfig
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.tracker import Tracker
@@ -51,6 +51,8 @@ class Drive:
         matches: of each, more than are asked for, so that some can be left out.
         carried: numbers of the pictures before which the robot was carried; besides, it was wherever two pictures are
             further apart than `TELEPORT`.
+        mountings: (N,) radians counter-clockwise from straight ahead to where the camera looked; None where all look
+            ahead. Pictures of one mounting are one camera's.
     """
 
     stamps: Numbers
@@ -58,6 +60,7 @@ class Drive:
     yaw: Numbers
     matches: list[Matches]
     carried: tuple[int, ...] = ()
+    mountings: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -81,7 +84,14 @@ class Drive:
             rows = matches.indices[0]
             far = np.hypot(*(place_map.utm[rows] - truth).T) > SURROUNDINGS_RADIUS
             kept.append(Matches(rows[far][None, :top_k], matches.similarities[:, far][:, :top_k]))
-        return Drive(self.stamps, self.utm, self.yaw, kept, self.carried)
+        return replace(self, matches=kept)
+
+    def cameras(self) -> list[tuple[int, float]]:
+        """Of each picture, the number of its camera, and how that is mounted."""
+        if self.mountings is None:
+            return [(0, 0.0)] * len(self)
+        _, numbers = np.unique(self.mountings, return_inverse=True)
+        return list(zip(numbers.tolist(), self.mountings.tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +188,10 @@ def describe_drive(
     longitude = np.array([picture.longitude for picture in used])
     utm = np.asarray(to_utm(latitude, longitude, place_map.zone), np.float64)
     heading = np.array([picture.heading_deg for picture in used])
-    yaw = np.asarray(heading_to_yaw(heading, grid_convergence(latitude, longitude, place_map.zone)), np.float64)
-    return Drive(_stamps([picture.timestamp for picture in used], utm), utm, _known_yaw(yaw, utm), found)
+    looks = np.asarray(heading_to_yaw(heading, grid_convergence(latitude, longitude, place_map.zone)), np.float64)
+    mountings = np.radians([picture.camera_yaw_deg for picture in used])
+    yaw = _known_yaw(wrap_angle(looks - mountings), utm)
+    return Drive(_stamps([picture.timestamp for picture in used], utm), utm, yaw, found, mountings=mountings)
 
 
 def made_odometry(drive: Drive, seed: int = 0) -> Numbers:
@@ -227,18 +239,31 @@ def ask_fused(
     odometry: Numbers | None,
     localization: LocalizationConfig | None = None,
     config: FusionConfig | None = None,
+    *,
+    covariances: Numbers | None = None,
 ) -> Answers:
-    """All of them one after the other, with odometry (M, 4) of stamp, x, y, yaw where there is some."""
+    """All of them one after the other, with odometry where there is some.
+
+    Args:
+        place_map: that was searched.
+        drive: through it.
+        odometry: (M, 4) stamp, x, y, yaw of the vehicle; None for none.
+        localization: the defaults when None.
+        config: the defaults when None.
+        covariances: (M, 3, 3) over x, y, yaw of odometry's poses, NaN where unknown; None where all are.
+    """
     localization = localization or LocalizationConfig()
     tracker = Tracker(place_map, localization, config)
-    moves = np.empty((0, 4)) if odometry is None else odometry[np.argsort(odometry[:, 0], kind="stable")]
-    done, said = 0, []
-    for stamp, matches in zip(drive.stamps, drive.matches, strict=True):
-        until = int(np.searchsorted(moves[:, 0], stamp, side="right"))
-        for move in moves[done:until].tolist():
-            tracker.add_odometry(*move)
+    moves = np.empty((0, 4)) if odometry is None else odometry
+    order = np.argsort(moves[:, 0], kind="stable")
+    stamps, done, said = moves[order, 0], 0, []
+    for stamp, matches, (camera, mounting) in zip(drive.stamps, drive.matches, drive.cameras(), strict=True):
+        until = int(np.searchsorted(stamps, stamp, side="right"))
+        for row in order[done:until]:
+            covariance = None if covariances is None or np.isnan(covariances[row, 0, 0]) else covariances[row]
+            tracker.add_odometry(*moves[row].tolist(), covariance)
         done = until
-        estimate = tracker.add_picture(float(stamp), matches)
+        estimate = tracker.add_picture(float(stamp), matches, camera=camera, camera_yaw=mounting)
         said.append((estimate.verdict.state is State.LOCALIZED, estimate.hypotheses))
     return Answers.of(said, drive.utm)
 

@@ -227,6 +227,7 @@ class BagSource:
                 heading_deg=float(heading[row]),
                 timestamp=float(time[row]),
                 altitude_reference=track.altitude_reference,
+                camera_yaw_deg=yaw,
             )
             for row in rows
         ]

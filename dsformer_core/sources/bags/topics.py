@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.sources.bags.frames import COMPRESSED_IMAGE, IMAGE
-from dsformer_core.sources.bags.positions import IMU, NAV_SAT_FIX, POSES
+from dsformer_core.sources.bags.positions import IMU, NAV_SAT_FIX, ODOMETRY, POSES
 from dsformer_core.sources.bags.recording import TRANSFORMS, Recording
 from dsformer_core.sources.options import SourceOptions
 
@@ -45,6 +45,38 @@ def choose_topics(recording: Recording, options: SourceOptions) -> Topics:
     positions = _positions(recording, options)
     statics = tuple(t for t, kind in recording.types.items() if kind == TRANSFORMS and t.endswith("tf_static"))
     return Topics(images, positions, _heading(recording, options, positions), statics)
+
+
+def choose_odometry(recording: Recording, wanted: str = "") -> str:
+    """The topic of odometry that is wanted, or the only one.
+
+    Raises:
+        UsageError: a topic is not there or of another type, or there are several to choose from.
+        DsformerError: there is none.
+    """
+    if wanted:
+        return _named(recording, wanted, (ODOMETRY,), "--odometry", "odometry")
+    found = odometry_topics(recording)
+    if not found:
+        raise DsformerError(f"{recording.path}: holds no odometry ({ODOMETRY}); its topics: {recording.listed()}")
+    if len(found) > 1:
+        raise UsageError(
+            f"{recording.path}: holds odometry on {', '.join(found)}: say which, "
+            f"--odometry {recording.path}:{found[0]}"
+        )
+    return found[0]
+
+
+def odometry_topics(recording: Recording) -> list[str]:
+    """Every topic with odometry, by name."""
+    return sorted(_of_type(recording, ODOMETRY))
+
+
+def has_other_positions(recording: Recording, odometry: str, options: SourceOptions) -> bool:
+    """Whether `choose_topics` takes positions from elsewhere than a recording's only topic of odometry."""
+    if options.positions is not None:
+        return recording.named(options.positions) != odometry
+    return bool(_of_type(recording, NAV_SAT_FIX))
 
 
 def _images(recording: Recording, wanted: tuple[str, ...]) -> tuple[str, ...]:

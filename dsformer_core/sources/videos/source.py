@@ -79,6 +79,7 @@ class VideoSource:
                     heading_deg=float(heading[row]),
                     timestamp=float(time[row]),
                     altitude_reference=track.altitude_reference,
+                    camera_yaw_deg=yaw,
                 )
             )
         skipped = []
