@@ -225,6 +225,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name, spec in SPECIFICATIONS.items():
             check_value(name, getattr(self, name), spec)
+        if self.device.partition(":")[0] == "tensorrt":
+            raise UsageError(
+                f"device is '{self.device}': ONNX Runtime would build an engine while the node starts, for minutes; "
+                "build one beforehand with `dsformer export --tensorrt`, and give that .engine file as weights"
+            )
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise UsageError(f"cameras must be different topics, at least one: {list(self.cameras)}")
         for topic in self.cameras:

@@ -105,7 +105,7 @@ class EngineFile:
                 engine,
             )
             intact = hashlib.sha256(engine).hexdigest() == header["engine_sha256"] and found.max_batch > 0
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             intact = False
         if not intact:
             raise DsformerError(f"{path} is damaged, or not all of it was copied: copy it again, or {_AGAIN}")

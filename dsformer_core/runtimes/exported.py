@@ -6,6 +6,7 @@ Values are text: JSON, but for plain words.
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.described import CODE_BYTES
 from dsformer_core.errors import DsformerError
 from dsformer_core.models.registry import Preprocessing
 
@@ -62,6 +64,20 @@ class Int8Recall:
     calibration: int
     part: str
     target: str
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Int8Recall":
+        """As a file has it.
+
+        Raises:
+            TypeError: something is missing, unknown, or of another kind.
+        """
+        recall = cls(**found)
+        for field in fields(cls):
+            assert isinstance(field.type, type)
+            if not isinstance(value := getattr(recall, field.name), field.type):
+                raise TypeError(f"int8.{field.name} is {value!r}")
+        return recall
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +153,10 @@ class Exported:
             mean, std = (tuple(float(one) for one in json.loads(metadata[key])) for key in ("mean", "std"))
             if len(mean) != 3 or len(std) != 3 or not 1 <= min(height, width) <= max(height, width) <= _LARGEST_SIDE:
                 raise ValueError("size, mean and std do not fit a picture")
+            if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+                raise ValueError("mean or std is no such number")
             probe = np.frombuffer(base64.b64decode(metadata["probe"], validate=True), "<f4").astype(np.float32)
-            int8 = Int8Recall(**json.loads(metadata["int8"])) if "int8" in metadata else None
+            int8 = Int8Recall.from_dict(json.loads(metadata["int8"])) if "int8" in metadata else None
             exported = cls(
                 model=metadata["model"],
                 weights=metadata["weights"],
@@ -156,6 +174,10 @@ class Exported:
             )
             if exported.precision not in TOLERANCE or len(probe) != exported.descriptor_dim:
                 raise ValueError("its precision or probe is none of this program's")
+            if exported.code_bytes not in (0, CODE_BYTES) or not 0 <= exported.difference < math.inf:
+                raise ValueError("its code_bytes or difference is none of this program's")
+            if (exported.precision == "int8") != (int8 is not None):
+                raise ValueError("what it says of INT8 does not go together")
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise DsformerError(f"{source}: its description is damaged ({error}): export it again") from error
         return exported

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.runtimes.exported import DESCRIPTORS, INPUT, SIGNS, Exported
+from dsformer_core.runtimes.external_data import refuse_external_data
+from dsformer_core.runtimes.tensorrt_provider import MOST_AT_ONCE, is_tensorrt, provider_options
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 DEVICES = "auto, cpu, cuda, cuda:1, tensorrt, tensorrt:1"
 MISSING = "onnxruntime is not installed: pip install onnxruntime (onnxruntime-gpu instead for CUDA)"
 
-# As large as the program's batches are by default.
-_MOST_FOR_TENSORRT = 8
 # Of its own messages, none: what it raises says the same once more.
 _FATAL_ONLY = 4
 
@@ -36,7 +36,8 @@ class OnnxNetwork:
         Args:
             path: of the file.
             device: "auto" (CUDA where both PyTorch and ONNX Runtime have it), "cpu", "cuda", "cuda:1", or "tensorrt"
-                for ONNX Runtime's TensorRT provider, which builds an engine first and keeps it beside the file.
+                for ONNX Runtime's TensorRT provider, which builds an engine first and keeps it beside the file
+                (`tensorrt_provider`).
             threads: of CPU operators.
 
         Raises:
@@ -45,9 +46,11 @@ class OnnxNetwork:
         """
         self.path = path
         providers, self.device = _providers(device, path)
-        if providers[0][0] == TENSORRT:
-            # Without these it would build another engine at the first batch that is larger than any before.
-            providers[0][1].update(_shapes(read_description(path)))
+        self._most_at_once: int | None = None
+        if is_tensorrt(device):
+            self._most_at_once = MOST_AT_ONCE
+            providers[0] = (TENSORRT, provider_options(read_description(path), path, self.device.index))
+            log.warning("%s: ONNX Runtime's TensorRT provider builds an engine unless it has kept one: minutes", path)
         self._session = open_session(path, threads=threads, providers=providers)
         self.about = _description(self._session, path)
         used = self._session.get_providers()
@@ -56,13 +59,15 @@ class OnnxNetwork:
         self._outputs = [DESCRIPTORS, SIGNS] if self.about.code_bytes else [DESCRIPTORS]
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `ExportedNetwork`."""
+        """See `ExportedNetwork`. Batches above what TensorRT's engine is for are computed in parts."""
+        compute = self._on_cpu if self.device.type == "cpu" else self._on_cuda
         try:
-            found = self._on_cpu(images) if self.device.type == "cpu" else self._on_cuda(images)
+            parts = [compute(part) for part in images.split(self._most_at_once or len(images))]
         except Exception as error:  # its exceptions have no class of their own in common
             raise DsformerError(
                 f"{self.path}: ONNX Runtime failed at batch size {len(images)}: {_line(error)}"
             ) from error
+        found = parts[0] if len(parts) == 1 else [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
         return found[0], found[1] if len(found) > 1 else None
 
     def _on_cpu(self, images: Tensor) -> list[Tensor]:
@@ -96,20 +101,14 @@ def _description(session: Any, path: Path) -> Exported:
     return Exported.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
 
 
-def _shapes(about: Exported) -> dict[str, str]:
-    """For which batches TensorRT's engine is built."""
-    height, width = about.preprocessing.size
-    batches = {"min": 1, "opt": 1, "max": _MOST_FOR_TENSORRT}
-    return {f"trt_profile_{name}_shapes": f"{INPUT}:{batch}x3x{height}x{width}" for name, batch in batches.items()}
-
-
 def open_session(path: Path, *, threads: int, providers: Sequence[tuple[str, dict[str, Any]]] = ((CPU, {}),)) -> Any:
     """An `onnxruntime.InferenceSession` of any .onnx file.
 
     Raises:
-        DsformerError: ONNX Runtime is missing, or cannot read the file.
+        DsformerError: ONNX Runtime is missing, or cannot read the file, or that has tensors in other files.
     """
     ort = onnxruntime()
+    refuse_external_data(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _FATAL_ONLY
@@ -169,9 +168,7 @@ def _providers(device: str, path: Path) -> tuple[list[tuple[str, dict[str, Any]]
     cuda = (CUDA, {"device_id": index, "use_tf32": "0"})
     if wanted == CUDA:
         return [cuda, (CPU, {})], torch.device("cuda", index)
-    log.warning("%s: ONNX Runtime's TensorRT provider builds an engine unless it finds one beside it: minutes", path)
-    cache = {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(path.absolute().parent / f"{path.name}.trt")}
-    return [(TENSORRT, {"device_id": index, **cache}), cuda, (CPU, {})], torch.device("cuda", index)
+    return [(TENSORRT, {"device_id": index}), cuda, (CPU, {})], torch.device("cuda", index)
 
 
 def _line(error: Exception) -> str:

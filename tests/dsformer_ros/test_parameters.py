@@ -115,6 +115,13 @@ def test_a_wrong_override_is_one_line(context: Context, name: str, value: object
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("device", ["tensorrt", "tensorrt:1"])
+def test_the_node_builds_no_engine(context: Context, device: str) -> None:
+    with pytest.raises(UsageError, match="build one beforehand with `dsformer export --tensorrt`"):
+        Configurable(context, device=device)
+    assert ".engine file" in Configurable(context).set("device", device)
+
+
 def test_without_a_callback_after_changes_as_on_humble_values_act_too(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

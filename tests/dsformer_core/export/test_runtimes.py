@@ -1,13 +1,14 @@
 """Extractor over exported files: chosen by the file, checked when opened, refused in one line where they do not fit."""
 
 import ctypes
+import json
 import logging
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +21,9 @@ import torch
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.runtimes import Exported, choose_runtime
-from dsformer_core.runtimes.engine_file import EngineFile, EngineKey
-from dsformer_core.runtimes.exported import probe_input
-from dsformer_core.runtimes.onnx_runtime import OnnxNetwork, _shapes, open_session
+from dsformer_core.runtimes.engine_file import MAGIC, EngineFile, EngineKey
+from dsformer_core.runtimes.exported import Int8Recall, probe_input
+from dsformer_core.runtimes.onnx_runtime import OnnxNetwork, open_session
 from dsformer_core.runtimes.tensorrt_runtime import TensorRTNetwork
 from tests.dsformer_core.export.conftest import MODEL
 
@@ -114,6 +115,9 @@ def test_a_description_that_changed_is_noticed(onnx_file: Path, tmp_path: Path) 
         Extractor(MODEL, tmp_path / "m.onnx")
 
 
+INT8 = asdict(Int8Recall("town", "0" * 64, 300, 0.9, 0.9, 100, "linear layers", "cpu"))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -121,7 +125,16 @@ def test_a_description_that_changed_is_noticed(onnx_file: Path, tmp_path: Path) 
         ("size", "[100000, 100000]"),
         ("mean", "[" * 100_000),
         ("int8", "[]"),
+        ("int8", json.dumps(INT8 | {"map": ["town"]})),
+        ("int8", json.dumps(INT8)),
+        ("precision", "int8"),
         ("probe", "no base64!"),
+        ("std", "[1, 0, 1]"),
+        ("mean", "[NaN, 0, 0]"),
+        ("descriptor_dim", "1" + 30 * "0"),
+        ("code_bytes", "1" + 12 * "0"),
+        ("difference", "NaN"),
+        ("difference", "Infinity"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused_before_it_costs_anything(
@@ -144,14 +157,6 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_spoken_of(
         assert str(OnnxNetwork(onnx_file).device) == "cpu"
     (record,) = caplog.records
     assert "computed on the CPU" in record.message and "onnxruntime-gpu" in record.message
-
-
-def test_tensorrt_by_onnx_runtime_builds_one_engine_for_all_batches(onnx_file: Path) -> None:
-    assert _shapes(described(onnx_file)) == {
-        "trt_profile_min_shapes": "images:1x3x224x224",
-        "trt_profile_opt_shapes": "images:1x3x224x224",
-        "trt_profile_max_shapes": "images:8x3x224x224",
-    }
 
 
 def test_without_onnx_runtime_it_says_how_to_get_it(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +244,12 @@ def test_damaged_and_foreign_engines_are_refused(onnx_file: Path, tmp_path: Path
         path.write_bytes(damaged)
         with pytest.raises(DsformerError, match="is damaged, or not all of it was copied"):
             Extractor(MODEL, path)
+    for number in ("1e999", "[" * 100_000):
+        header = b'{"about": %s, "max_batch": ' % json.dumps(described(onnx_file).to_metadata()).encode()
+        text = header + number.encode() + b', "key": %s}' % json.dumps(asdict(KEY)).encode()
+        path.write_bytes(MAGIC + len(text).to_bytes(8, "little") + text)
+        with pytest.raises(DsformerError, match="is damaged, or not all of it was copied"):
+            EngineFile.read(path)
     path.write_bytes(b"a bare engine of trtexec")
     with pytest.raises(DsformerError, match="was not made by `dsformer export`"):
         Extractor(MODEL, path)
