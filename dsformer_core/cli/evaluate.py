@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
 from dsformer_core.cli.optimize_argument import add_optimize_argument, say_what_starting_took
 from dsformer_core.cli.runtime_argument import add_runtime_argument
-from dsformer_core.cli.sequence import add_sequence_arguments, evaluate_a_sequence
+from dsformer_core.cli.sequence import add_sequence_arguments, evaluate_a_sequence, refuse_options_of_drives
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ examples:
   dsformer evaluate my_drive/ --model dsformer_tiny --index binary      what a binary map would cost in recall
   dsformer evaluate --database town.map --queries night.map    one map asked about another
   dsformer evaluate --sequence tuesday_night/ --map town.map --kidnap 3 --output report/      as a robot would drive it
+  dsformer evaluate --sequence tuesday.mcap --map town.map      with the odometry that was recorded
+  dsformer evaluate --sequence tuesday.mcap --map town.map --odometry tuesday.mcap:/wheels/odom
   dsformer evaluate msls-challenge --root datasets/ --model dsformer_resnet50 --submission prediction.zip
   dsformer evaluate tokyo247 --root datasets/ --check          is the data set where and what it should be?
   dsformer evaluate --list                                     data sets and their protocols
@@ -124,6 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.map is not None or arguments.kidnap or arguments.odometry is not None:
         raise UsageError("--map, --odometry and --kidnap are of a drive: give it with --sequence")
+    refuse_options_of_drives(arguments)
     if _are_maps(arguments):
         evaluations = _evaluate_maps(arguments)
     else:

@@ -4,10 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
+from dsformer_core.cli.map.source_arguments import add_drive_arguments, chosen_options
 from dsformer_core.errors import UsageError
 
 
@@ -23,14 +21,39 @@ def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
     )
     drive.add_argument("--map", type=Path, metavar="MAP", help="the map that is asked")
     drive.add_argument(
+        "--kidnap",
+        type=int,
+        default=0,
+        metavar="N",
+        help="carry the robot N times: the drive is driven in pieces, with odometry that is made",
+    )
+    add_odometry_argument(drive)
+    add_drive_arguments(parser, drive)
+
+
+def add_odometry_argument(group: argparse._ArgumentGroup) -> None:
+    """Adds `--odometry`."""
+    group.add_argument(
         "--odometry",
         metavar="FILE|made|none",
-        help="CSV file with stamp, x, y, yaw; 'made' of the drive's positions, 2 %% off and 0.5 degrees a metre; or "
-        "'none' (default: made)",
+        help="RECORDING[:TOPIC] with nav_msgs/Odometry of the vehicle, its covariances used; CSV file with stamp, x, "
+        "y, yaw (seconds as the pictures have them, metres, radians); 'made' of the drive's positions, 2 %% off and "
+        "0.5 degrees a metre; or 'none' (default: that of the drive, where it is one recording with one such topic "
+        "and positions from elsewhere; else made)",
     )
-    drive.add_argument(
-        "--kidnap", type=int, default=0, metavar="N", help="carry the robot N times: the drive is driven in pieces"
-    )
+
+
+def refuse_options_of_drives(arguments: argparse.Namespace) -> None:
+    """For an evaluation of something else, where only `--zone` means anything.
+
+    Raises:
+        UsageError: names one that was given.
+    """
+    from dsformer_core.sources.options import option
+
+    given = [name for name in chosen_options(arguments).given() if name != "zone"]
+    if given:
+        raise UsageError(f"{option(given[0])} is for recordings and videos of a drive: give it with --sequence")
 
 
 def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
@@ -41,13 +64,13 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
         DsformerError: the drive or the map cannot be used.
     """
     from dsformer_core.cli.map.left_out import LeftOut
-    from dsformer_core.evaluation.sequence import evaluate_sequence, read_odometry
+    from dsformer_core.evaluation.sequence import evaluate_sequence
+    from dsformer_core.evaluation.sequence_odometry import choose_odometry
     from dsformer_core.evaluation.sequence_page import sequence_table
-    from dsformer_core.geodesy import UtmZone
     from dsformer_core.localization.fusion.replay import describe_drive
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.network import network_of
-    from dsformer_core.sources import SourceOptions, open_sources
+    from dsformer_core.sources import open_sources
 
     if arguments.map is None:
         raise UsageError("--sequence is asked of a map: give --map MAP")
@@ -57,13 +80,9 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
         raise UsageError("a map has one network: give --weights once")
     if arguments.kidnap < 0:
         raise UsageError(f"--kidnap {arguments.kidnap}: it must be 0 or more")
-    asked = arguments.odometry or "made"
-    made = asked == "made"
-    if arguments.kidnap and asked not in ("made", "none"):
-        raise UsageError("--kidnap drives pieces in another order, of which a file of odometry tells nothing")
-    odometry: NDArray[np.float64] | None = None if made else np.empty((0, 4))
-    if asked not in ("made", "none"):
-        odometry = read_odometry(Path(asked))
+    options = chosen_options(arguments)
+    source = open_sources(arguments.sequence, options)
+    odometry = choose_odometry(arguments.odometry, arguments.sequence, options, kidnap=bool(arguments.kidnap))
     place_map = PlaceMap.open(arguments.map)
     weights = arguments.weights[0] if arguments.weights else None
     extractor = network_of(
@@ -75,11 +94,10 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
         runtime=arguments.runtime,
     )
     place_map.search_on(str(extractor.device))
-    options = SourceOptions(zone=UtmZone.parse(arguments.zone) if arguments.zone else None)
     left_out = LeftOut()
     with steps() as show:
         drive = describe_drive(
-            open_sources(arguments.sequence, options),
+            source,
             extractor,
             place_map,
             batch_size=arguments.batch_size,
@@ -87,13 +105,20 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
             on_progress=lambda done, total: show("describing pictures", done, total),
             on_skipped=left_out.add,
         )
-    words = {"made": "made of the drive's positions", "none": "none"}.get(asked, asked)
-    found = evaluate_sequence(place_map, drive, odometry=odometry, odometry_words=words, kidnap=arguments.kidnap)
+    odometry.check(drive)
+    found = evaluate_sequence(
+        place_map,
+        drive,
+        odometry=odometry.moves,
+        odometry_words=odometry.words,
+        covariances=odometry.covariances,
+        kidnap=arguments.kidnap,
+    )
     if arguments.json:
         print_json(found.numbers() | {"skipped": left_out.values()})
     else:
         answers.print(
-            f"{len(drive)} pictures, {found.drive.kilometres:.2f} km in {place_map.name}; odometry: {words}",
+            f"{len(drive)} pictures, {found.drive.kilometres:.2f} km in {place_map.name}; odometry: {odometry.words}",
             markup=False,
             highlight=False,
         )

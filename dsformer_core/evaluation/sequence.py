@@ -1,7 +1,7 @@
 """A drive asked of a map as a robot would ask it: what fusing pictures with odometry is worth there."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -196,9 +196,8 @@ def carried(drive: Drive, kidnap: int, seed: int = 0) -> tuple[Drive, list[int]]
     taken = np.concatenate([rows[piece] for piece in order])
     cuts = np.cumsum([len(rows[piece]) for piece in order])[:-1].tolist()
     matches = [drive.matches[row] for row in taken]
-    cut = replace(drive, utm=drive.utm[taken], yaw=drive.yaw[taken], matches=matches, carried=tuple(cuts))
     mountings = None if drive.mountings is None else drive.mountings[taken]
-    return replace(cut, stamps=np.concatenate(stamps), mountings=mountings), cuts
+    return Drive(np.concatenate(stamps), drive.utm[taken], drive.yaw[taken], matches, tuple(cuts), mountings), cuts
 
 
 def error_by_std(answers: Answers) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
 from dsformer_core.cli.map.describing_arguments import add_describing_arguments
 from dsformer_core.cli.map.left_out import LeftOut
-from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_source
+from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_options, chosen_source
+from dsformer_core.cli.sequence import add_odometry_argument
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ FEWEST = 30
 EXAMPLES = """\
 examples:
   dsformer map calibrate town.map --queries tuesday_night/
+  dsformer map calibrate town.map --queries tuesday.mcap                with the odometry that was recorded
   dsformer map calibrate town.map --queries tuesday.mcap --datum 55.68,12.57
   dsformer map calibrate town.map --queries tuesday_night/ --dry-run    only say how honest the map is
   dsformer map calibrate town.map --forget                              back to what the map knew of itself
 
 The drive is one through the mapped streets, at another time than the map's own, with positions and, if there are some,
-headings and times. It is asked as a robot would ask it, with odometry made of its positions (2 % off, 0.5 degrees a
-metre). Drives of several conditions teach more: give them together.
+headings and times. It is asked as a robot would ask it, with its odometry, or with some made of its positions.
+Drives of several conditions teach more: give them together.
 """
 
 
@@ -42,6 +44,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("map", type=Path, metavar="MAP", help="the map's directory")
     add_source_arguments(parser, "--queries", required=False)
+    add_odometry_argument(parser.add_argument_group("odometry"))
     parser.add_argument("--weights", help="file of the map's network, where its weights were not released")
     add_describing_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="leave the map as it is")
@@ -57,16 +60,21 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.forget == bool(arguments.images):
         raise UsageError("give --queries DRIVE, or --forget what was learnt, and not both")
+    if arguments.forget and arguments.odometry is not None:
+        raise UsageError("--odometry is of a drive: give it with --queries")
     place_map = PlaceMap.open(arguments.map)
     if arguments.forget:
         keep_recalibration(place_map, None)
         answers.print(f"{arguments.map}: forgotten", markup=False, highlight=False)
         return
 
+    from dsformer_core.evaluation.sequence_odometry import choose_odometry
     from dsformer_core.localization.fusion.recalibrating import honesty, learn
     from dsformer_core.localization.fusion.replay import describe_drive
     from dsformer_core.place_map.network import network_of
 
+    source = chosen_source(arguments)
+    odometry = choose_odometry(arguments.odometry, arguments.images, chosen_options(arguments))
     extractor = network_of(
         place_map,
         arguments.weights,
@@ -79,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     left_out = LeftOut()
     with steps() as show:
         drive = describe_drive(
-            chosen_source(arguments),
+            source,
             extractor,
             place_map,
             batch_size=arguments.batch_size,
@@ -91,20 +99,26 @@ def run(arguments: argparse.Namespace) -> None:
         raise DsformerError(f"{arguments.map} is as it was: some pictures cannot be used{left_out.words()}")
     if len(drive) < FEWEST:
         raise DsformerError(f"{len(drive)} pictures teach nothing: {FEWEST} are the least, some hundred are good")
-    learnt = learn(place_map, drive)
+    odometry.check(drive)
+    learnt = learn(place_map, drive, odometry=odometry.moves, covariances=odometry.covariances)
     after = copy.copy(place_map)
     after.recalibration = learnt
-    found = {"before": honesty(place_map, drive), "after": honesty(after, drive)}
+    found = {
+        when: honesty(one, drive, odometry=odometry.moves, covariances=odometry.covariances)
+        for when, one in (("before", place_map), ("after", after))
+    }
     if not arguments.dry_run:
         keep_recalibration(place_map, learnt)
     if arguments.json:
         values = {when: {name: vars(one) for name, one in some.items()} for when, some in found.items()}
-        print_json(learnt.to_dict() | values | {"kilometres": drive.kilometres, "skipped": left_out.values()})
+        described = {"kilometres": drive.kilometres, "odometry": odometry.words, "skipped": left_out.values()}
+        print_json(learnt.to_dict() | values | described)
         return
     _print(found)
     kept = "the map is left as it is" if arguments.dry_run else "kept in the map"
     answers.print(
-        f"{arguments.map}: {len(drive)} pictures, {drive.kilometres:.1f} km{left_out.words()}; {kept}",
+        f"{arguments.map}: {len(drive)} pictures, {drive.kilometres:.1f} km{left_out.words()}; odometry: "
+        f"{odometry.words}; {kept}",
         markup=False,
         highlight=False,
     )

@@ -26,6 +26,28 @@ def add_source_arguments(parser: argparse.ArgumentParser, name: str = "--images"
         "KITTI drive; several become one",
     )
     pictures.add_argument("--zone", help="UTM zone of coordinates that come without one, e.g. 33N")
+    _add_thinning_arguments(pictures)
+
+    panoramas = parser.add_argument_group("panoramas (equirectangular, heading in the middle)")
+    panoramas.add_argument("--views", type=int, metavar="N", help="cut each into N views, all round (default: 8)")
+    panoramas.add_argument("--fov", type=float, metavar="DEG", help="of a view, side to side (default: 90)")
+    panoramas.add_argument(
+        "--panoramas",
+        choices=PANORAMAS,
+        help="which pictures are cut: all of them, or those files that are twice as wide as high (default: all, if "
+        "--views or --fov is given)",
+    )
+    _add_moving_arguments(parser)
+
+
+def add_drive_arguments(parser: argparse.ArgumentParser, pictures: argparse._ArgumentGroup) -> None:
+    """Adds what helps to read bags and videos, where `--zone` is there already and nothing is cut into views."""
+    _add_thinning_arguments(pictures)
+    _add_moving_arguments(parser)
+    parser.set_defaults(views=None, fov=None, panoramas=None)
+
+
+def _add_thinning_arguments(pictures: argparse._ArgumentGroup) -> None:
     pictures.add_argument(
         "--every-metres",
         type=float,
@@ -40,16 +62,8 @@ def add_source_arguments(parser: argparse.ArgumentParser, name: str = "--images"
         help="or turned so far (default: 30 for bags and videos, else no reason)",
     )
 
-    panoramas = parser.add_argument_group("panoramas (equirectangular, heading in the middle)")
-    panoramas.add_argument("--views", type=int, metavar="N", help="cut each into N views, all round (default: 8)")
-    panoramas.add_argument("--fov", type=float, metavar="DEG", help="of a view, side to side (default: 90)")
-    panoramas.add_argument(
-        "--panoramas",
-        choices=PANORAMAS,
-        help="which pictures are cut: all of them, or those files that are twice as wide as high (default: all, if "
-        "--views or --fov is given)",
-    )
 
+def _add_moving_arguments(parser: argparse.ArgumentParser) -> None:
     bags = parser.add_argument_group("bags (ROS 1 and 2), and what videos and KITTI drives share with them")
     bags.add_argument(
         "--topic",

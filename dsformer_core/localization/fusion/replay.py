@@ -261,7 +261,8 @@ def ask_fused(
         until = int(np.searchsorted(stamps, stamp, side="right"))
         for row in order[done:until]:
             covariance = None if covariances is None or np.isnan(covariances[row, 0, 0]) else covariances[row]
-            tracker.add_odometry(*moves[row].tolist(), covariance)
+            moved, x, y, yaw = moves[row].tolist()
+            tracker.add_odometry(moved, x, y, yaw, covariance)
         done = until
         estimate = tracker.add_picture(float(stamp), matches, camera=camera, camera_yaw=mounting)
         said.append((estimate.verdict.state is State.LOCALIZED, estimate.hypotheses))

@@ -61,8 +61,7 @@ def choose_odometry(recording: Recording, wanted: str = "") -> str:
         raise DsformerError(f"{recording.path}: holds no odometry ({ODOMETRY}); its topics: {recording.listed()}")
     if len(found) > 1:
         raise UsageError(
-            f"{recording.path}: holds odometry on {', '.join(found)}: say which, "
-            f"--odometry {recording.path}:{found[0]}"
+            f"{recording.path}: holds odometry on {', '.join(found)}: say which, --odometry {recording.path}:{found[0]}"
         )
     return found[0]
 

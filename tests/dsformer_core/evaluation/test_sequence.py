@@ -10,7 +10,8 @@ from PIL import Image
 
 from dsformer_core.cli.main import main
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.evaluation.sequence import carried, error_by_std, evaluate_sequence, read_odometry
+from dsformer_core.evaluation.sequence import carried, error_by_std, evaluate_sequence
+from dsformer_core.evaluation.sequence_odometry import read_odometry
 from dsformer_core.evaluation.sequence_page import sequence_rows, write_sequence_page
 from dsformer_core.localization.fusion.replay import Answers, Drive, made_odometry
 from dsformer_core.place_map import PlaceMap
