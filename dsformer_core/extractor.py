@@ -34,6 +34,7 @@ DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
 UNTRAINED = "untrained"
 IN_TRAINING = "in training"
 UNTRAINED_SEED = 0
+AS_EXPORTED = "as exported"
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Extractor:
         arithmetic: runtime and precision, and how far they agree with PyTorch in float32.
         descriptor_dim: numbers per descriptor, D.
         code_bytes: bytes per code, 64; 0 where the network has no hash branch.
-        optimize: how its computing was made faster: "off", "safe" or "max".
+        optimize: how its computing was made faster: "off", "safe" or "max"; `AS_EXPORTED` of exported files.
     """
 
     _forward: Forward
@@ -99,7 +100,7 @@ class Extractor:
         if chosen_runtime != TORCH:
             assert weights is not None
             self._take_exported(open_exported(chosen_runtime, Path(weights), device=device), model, precision)
-            self.optimize, self._load_seconds = optimize, time.perf_counter() - start
+            self.optimize, self._load_seconds = AS_EXPORTED, time.perf_counter() - start
             return
         where = _device(device)
         arithmetic = _precision(precision, where)
@@ -177,6 +178,12 @@ class Extractor:
     def runtime(self) -> str:
         """What computes: "torch", "onnx" or "tensorrt"."""
         return self.arithmetic.runtime
+
+    @property
+    def computing(self) -> str:
+        """In what, by what, and where that is this program's to choose, how it was made faster; for people."""
+        by_what = f"{self.precision} by {self.runtime}"
+        return by_what if self.optimize == AS_EXPORTED else f"{by_what}, optimize {self.optimize}"
 
     def _take(self, network: DescriptorModel, name: str, weights: str, device: torch.device, precision: str) -> None:
         preprocessing = network.preprocessing

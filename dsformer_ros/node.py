@@ -183,7 +183,7 @@ class LocalizerNode(LifecycleNode):
         place_map, extractor = engine.place_map, engine.extractor
         self.get_logger().info(
             f"map {place_map.name} ({place_map.directory}): {place_map.count} references; {extractor.model_name} "
-            f"with weights {extractor.weights} on {extractor.device}, optimize {extractor.optimize}, ready after "
+            f"with weights {extractor.weights} on {extractor.device} in {extractor.computing}, ready after "
             f"{extractor.startup_seconds:.1f} s; {libraries()}"
         )
 

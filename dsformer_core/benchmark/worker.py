@@ -154,6 +154,7 @@ def _answer(request: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
             "imports_mib": imports_mib,
             "runtime": extractor.runtime,
             "precision": extractor.precision,
+            "optimize": extractor.optimize,
             "device": str(extractor.device),
         }
     runs = [state["run"].run() for _ in range(request["run"])]

@@ -55,7 +55,11 @@ def register(subparsers: Any) -> None:
         help="auto, float32, bfloat16, float16 (default: bfloat16 on CUDA, else float32)",
     )
     parser.add_argument(
-        "--optimize", nargs="+", default=["safe"], metavar="LEVEL", help="off, safe, max (default: safe)"
+        "--optimize",
+        nargs="+",
+        default=["safe"],
+        metavar="LEVEL",
+        help="off, safe, max (default: safe); no .onnx, no .engine",
     )
     parser.add_argument(
         "--batch", nargs="+", type=int, default=[1], metavar="N", help="pictures at a time (default: 1)"
@@ -136,6 +140,7 @@ def _configurations(arguments: argparse.Namespace) -> "list[Configuration]":
     from dsformer_core.extractor import PRECISIONS
     from dsformer_core.models.inference import check_optimize
     from dsformer_core.models.registry import model_entry
+    from dsformer_core.runtimes import TORCH, choose_runtime
 
     models, weights = arguments.model or ["dsformer_tiny"], arguments.weights or ["untrained"]
     if arguments.map is not None:
@@ -166,6 +171,8 @@ def _configurations(arguments: argparse.Namespace) -> "list[Configuration]":
         dict.fromkeys(
             Configuration(model, file, arguments.runtime, arguments.device, precision, level, batch, threads)
             for model, file, precision, level, threads, batch in given
+            # An exported file is what it is: measured once, not once a level.
+            if level == arguments.optimize[0] or choose_runtime(file, arguments.runtime) == TORCH
         )
     )
 

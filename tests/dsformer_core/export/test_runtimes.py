@@ -18,6 +18,8 @@ import onnxruntime
 import pytest
 import torch
 
+from dsformer_core.cli.main import main
+from dsformer_core.cli.optimize_argument import say_what_starting_took
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
 from dsformer_core.runtimes import Exported, choose_runtime
@@ -57,7 +59,20 @@ def test_it_is_an_extractor_like_any_other(onnx_file: Path, exact: Extractor) ->
     for name in ("model_name", "weights", "weights_sha256", "preprocessing", "descriptor_dim", "code_bytes"):
         assert getattr(extractor, name) == getattr(exact, name)
     assert (str(extractor.device), extractor.precision) == ("cpu", "float32")
+    assert extractor.computing == "float32 by onnx" and exact.computing == "float32 by torch, optimize safe"
     assert extractor.arithmetic.agrees and 0 <= (extractor.arithmetic.agreement or 0) <= 1e-4
+
+
+def test_a_file_is_as_it_was_exported_whatever_optimize_says(
+    onnx_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extractor = Extractor(MODEL, onnx_file, optimize="max")
+    say_what_starting_took(extractor)
+    assert "optimize" not in extractor.computing and not capsys.readouterr().err
+    levels = ["--optimize", "off", "safe", "max", "--json", "--repeats", "1"]
+    assert main(["benchmark", "--model", MODEL, "--weights", str(onnx_file), *levels]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["optimize"], row["runtime"], row["precision"]) == ("as exported", "onnx", "float32")
 
 
 def test_threads_reach_onnx_runtime(onnx_file: Path) -> None:
