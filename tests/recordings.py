@@ -123,13 +123,17 @@ class Recorder:
         kind: str = "nav_msgs/msg/Odometry",
         topic: str = "/odom",
         std: float = 0.0,
+        frame: str = "map",
+        orientation: Sequence[float] | None = None,
+        received: float | None = None,
     ) -> None:
+        """Writes a pose: a yaw, or a quaternion x, y, z, w."""
         pose = self.type("geometry_msgs/msg/Pose")(
             position=self.type("geometry_msgs/msg/Point")(x=place[0], y=place[1], z=place[2]),
-            orientation=self.quaternion(yaw),
+            orientation=self.quaternion(yaw) if orientation is None else self.rotation(orientation),
         )
         covariance = np.diag([float(std) ** 2] * 6).ravel()
-        header = self.header(time, "map")
+        header = self.header(time, frame)
         if not kind.endswith("PoseStamped"):
             with_covariance = self.type("geometry_msgs/msg/PoseWithCovariance")(pose=pose, covariance=covariance)
         if kind.endswith("Odometry"):
@@ -139,7 +143,7 @@ class Recorder:
             message = self.type(kind)(header=header, child_frame_id="base_link", pose=with_covariance, twist=still)
         else:
             message = self.type(kind)(header=header, pose=pose if kind.endswith("PoseStamped") else with_covariance)
-        self.write(topic, kind, message, time)
+        self.write(topic, kind, message, time if received is None else received)
 
     def imu(
         self,
