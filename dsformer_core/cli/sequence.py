@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
 from dsformer_core.cli.map.source_arguments import add_drive_arguments, chosen_options
+from dsformer_core.cli.odometry_argument import add_odometry_argument
 from dsformer_core.errors import UsageError
 
 
@@ -29,18 +30,6 @@ def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_odometry_argument(drive)
     add_drive_arguments(parser, drive)
-
-
-def add_odometry_argument(group: argparse._ArgumentGroup) -> None:
-    """Adds `--odometry`."""
-    group.add_argument(
-        "--odometry",
-        metavar="FILE|made|none",
-        help="RECORDING[:TOPIC] with nav_msgs/Odometry of the vehicle, its covariances used; CSV file with stamp, x, "
-        "y, yaw (seconds as the pictures have them, metres, radians); 'made' of the drive's positions, 2 %% off and "
-        "0.5 degrees a metre; or 'none' (default: that of the drive, where it is one recording with one such topic "
-        "and positions from elsewhere; else made)",
-    )
 
 
 def refuse_options_of_drives(arguments: argparse.Namespace) -> None:

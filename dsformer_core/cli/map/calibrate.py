@@ -9,7 +9,7 @@ from dsformer_core.cli.console import answers, errors, print_json, print_table, 
 from dsformer_core.cli.map.describing_arguments import add_describing_arguments
 from dsformer_core.cli.map.left_out import LeftOut
 from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_options, chosen_source
-from dsformer_core.cli.sequence import add_odometry_argument
+from dsformer_core.cli.odometry_argument import add_odometry_argument
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:

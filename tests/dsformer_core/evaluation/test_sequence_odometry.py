@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +260,13 @@ def test_a_recording_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ):
         assert main(wrong) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["evaluate", "map.calibrate", "sequence"])
+def test_each_command_loads_before_the_others(module: str) -> None:
+    """Each imports arguments of the other."""
+    done = subprocess.run([sys.executable, "-c", f"import dsformer_core.cli.{module}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def jpeg_of_array(pixels: np.ndarray) -> bytes:
