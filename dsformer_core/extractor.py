@@ -100,7 +100,7 @@ class Extractor:
         if chosen_runtime != TORCH:
             assert weights is not None
             self._take_exported(open_exported(chosen_runtime, Path(weights), device=device), model, precision)
-            self.optimize, self._load_seconds = AS_EXPORTED, time.perf_counter() - start
+            self._load_seconds = time.perf_counter() - start
             return
         where = _device(device)
         arithmetic = _precision(precision, where)
@@ -144,6 +144,17 @@ class Extractor:
         extractor._take(model.eval(), name, IN_TRAINING, where, _precision(precision, where))
         return extractor
 
+    @classmethod
+    def of_exported(cls, network: ExportedNetwork) -> "Extractor":
+        """Wraps an exported file that is open.
+
+        Raises:
+            DsformerError: it does not compute here what it did when it was made.
+        """
+        extractor = cls.__new__(cls)
+        extractor._take_exported(network, network.about.model, "auto")
+        return extractor
+
     def _take_exported(self, network: ExportedNetwork, name: str, precision: str) -> None:
         """A file of `dsformer export` in place of a network of PyTorch.
 
@@ -163,14 +174,8 @@ class Extractor:
         self.model_name, self.weights, self.weights_sha256 = name, about.weights, about.weights_sha256
         self.preprocessing, self.device, self.precision = about.preprocessing, network.device, about.precision
         self.descriptor_dim, self.code_bytes = about.descriptor_dim, about.code_bytes
-        self.arithmetic = Arithmetic(
-            network.runtime,
-            about.precision,
-            agreement,
-            about.graph_sha256 if about.int8 else "",
-            about.int8.map if about.int8 else "",
-            about.int8.map_sha256 if about.int8 else "",
-        )
+        self.arithmetic = about.arithmetic(network.runtime, agreement)
+        self.optimize, self._load_seconds = AS_EXPORTED, 0.0
         self._compiled, self._keeps_memory, self._forward = None, False, network
         self._input = NetworkInput(about.preprocessing, network.device)
 

@@ -22,6 +22,12 @@ the full decode within 0.45 grey levels of 255 on average, of which rounding to 
 keep a cosine of 0.999. At 1.6, which would halve 1280x720 for 224x224, it would be 0.7 grey levels and 0.997."""
 
 
+def decode_size(preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height below which a picture must not be decoded for a network, for the sake of its descriptor."""
+    height, width = preprocessing.size
+    return math.ceil(REDUCED_AT_LEAST * width), math.ceil(REDUCED_AT_LEAST * height)
+
+
 class NetworkInput:
     """Prepares pictures for one network on one device.
 

@@ -14,13 +14,14 @@ examples:
   dsformer localize picture.jpg --map town.map --weights tiny.onnx          computed by ONNX Runtime
   dsformer export --int8 --map town.map --output town-int8.onnx            weighed on that map's pictures
   dsformer export --int8 --map town.map --from tiny.onnx --images drive/ --output town-int8.onnx
-  dsformer export --int8 tensorrt --map town.map --output town-int8-gpu.onnx    to build an engine of
+  dsformer export --int8 tensorrt --map town.map --output town-int8-gpu.onnx    to build an engine of:
+  dsformer export --tensorrt --from town-int8-gpu.onnx --map town.map --output town-int8.engine   asks the map again
   dsformer export --tensorrt --from tiny.onnx --output tiny.engine          on the robot: for its GPU, takes minutes
 
 An ONNX file takes float32 pictures (batch, 3, height, width), RGB, (value / 255 - mean) / std; its metadata say size,
 mean, std, and what comes out. It is written only once ONNX Runtime has computed the same with it as PyTorch. An INT8
 file is written only if it finds, of references of the map that are held out, at most one in a hundred fewer than
-float32.
+float32, and so is an engine of it, by what the engine itself finds.
 An engine runs on the GPU and with the TensorRT that built it, and nowhere else.
 """
 
@@ -53,12 +54,12 @@ def register(subparsers: Any) -> None:
     )
     kind.add_argument("--tensorrt", action="store_true", help="build a TensorRT engine of --from, for this GPU")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="an .onnx file of `dsformer export`")
-    parser.add_argument("--map", type=Path, metavar="MAP", help="with --int8: the map that is to be searched")
+    parser.add_argument("--map", type=Path, metavar="MAP", help="of INT8: the map that is to be searched")
     parser.add_argument(
         "--images",
         type=Path,
         metavar="PATH",
-        help="with --int8: where the map's pictures are (default: where they were)",
+        help="of INT8: where the map's pictures are (default: where they were)",
     )
     parser.add_argument(
         "--max-batch", type=int, metavar="N", help="with --tensorrt: most pictures at once (default: 8)"
@@ -146,20 +147,25 @@ def _int8(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
 
 
 def _tensorrt(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
-    from dsformer_core.export.tensorrt_engine import DEFAULT_MAX_BATCH, build_engine, read_onnx_description
+    from dsformer_core.export.tensorrt_engine import DEFAULT_MAX_BATCH, build_engine
+    from dsformer_core.place_map import PlaceMap
 
     if arguments.source is None:
         raise UsageError("say of which ONNX file: --from FILE.onnx (`dsformer export --model NAME` writes one)")
-    difference = build_engine(
+    built = build_engine(
         arguments.source,
         arguments.output,
         max_batch=DEFAULT_MAX_BATCH if arguments.max_batch is None else arguments.max_batch,
         device=arguments.device or "auto",
+        place_map=None if arguments.map is None else PlaceMap.open(arguments.map),
+        images=arguments.images,
         overwrite=arguments.overwrite,
         on_progress=show,
     )
-    about = read_onnx_description(arguments.source)
-    return {"model": about.model, "precision": about.precision, "largest_difference_to_pytorch": difference}
+    report = {"model": built.about.model, "precision": built.about.precision}
+    if built.about.int8 is None:
+        return report | {"largest_difference_to_pytorch": built.difference}
+    return report | vars(built.about.int8) | {"largest_difference_to_the_map": built.difference}
 
 
 # Which options belong to which kinds of file.
@@ -169,8 +175,8 @@ _BELONG = {
     "opset": ("onnx", "int8"),
     "precision": ("onnx",),
     "source": ("int8", "tensorrt"),
-    "map": ("int8",),
-    "images": ("int8",),
+    "map": ("int8", "tensorrt"),
+    "images": ("int8", "tensorrt"),
     "max_batch": ("tensorrt",),
     "device": ("tensorrt",),
 }

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import Extractor
-from dsformer_core.pictures import Picture
+from dsformer_core.models import Preprocessing
+from dsformer_core.network_input import decode_size
+from dsformer_core.pictures import Picture, read_picture
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS, immediate_neighbourhoods
 from dsformer_core.place_map.inspection.coverage import squares
@@ -77,7 +79,7 @@ def draw_sample(place_map: PlaceMap) -> Sample:
 
 
 def picture_loaders(
-    place_map: PlaceMap, rows: npt.NDArray[np.int64], extractor: Extractor, images: Path | None
+    place_map: PlaceMap, rows: npt.NDArray[np.int64], preprocessing: Preprocessing, images: Path | None
 ) -> list[Loader]:
     """What loads the original pictures of some references.
 
@@ -86,7 +88,7 @@ def picture_loaders(
     Args:
         place_map: the map.
         rows: of the references.
-        extractor: whose network the pictures are for.
+        preprocessing: of the network that the pictures are for.
         images: where they are now, anything that a map is built of; None for where they were then.
 
     Raises:
@@ -94,14 +96,15 @@ def picture_loaders(
         DsformerError: some cannot be found; the message says how many.
     """
     loaders: list[Loader | None]
+    at_least = decode_size(preprocessing)
     if images is None:
         paths = [Path(place_map.images[row]) for row in rows.tolist()]
-        loaders = [extractor.loader(path) if path.is_file() else None for path in paths]
+        loaders = [partial(read_picture, path, at_least=at_least) if path.is_file() else None for path in paths]
     else:
         pictures, _ = open_source(images).scan()
         found = {picture.id: picture for picture in pictures} | {picture.image: picture for picture in pictures}
         chosen = [found.get(place_map.images[row]) or found.get(place_map.ids[row]) for row in rows.tolist()]
-        loaders = [None if one is None else partial(one.load, at_least=extractor.decode_size) for one in chosen]
+        loaders = [None if one is None else partial(one.load, at_least=at_least) for one in chosen]
     if missing := [row for row, loader in zip(rows.tolist(), loaders, strict=True) if loader is None]:
         where = "where they were when the map was built" if images is None else f"in {images}"
         raise DsformerError(

@@ -27,9 +27,9 @@ from dsformer_core.export.calibration_pictures import (
     describe_all,
     draw_sample,
     picture_loaders,
-    recall,
     require_images,
 )
+from dsformer_core.export.int8_judge import MOST_LOST, Judge
 from dsformer_core.export.onnx_file import (
     DEFAULT_OPSET,
     OnProgress,
@@ -44,9 +44,6 @@ from dsformer_core.place_map.network import label_of
 from dsformer_core.runtimes.exported import DESCRIPTORS, INPUT, Exported, Int8Recall, probe_input
 from dsformer_core.runtimes.onnx_runtime import open_session, read_description
 from dsformer_core.staging import durable_file, full_disk_in_words
-
-MOST_LOST = 0.01
-"""Of recall@1 on held-out references."""
 
 # Weight of a further picture in the ranges' means.
 _MOVING_AVERAGE = 0.05
@@ -112,11 +109,11 @@ def export_int8(
             raise UsageError("--from brings weights and opset of its own: leave --weights and --opset out")
         exact = Extractor(place_map.model_name, source, device="cpu", precision="float32")
         place_map.check_model(exact.model_name, exact.weights_sha256, exact.arithmetic)
-        loaders = picture_loaders(place_map, sample.asked, exact, images)
-        calibration = picture_loaders(place_map, sample.calibration, exact, images)
+        loaders = picture_loaders(place_map, sample.asked, exact.preprocessing, images)
+        calibration = picture_loaders(place_map, sample.calibration, exact.preprocessing, images)
 
         expected = describe_all(exact, loaders, partial(on_progress, "asking in float32"))
-        before, references = recall(place_map, sample, expected)
+        judge = Judge(place_map, sample, loaders, expected)
         lost = []
         # Beside what it quantises, ONNX Runtime writes a file of its own.
         floating = Path(shutil.copyfile(source, Path(folder) / "source.onnx"))
@@ -129,24 +126,23 @@ def export_int8(
             quantised = _describe_itself(plain, exact, source, unmeasured)
             _write(described, plain, quantised)
             fast = Extractor(place_map.model_name, described, device="cpu")
-            found = describe_all(fast, loaders, partial(on_progress, f"asking in INT8: {part}"))
-            after, _ = recall(place_map, sample, found)
-            # Counted: of shares, the difference would be rounded.
-            if round((before - after) * references) <= MOST_LOST * references:
+            verdict = judge.ask(fast, f"asking in INT8: {part}", on_progress)
+            if verdict.accepted:
                 measured = replace(
                     unmeasured,
-                    references=references,
-                    recall_float32=before,
-                    recall_int8=after,
+                    references=judge.references,
+                    recall_float32=judge.recall,
+                    recall_int8=verdict.recall,
                     calibration=len(calibration),
                 )
-                accepted = quantised.replaced(int8=measured, difference=float(np.abs(found - expected).max()))
+                accepted = quantised.replaced(int8=measured, difference=verdict.difference)
                 _write(output, plain, accepted)
                 return accepted
-            lost.append(f"{part} {after:.1%}")
+            lost.append(f"{part} {verdict.recall:.1%}")
     raise DsformerError(
-        f"{output} was not written: of {references} held-out references of {place_map.directory} float32 finds "
-        f"{before:.1%}, INT8 of {', of '.join(lost)}, and it may lose {MOST_LOST:.0%}: stay with float32 or float16"
+        f"{output} was not written: of {judge.references} held-out references of {place_map.directory} float32 "
+        f"finds {judge.recall:.1%}, INT8 of {', of '.join(lost)}, and it may lose {MOST_LOST:.0%}: stay with float32 "
+        "or float16"
     )
 
 

@@ -2,16 +2,20 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dsformer_core.errors import DsformerError, UsageError
+from dsformer_core.export.int8_judge import MOST_LOST, Judge
 from dsformer_core.export.onnx_file import OnProgress, check_output
+from dsformer_core.extractor import Extractor
+from dsformer_core.place_map import PlaceMap
 from dsformer_core.runtimes.engine_file import EngineFile
 from dsformer_core.runtimes.exported import INPUT, Exported
-from dsformer_core.runtimes.network import check_probe
+from dsformer_core.runtimes.network import ExportedNetwork, check_probe
 from dsformer_core.runtimes.onnx_runtime import read_description
 from dsformer_core.runtimes.tensorrt_runtime import TensorRTNetwork, cuda_device, key_here, tensorrt
 from dsformer_core.staging import durable_file, full_disk_in_words
@@ -20,33 +24,52 @@ ENGINE_SUFFIX = ".engine"
 DEFAULT_MAX_BATCH = 8
 
 
+@dataclass(frozen=True)
+class Built:
+    """An engine that was written.
+
+    Attributes:
+        about: what it says of itself; of INT8, with the recall that the engine itself reached.
+        difference: largest difference of any number of a known picture's descriptor to PyTorch's; of INT8, of any
+            reference's that was asked to the map's.
+    """
+
+    about: Exported
+    difference: float
+
+
 def build_engine(
     source: Path,
     output: Path,
     *,
     max_batch: int = DEFAULT_MAX_BATCH,
     device: str = "auto",
+    place_map: PlaceMap | None = None,
+    images: Path | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = lambda step, done, total: None,
-) -> float:
+) -> Built:
     """Builds an engine, for batches from one picture to `max_batch`, in the precision of the ONNX file.
+
+    Of INT8, other kernels round otherwise than ONNX Runtime on the machine that quantised it: the finished engine is
+    asked the map's held-out references once more.
 
     Args:
         source: an .onnx file of `dsformer export`: float32, float16 or INT8.
         output: the file, ending in ``.engine``.
         max_batch: most pictures at once; the engine is tuned for one.
         device: "auto", "cuda" or "cuda:1".
+        place_map: of an INT8 file, the map that it was made for; None otherwise.
+        images: where that map's pictures are; None for where they were when it was built.
         overwrite: whether a file that is there is replaced.
         on_progress: called with TensorRT's phase, how much of it is done, and of how much.
 
-    Returns:
-        Largest difference of any number of a known picture's descriptor to PyTorch's; of an INT8 file see
-        `check_probe`.
-
     Raises:
-        UsageError: `output` exists or has another suffix, or `max_batch` is below 1.
+        UsageError: `output` exists or has another suffix, `max_batch` is below 1, or INT8 and `place_map` do not come
+            together.
         DsformerError: there is no GPU or no TensorRT here, it does not take the file, or what it built computes
-            something else: nothing is left then.
+            something else, or loses more than `MOST_LOST` of the references; the map is not that of the file, or its
+            pictures are not at hand. Nothing is left then.
     """
     check_output(output, ENGINE_SUFFIX, overwrite=overwrite)
     if max_batch < 1:
@@ -54,8 +77,13 @@ def build_engine(
     about = read_onnx_description(source)
     if about.int8 is not None and about.int8.target != "tensorrt":
         raise UsageError(f"{source} is INT8 for a CPU: make another with `dsformer export --int8 tensorrt`")
+    if about.int8 is not None and place_map is None:
+        raise UsageError(f"{source} is INT8: its engine is judged by the map that it is to search: --map MAP")
+    if about.int8 is None and (place_map is not None or images is not None):
+        raise UsageError(f"{source} is {about.precision}: --map and --images are for INT8")
     where = cuda_device(device)
     trt = tensorrt()
+    judge = None if place_map is None else Judge.of_map(place_map, about, images)
     with torch.cuda.device(where):
         engine = _build(trt, source, about, max_batch, on_progress)
     file_here = EngineFile(key_here(about.weights_sha256, about.precision, where), about, max_batch, engine)
@@ -64,7 +92,32 @@ def build_engine(
         file.flush()
         network = TensorRTNetwork(Path(file.name), device=str(where))
         network.path = output
-        return check_probe(network)
+        if judge is None:
+            return Built(about, check_probe(network))
+        measured = _measured(judge, network, on_progress)
+        file.seek(0)
+        file.truncate()
+        replace(file_here, about=measured).write(file)
+        return Built(measured, measured.difference)
+
+
+def _measured(judge: Judge, network: ExportedNetwork, on_progress: OnProgress) -> Exported:
+    """What an INT8 engine may say of itself.
+
+    Raises:
+        DsformerError: it loses too much.
+    """
+    verdict = judge.ask(Extractor.of_exported(network), "asking the engine", on_progress)
+    if not verdict.accepted:
+        raise DsformerError(
+            f"{network.path} was not written: of {judge.references} held-out references float finds "
+            f"{judge.recall:.1%}, the engine {verdict.recall:.1%}, and it may lose {MOST_LOST:.0%}: stay with float16"
+        )
+    assert network.about.int8 is not None
+    int8 = replace(
+        network.about.int8, references=judge.references, recall_float32=judge.recall, recall_int8=verdict.recall
+    )
+    return network.about.replaced(int8=int8, difference=verdict.difference)
 
 
 def read_onnx_description(source: Path) -> Exported:

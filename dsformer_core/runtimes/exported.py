@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import CODE_BYTES
 from dsformer_core.errors import DsformerError
 from dsformer_core.models.registry import Preprocessing
@@ -181,6 +182,17 @@ class Exported:
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise DsformerError(f"{source}: its description is damaged ({error}): export it again") from error
         return exported
+
+    def arithmetic(self, runtime: str, agreement: float | None) -> Arithmetic:
+        """What computes its descriptors, for maps.
+
+        Args:
+            runtime: "onnx" or "tensorrt".
+            agreement: as measured; see `Arithmetic`.
+        """
+        if self.int8 is None:
+            return Arithmetic(runtime, self.precision, agreement)
+        return Arithmetic(runtime, self.precision, agreement, self.graph_sha256, self.int8.map, self.int8.map_sha256)
 
     def replaced(self, **changes: Any) -> "Exported":
         """The same, but for some values."""

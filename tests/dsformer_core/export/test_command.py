@@ -24,7 +24,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--output m.onnx", "say which network to export: --model NAME"),
         ("--output m.onnx --int8", "INT8 is judged by the map that it is to search: --map MAP"),
         ("--output m.engine --tensorrt", "say of which ONNX file: --from FILE.onnx"),
-        ("--output m.onnx --model dsformer_tiny --map town.map", "--map is for --int8"),
+        ("--output m.onnx --model dsformer_tiny --map town.map", "--map is for --int8 or --tensorrt"),
         ("--output m.onnx --model dsformer_tiny --from n.onnx", "--from is for --int8 or --tensorrt"),
         ("--output m.engine --tensorrt --from m.onnx --model dsformer_tiny", "--model is for --int8"),
         ("--output m.onnx --int8 --map town.map --precision float16", "--precision is for an ONNX file in floating"),
