@@ -1,9 +1,15 @@
 """A node whose `/clock` says what is no time lives on, and one whose time stands still knows it."""
 
+import math
+import time
 from typing import Any
 
+from rclpy.clock import Clock
 from rclpy.node import Node
-from rosgraph_msgs.msg import Clock
+from rosgraph_msgs.msg import Clock as ClockMessage
+
+# Simulators tick at 10 Hz and more.
+_LONG = 1.0
 
 
 def survive_broken_clocks(node: Node) -> None:
@@ -14,7 +20,7 @@ def survive_broken_clocks(node: Node) -> None:
     source: Any = node._time_source
     take = source.clock_callback
 
-    def receive(message: Clock) -> None:
+    def receive(message: ClockMessage) -> None:
         try:
             take(message)
         except (ValueError, OverflowError) as error:
@@ -28,18 +34,23 @@ def survive_broken_clocks(node: Node) -> None:
 
 
 class Standstill:
-    """How long the node's clock has said the same, as simulated time does while a recording is paused."""
+    """Whether the node's time stands still, as simulated time does while a recording is paused."""
 
-    def __init__(self) -> None:
-        self._clock, self._since = float("nan"), 0.0
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last, self._since = math.nan, 0.0
 
-    def seconds(self, clock: float, now: float) -> float:
-        """To be asked a few times per second.
+    def look(self) -> None:
+        """To be called a few times per second."""
+        seconds = self._clock.now().nanoseconds * 1e-9
+        if seconds != self._last:
+            self._last, self._since = seconds, time.monotonic()
 
-        Args:
-            clock: what the node's clock says, seconds.
-            now: seconds of `time.monotonic`.
-        """
-        if clock != self._clock:
-            self._clock, self._since = clock, now
-        return now - self._since
+    def why(self) -> str:
+        """One line where it has for `_LONG` seconds, '' while it goes on."""
+        self.look()
+        if time.monotonic() - self._since < _LONG:
+            return ""
+        if self._last == 0:
+            return "use_sim_time is on, and no time comes on /clock"
+        return f"time stands still at {self._last:.1f} s: is what sends /clock paused?"

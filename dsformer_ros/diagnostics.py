@@ -75,8 +75,15 @@ class CameraStatistics:
             self._counts["answered"] += 1
             self._seconds.append(seconds)
 
-    def status(self, node_name: str, settings: Settings, why_silent: str | None) -> DiagnosticStatus:
-        """One camera's entry in `/diagnostics`; `why_silent` is None while its pictures come."""
+    def status(self, node_name: str, settings: Settings, why_silent: str | None, paused: str) -> DiagnosticStatus:
+        """One camera's entry in `/diagnostics`.
+
+        Args:
+            node_name: what names of diagnostics begin with.
+            settings: for the limits.
+            why_silent: None while its pictures come.
+            paused: why nobody's can, '' while time goes on.
+        """
         now = time.monotonic()
         with self._lock:
             while self._arrivals and now - self._arrivals[0] > _RATE_WINDOW:
@@ -84,7 +91,9 @@ class CameraStatistics:
             arrivals, counts, seconds = list(self._arrivals), self._counts.copy(), list(self._seconds)
             lag, oldest = self._stamp_lag, self._oldest
         level, message = DiagnosticStatus.OK, "pictures come"
-        if why_silent is not None:
+        if why_silent is not None and paused:
+            level, message = DiagnosticStatus.STALE, paused
+        elif why_silent is not None:
             level, message = DiagnosticStatus.ERROR, why_silent
         elif abs(lag) > settings.max_stamp_lag:
             level = DiagnosticStatus.WARN

@@ -35,8 +35,6 @@ _COMPLAINT_PERIOD = 5.0
 _LONG_BEHIND = 10.0
 # Seconds ahead of the node's clock from which on a stamp is of another clock, where others' are not.
 _LONG_AHEAD = 10.0
-# Seconds for which a clock says the same from which on it stands still: simulators tick at 10 Hz and more.
-_STANDS_STILL = 1.0
 # Seconds that are waited for a picture which is being localized. Slower networks finish it for nobody: what a signal
 # or a lifecycle manager asks for must not wait for them.
 _LONGEST_GOODBYE = 0.5
@@ -77,7 +75,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._generation = 0
         self._published: Status | None = None
-        self._standstill = Standstill()
+        self._standstill = Standstill(node.get_clock())
         self._stamps = [StampGuard() for _ in self._cameras]
         # Stamp of the last pose: consumers fuse poses in their order, and what is known at a later moment has what a
         # late picture showed in it.
@@ -184,7 +182,7 @@ class Pipeline:
         """What must happen even when no pictures come; to be called a few times per second."""
         for camera in self._cameras:
             camera.follow_publisher()
-        self._standstill.seconds(self._clock_seconds(), time.monotonic())
+        self._standstill.look()
         self._publish_status()
         if self._requests:
             why = f"no answer in {self._settings().localize_timeout:.1f} s: {self._why_silent()}"
@@ -194,10 +192,10 @@ class Pipeline:
     def diagnostics(self) -> list[DiagnosticStatus]:
         """The status, odometry, and one entry per camera."""
         settings, name = self._settings(), diagnostic_name(self._node)
-        alive = self._board.alive(settings, time.monotonic())
+        alive, paused = self._board.alive(settings, time.monotonic()), self._standstill.why()
         status = [] if self._published is None else [self._published.message(name)]
         return [*status, self._tracking.diagnostics(name)] + [
-            statistics.status(name, settings, None if number in alive else camera.why_silent())
+            statistics.status(name, settings, None if number in alive else camera.why_silent(), paused)
             for number, (statistics, camera) in enumerate(zip(self._statistics, self._cameras, strict=True))
         ]
 
@@ -209,7 +207,7 @@ class Pipeline:
             sent = 0 if info is None else info["source_timestamp"]
             late = self._freshness[camera].arrived(now, time.time() - 1e-9 * sent if sent > 0 else None)
             stamp = seconds_of(message.header.stamp)
-            clock_now = self._clock_seconds()
+            clock_now = self._node.get_clock().now().nanoseconds * 1e-9
             self._statistics[camera].received(now, clock_now - stamp)
             self._board.arrived(camera, now)
             if not is_stamp(message.header.stamp) or not self._is_of_its_time(camera, stamp, now, clock_now):
@@ -363,20 +361,13 @@ class Pipeline:
         if self._node.executor is not None:
             self._node.executor.wake()
 
-    def _clock_seconds(self) -> float:
-        seconds: float = self._node.get_clock().now().nanoseconds * 1e-9
-        return seconds
-
     def _silence(self) -> Status:
         """The status while no camera sends anything: a recording that is paused is no dead camera."""
-        clock = self._clock_seconds()
-        if self._standstill.seconds(clock, time.monotonic()) < _STANDS_STILL:
-            return Status(NO_IMAGE, self._why_silent())
-        if clock == 0:
-            return Status(NO_IMAGE, f"use_sim_time is on, and no time comes on /clock; {self._why_silent()}")
-        return Status(STALE, f"time stands still at {clock:.1f} s: is what sends /clock paused?")
+        return Status(STALE if self._standstill.why() else NO_IMAGE, self._why_silent())
 
     def _why_silent(self) -> str:
         alive = self._board.alive(self._settings(), time.monotonic())
         silent = [camera.why_silent() for number, camera in enumerate(self._cameras) if number not in alive]
+        if silent and (why := self._standstill.why()):
+            return why
         return "; ".join(silent) or self._board.failure or "pictures come, but the network has not answered"

