@@ -24,7 +24,7 @@ from dsformer_core.models import (
 from dsformer_core.models.compiled import CompiledForward, Forward
 from dsformer_core.models.inference import check_optimize, keep_freed_memory, optimize_for_inference
 from dsformer_core.models.registry import model_entry
-from dsformer_core.network_input import NetworkInput
+from dsformer_core.network_input import NetworkInput, decode_size
 from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
 from dsformer_core.runtimes import TORCH, ExportedNetwork, check_probe, choose_runtime, open_exported
@@ -245,7 +245,7 @@ class Extractor:
         described = []
         for start in range(0, len(images), batch_size):
             batch = [
-                self._input.resized(image, f"images[{row}]")
+                self._input.ready(image, f"images[{row}]")
                 for row, image in enumerate(images[start:][:batch_size], start)
             ]
             described.append(self._describe(batch))
@@ -292,8 +292,8 @@ class Extractor:
 
     @property
     def decode_size(self) -> tuple[int, int]:
-        """See `NetworkInput.decode_size`."""
-        return self._input.decode_size
+        """Width and height below which a picture must not be decoded for this network; see `decode_size`."""
+        return decode_size(self.preprocessing)
 
     def resized(self, image: Picture) -> Picture:
         """What the network gets of a picture: see `NetworkInput.resized`. It may be given in the picture's place."""
@@ -348,7 +348,7 @@ class Extractor:
     def _load(self, numbered: tuple[int, Callable[[], Picture]]) -> tuple[int, Picture | DsformerError]:
         index, loader = numbered
         try:
-            return index, self._input.resized(loader(), f"picture {index}")
+            return index, self._input.ready(loader(), f"picture {index}")
         except DsformerError as error:
             return index, error
 
@@ -368,7 +368,7 @@ class Extractor:
 
     @torch.inference_mode()
     def _describe(self, batch: list[Picture]) -> Described:
-        """What the network says of resized pictures."""
+        """What the network says of pictures that are ready for it."""
         if self._keeps_memory and len(batch) > 1:
             keep_freed_memory()
         # An exported file has its precision within.

@@ -67,9 +67,9 @@ class StagesRun:
         times = [time.perf_counter()]
         picture = decode_picture(data, "picture", at_least=self.extractor.decode_size)
         times.append(time.perf_counter())
-        resized = self._input.resized(picture, "picture")
+        ready = self._input.ready(picture, "picture")
         times.append(time.perf_counter())
-        described = self.extractor.describe([resized])
+        described = self.extractor.describe([ready])
         times.append(time.perf_counter())
         matches = self._map.search(described, k=config.top_k)
         times.append(time.perf_counter())

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from dsformer_core import network_input as network_input_module
 from dsformer_core.extractor import Extractor
 from dsformer_core.models import create_model, default_weights, preprocessing_of
 from dsformer_core.models.registry import Preprocessing
-from dsformer_core.network_input import NetworkInput
+from dsformer_core.network_input import LARGEST_REDUCTION, NetworkInput, decode_size, resize_on_device
 from dsformer_core.pictures import read_picture
 
 CPU = torch.device("cpu")
@@ -36,16 +37,17 @@ def test_pictures_are_decoded_as_large_as_the_network_needs_them(
     tmp_path: Path, width: int, height: int, side: int, decoded: tuple[int, int]
 ) -> None:
     Image.new("RGB", (width, height)).save(tmp_path / "a.jpg")
-    picture = read_picture(tmp_path / "a.jpg", at_least=network_input(side).decode_size)
+    picture = read_picture(tmp_path / "a.jpg", at_least=decode_size(Preprocessing(size=(side, side))))
     assert picture.shape == (*decoded[::-1], 3)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_of_photographs_decoded_smaller_it_gets_the_same_within_the_tolerance(shared: Path, scale: int) -> None:
     """What `REDUCED_AT_LEAST` promises: 0.45 grey levels on average."""
-    prepare = network_input(int(768 / scale / 2.4))
+    side = int(768 / scale / 2.4)
+    prepare, at_least = network_input(side), decode_size(Preprocessing(size=(side, side)))
     for path in sorted((shared / "data" / "lund").iterdir())[::2]:
-        whole, reduced = read_picture(path), read_picture(path, at_least=prepare.decode_size)
+        whole, reduced = read_picture(path), read_picture(path, at_least=at_least)
         assert reduced.shape[0] == whole.shape[0] // scale
         difference = np.abs(prepare.resized(whole, "").astype(float) - prepare.resized(reduced, ""))
         assert difference.mean() <= 0.45 and np.quantile(difference, 0.999) <= 4, path
@@ -70,6 +72,71 @@ def test_a_picture_of_its_size_stays_as_it_is() -> None:
     resized = prepare.resized(noise, "noise")
     assert resized.shape == (224, 224, 3) and resized.flags.c_contiguous
     np.testing.assert_array_equal(prepare.resized(resized, "noise"), resized)
+
+
+def on_device(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What a GPU makes of a picture; computed here, by a CPU, with the same operators."""
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    return resize_on_device(pixels, size)[0].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("size", [(224, 224), (322, 322), (200, 260)])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [
+        (720, 1280),
+        (480, 640),
+        (100, 120),
+        (224, 1000),
+        (1000, 224),
+        (37, 53),
+        (3, 2000),
+        (1, 1),
+        (224, 224),
+        (200, 260),
+    ],
+)
+def test_a_gpu_resizes_as_a_cpu_does(height: int, width: int, size: tuple[int, int]) -> None:
+    """Of noise, whose every pixel is another: photographs are far closer."""
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    expected = NetworkInput(Preprocessing(size=size), CPU).resized(noise, "noise")
+    found = on_device(noise, size)
+    assert found.min() >= 0 and found.max() <= 255 and (found == np.round(found)).all()
+    difference = np.abs(found - expected.astype(np.float32))
+    assert difference.max() <= 2 and difference.mean() <= 0.03 and (difference > 1).mean() < 1e-4
+
+
+def test_of_photographs_both_are_within_the_tolerance_of_pillow(shared: Path) -> None:
+    """What the module promises: 0.01 of 255 on average."""
+    for path in sorted((shared / "data" / "lund").iterdir())[::6]:
+        picture = read_picture(path)
+        for size in ((224, 224), (322, 322), (900, 1100)):
+            pillow = np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
+            by_cpu = NetworkInput(Preprocessing(size=size), CPU).resized(picture, "")
+            for found in (by_cpu, on_device(picture, size)):
+                difference = np.abs(found - pillow)
+                assert difference.mean() <= 0.01 and difference.max() <= 2, (path, size)
+
+
+def test_pictures_go_to_a_gpu_as_they_are_and_have_the_same_descriptors(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several sizes, mixed, through files and from memory; a CPU stands in for the GPU."""
+    paths = sorted((shared / "data" / "lund").iterdir())[:5]
+    pictures = [read_picture(path) for path in paths]
+    pictures[1], pictures[3] = pictures[1][:, ::-1], pictures[3][:150, :170]
+    pictures.append(np.zeros((1, LARGEST_REDUCTION * 224 + 1, 3), np.uint8))
+    expected = Extractor("dsformer_tiny", device="cpu")
+    monkeypatch.setattr(network_input_module, "RESIZING_DEVICES", ("cpu",))
+    like_a_gpu = Extractor("dsformer_tiny", device="cpu")
+    ready = [like_a_gpu._input.ready(picture, "") for picture in pictures]
+    assert [one.shape for one in ready] == [*(picture.shape for picture in pictures[:-1]), (224, 224, 3)]
+    assert ready[0] is pictures[0], "nothing is copied that need not be"
+    cosines = (expected.extract(pictures, batch_size=4) * like_a_gpu.extract(pictures, batch_size=4)).sum(axis=1)
+    assert cosines.min() > 0.9999
+    np.testing.assert_allclose(like_a_gpu.extract_files(paths[:2]), expected.extract_files(paths[:2]), atol=2e-3)
+    with pytest.raises(ValueError, match=r"images\[0\] is float64"):
+        like_a_gpu.extract([np.zeros((4, 4, 3))])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
