@@ -8,6 +8,10 @@ weights were trained with, and what stands here, is
     output[q]    = sum over k of attention[q, k] * (value[k] + V[bucket(q - k)])
 
 with the tables K, Q and V: the query enters its term unscaled, the key scaled.
+
+FlexAttention does not serve here: its `score_mod` could look the logits' terms up, but V's vector depends on query and
+key together, so its term needs the attention's sum per bucket, which no fused kernel hands out. The attention would be
+formed all the same, and on CPUs FlexAttention is nothing without compiling.
 """
 
 import functools
