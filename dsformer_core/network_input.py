@@ -27,9 +27,9 @@ keep a cosine of 0.999. At 1.6, which would halve 1280x720 for 224x224, it would
 RESIZING_DEVICES = ("cuda",)
 """Kinds of devices that resize pictures themselves. Elsewhere threads do, while the network computes."""
 
-LARGEST_REDUCTION = 12
-"""Times the network's size, in width or height, above which threads resize all the same: bytes and floats of such a
-picture would take more of a GPU's memory than the network. No JPEG is decoded as large."""
+LARGEST_REDUCTION = 9
+"""Times the network's size, in width or height, above which threads resize all the same: dozens of pictures wait in
+memory for their turn. Full HD is 8.6 times 224, and no JPEG is decoded as large."""
 
 
 def decode_size(preprocessing: Preprocessing) -> tuple[int, int]:
