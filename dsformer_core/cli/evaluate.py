@@ -30,7 +30,8 @@ examples:
   dsformer evaluate tokyo247 --root datasets/ --check          is the data set where and what it should be?
   dsformer evaluate --list                                     data sets and their protocols
 
-Descriptors are kept (--cache), so a second run takes seconds, and a run that was interrupted goes on where it was.
+Descriptors are kept (--cache), so a second run takes seconds, and a run that was interrupted goes on where it was;
+those of a drive (--sequence) are not.
 """
 
 

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
-from dsformer_core.cli.map.source_arguments import add_drive_arguments, chosen_options
+from dsformer_core.cli.map.source_arguments import add_drive_arguments, chosen_options, refuse_maps
 from dsformer_core.cli.odometry_argument import add_odometry_argument
 from dsformer_core.errors import UsageError
+
+_OF_DATA_SETS = ("root", "check", "radius", "index", "candidates", "submission", "cache")
 
 
 def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +60,7 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
     from dsformer_core.evaluation.sequence_page import sequence_table
     from dsformer_core.localization.fusion.replay import describe_drive
     from dsformer_core.place_map import PlaceMap
+    from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
     from dsformer_core.place_map.network import network_of
     from dsformer_core.sources import open_sources
 
@@ -67,6 +70,10 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
         raise UsageError("--sequence goes with --map alone: no data set, --database, --queries or --model beside it")
     if arguments.weights and len(arguments.weights) > 1:
         raise UsageError("a map has one network: give --weights once")
+    for name in _OF_DATA_SETS:
+        if getattr(arguments, name):
+            raise UsageError(f"--{name.replace('_', '-')} means nothing to a drive: leave it out with --sequence")
+    refuse_maps(arguments.sequence, "--sequence")
     if arguments.kidnap < 0:
         raise UsageError(f"--kidnap {arguments.kidnap}: it must be 0 or more")
     options = chosen_options(arguments)
@@ -95,6 +102,14 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
             on_skipped=left_out.add,
         )
     odometry.check(drive)
+    on_map = drive.mapped(place_map)
+    if not on_map.all():
+        errors.print(
+            f"{int((~on_map).sum())} of {len(drive)} pictures were taken more than {RIGHT_PLACE_RADIUS:.0f} m from any "
+            "reference: silence is right there, and counts against availability",
+            style="yellow",
+            highlight=False,
+        )
     found = evaluate_sequence(
         place_map,
         drive,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dsformer_core.cli.console import answers, errors, print_json, print_table, steps
 from dsformer_core.cli.map.describing_arguments import add_describing_arguments
 from dsformer_core.cli.map.left_out import LeftOut
-from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_options, chosen_source
+from dsformer_core.cli.map.source_arguments import add_source_arguments, chosen_options, chosen_source, refuse_maps
 from dsformer_core.cli.odometry_argument import add_odometry_argument
 from dsformer_core.errors import DsformerError, UsageError
 
@@ -71,8 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.evaluation.sequence_odometry import choose_odometry
     from dsformer_core.localization.fusion.recalibrating import honesty, learn
     from dsformer_core.localization.fusion.replay import describe_drive
+    from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
     from dsformer_core.place_map.network import network_of
 
+    refuse_maps(arguments.images, "--queries")
     source = chosen_source(arguments)
     odometry = choose_odometry(arguments.odometry, arguments.images, chosen_options(arguments))
     extractor = network_of(
@@ -100,6 +102,19 @@ def run(arguments: argparse.Namespace) -> None:
     if len(drive) < FEWEST:
         raise DsformerError(f"{len(drive)} pictures teach nothing: {FEWEST} are the least, some hundred are good")
     odometry.check(drive)
+    on_map = float(drive.mapped(place_map).mean())
+    if on_map == 0:
+        raise DsformerError(
+            f"{arguments.map} is as it was: no picture of the drive was taken within {RIGHT_PLACE_RADIUS:.0f} m of a "
+            "reference: is it another place's drive, or are the positions in another zone (--zone)?"
+        )
+    if on_map < 0.5:
+        errors.print(
+            f"only {on_map:.0%} of the pictures were taken within {RIGHT_PLACE_RADIUS:.0f} m of a reference: "
+            "the rest teaches the map to be silent",
+            style="yellow",
+            highlight=False,
+        )
     learnt = learn(place_map, drive, odometry=odometry.moves, covariances=odometry.covariances)
     after = copy.copy(place_map)
     after.recalibration = learnt
@@ -123,7 +138,8 @@ def run(arguments: argparse.Namespace) -> None:
         highlight=False,
     )
     errors.print(
-        "measured on the drive that taught it: `dsformer evaluate --sequence ANOTHER_DRIVE` tells what it is worth",
+        "measured on the drive that taught it, asked once more as if its streets were not mapped: `dsformer evaluate "
+        "--sequence ANOTHER_DRIVE` tells what it is worth in mapped streets",
         style="dim",
         highlight=False,
     )

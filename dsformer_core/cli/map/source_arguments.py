@@ -1,8 +1,11 @@
 """The options of `dsformer map` that say where pictures come from."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dsformer_core.errors import UsageError
 
 if TYPE_CHECKING:
     from dsformer_core.sources import Source, SourceOptions
@@ -114,6 +117,17 @@ def _add_moving_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_maps(paths: Sequence[Path], option: str) -> None:
+    """Where a map is asked about pictures, it is easily named twice.
+
+    Raises:
+        UsageError: a path is a place map.
+    """
+    for path in paths:
+        if (path / "map.yaml").is_file():
+            raise UsageError(f"{path} is a place map: {option} takes the pictures of a drive")
+
+
 def chosen_source(arguments: argparse.Namespace) -> "Source":
     """The source that a command line names.
 
@@ -132,7 +146,6 @@ def chosen_options(arguments: argparse.Namespace) -> "SourceOptions":
     Raises:
         UsageError: a value is none.
     """
-    from dsformer_core.errors import UsageError
     from dsformer_core.geodesy import UtmZone
     from dsformer_core.sources.local_frame import LocalFrame
     from dsformer_core.sources.options import CameraYaw, SourceOptions

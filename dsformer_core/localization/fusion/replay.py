@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from dsformer_core.described import Described
 from dsformer_core.errors import DsformerError
@@ -85,6 +86,11 @@ class Drive:
             far = np.hypot(*(place_map.utm[rows] - truth).T) > SURROUNDINGS_RADIUS
             kept.append(Matches(rows[far][None, :top_k], matches.similarities[:, far][:, :top_k]))
         return replace(self, matches=kept)
+
+    def mapped(self, place_map: PlaceMap) -> NDArray[np.bool_]:
+        """(N,) whether a picture was taken where the map has a reference near enough to be the right place."""
+        nearest, _ = cKDTree(place_map.utm).query(self.utm)
+        return np.asarray(nearest <= RIGHT_PLACE_RADIUS)
 
     def cameras(self) -> list[tuple[int, float]]:
         """Of each picture, the number of its camera, and how that is mounted."""

@@ -18,7 +18,7 @@ from dsformer_core.place_map import PlaceMap
 from dsformer_core.sources import SourceOptions, open_source
 from dsformer_core.sources.local_frame import LocalFrame
 from dsformer_core.sources.options import CameraYaw
-from tests.recordings import FORMATS, START, longitude_after, recording, write_drive
+from tests.recordings import FORMATS, START, jpeg_of, longitude_after, recording, write_drive
 from tests.synthetic import ORIGIN, ArrayExtractor, unit, write_map
 
 NO_OPTIONS = SourceOptions()
@@ -251,12 +251,25 @@ def test_a_recording_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "odometry: made of the drive's positions" in capsys.readouterr().out
     assert main(["map", "calibrate", town, "--queries", drive, "--dry-run"]) == 0
     assert f"odometry: {drive}:/odom; the map is left as it is" in " ".join(capsys.readouterr().out.split())
+    away = tmp_path / "away.csv"
+    pictures = [f"{name},55.9,13.2" for name in write_pictures_of(tmp_path / "away", 30)]
+    away.write_text("\n".join(["path,latitude,longitude", *pictures]))
+    before = (tmp_path / "town.map" / "map.yaml").read_bytes()
+    assert main(["map", "calibrate", town, "--queries", str(away)]) == 1
+    assert "no picture of the drive was taken within 25 m of a reference" in capsys.readouterr().err
+    assert (tmp_path / "town.map" / "map.yaml").read_bytes() == before
+    assert main(["evaluate", "--sequence", str(away), "--map", town]) == 0
+    assert "30 of 30 pictures were taken more than 25 m from any" in " ".join(capsys.readouterr().err.split())
     for wrong in (
         [*evaluate, "--odometry", f"{drive}:/legs"],
         [*evaluate, "--odometry", drive, "--kidnap", "1"],
         ["evaluate", "--database", town, "--queries", town, "--datum", "55.7,13.2"],
         ["map", "calibrate", town, "--queries", drive, "--odometry", f"{drive}:/legs"],
         ["map", "calibrate", town, "--forget", "--odometry", "made"],
+        ["map", "calibrate", town, "--queries", town],
+        ["evaluate", "--sequence", town, "--map", town],
+        [*evaluate, "--radius", "5"],
+        [*evaluate, "--cache", str(tmp_path)],
     ):
         assert main(wrong) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
@@ -267,6 +280,13 @@ def test_each_command_loads_before_the_others(module: str) -> None:
     """Each imports arguments of the other."""
     done = subprocess.run([sys.executable, "-c", f"import dsformer_core.cli.{module}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def write_pictures_of(folder: Path, count: int) -> list[str]:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.jpg").write_bytes(jpeg_of(number))
+    return [f"{folder.name}/{number}.jpg" for number in range(count)]
 
 
 def jpeg_of_array(pixels: np.ndarray) -> bytes:
