@@ -17,6 +17,8 @@ from lifecycle_msgs.srv import GetState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 
+from tests.warm_python import WarmProcess
+
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOCALHOST_ONLY"] = "1"
 
@@ -95,19 +97,32 @@ def listener(domain: int) -> Iterator[Listener]:
 
 
 class NodeProcess:
-    """The localizer, or another program, as a process: a module of the package, or a script."""
+    """The localizer, or another program, as a process: a module of the package, or a script.
 
-    def __init__(self, module: str | Path, domain: int, *arguments: str, log: Path) -> None:
+    Args:
+        module: name in `dsformer_ros`, or a script.
+        domain: of ROS.
+        *arguments: of the program.
+        log: file for what it prints.
+        warm: spare it importing libraries, where nobody asks how it starts.
+    """
+
+    def __init__(self, module: str | Path, domain: int, *arguments: str, log: Path, warm: bool = False) -> None:
         environment = os.environ | {
             "ROS_DOMAIN_ID": str(domain),
             "PYTHONUNBUFFERED": "1",
             "ROS_LOG_DIR": str(log.parent),
         }
         self._log = log
-        program = [str(module)] if isinstance(module, Path) else ["-m", f"dsformer_ros.{module}"]
+        program = module if isinstance(module, Path) else f"dsformer_ros.{module}"
+        self.process: subprocess.Popen[bytes] | WarmProcess
         with log.open("wb") as output:
+            if warm:
+                self.process = WarmProcess(program, arguments, environment, output)
+                return
+            command = [str(program)] if isinstance(program, Path) else ["-m", program]
             self.process = subprocess.Popen(
-                [sys.executable, *program, *arguments],
+                [sys.executable, *command, *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -130,8 +145,9 @@ class NodeProcess:
 
 
 @contextmanager
-def running(module: str, domain: int, *arguments: str, log: Path) -> Iterator[NodeProcess]:
-    process = NodeProcess(module, domain, *arguments, log=log)
+def running(module: str | Path, domain: int, *arguments: str, log: Path) -> Iterator[NodeProcess]:
+    """A process that is asked what it does, not how it starts; ended when the block ends."""
+    process = NodeProcess(module, domain, *arguments, log=log, warm=True)
     try:
         yield process
     finally:

@@ -461,7 +461,7 @@ def test_a_map_of_other_weights_is_refused(place_map_directory: Path, tmp_path: 
     ],
 )
 def test_a_wrong_call_ends_with_one_line(given: list[str], word: str, tmp_path: Path, domain: int) -> None:
-    process = NodeProcess("localizer_node", domain, *given, log=tmp_path / "log")
+    process = NodeProcess("localizer_node", domain, *given, log=tmp_path / "log", warm=True)
     assert process.process.wait(60) == 2
     assert word in process.output and "Traceback" not in process.output
 

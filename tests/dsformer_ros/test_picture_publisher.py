@@ -21,6 +21,7 @@ def test_every_file_is_published_byte_for_byte_in_order(drive: Path, tmp_path: P
             "--rate",
             "50",
             log=tmp_path / "log",
+            warm=True,
         )
         assert ears.spin_until(lambda: len(messages) == 12, 60), process.output
         assert process.process.wait(20) == 0
@@ -34,7 +35,15 @@ def test_raw_pictures_are_what_the_files_hold(drive: Path, tmp_path: Path, domai
     with listener(domain) as ears:
         messages = ears.record(Image, "/image", 20)
         process = NodeProcess(
-            "picture_publisher", domain, str(drive / "03.jpg"), "--raw", "--loop", "--rate", "20", log=tmp_path / "log"
+            "picture_publisher",
+            domain,
+            str(drive / "03.jpg"),
+            "--raw",
+            "--loop",
+            "--rate",
+            "20",
+            log=tmp_path / "log",
+            warm=True,
         )
         assert ears.spin_until(lambda: len(messages) >= 3, 60), process.output
         assert process.end() == 0

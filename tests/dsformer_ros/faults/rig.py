@@ -228,17 +228,20 @@ def arguments(**parameters: Any) -> list[str]:
 
 
 @contextmanager
-def rig(domain: int, log: Path, *, program: str | Path = "localizer_node", **parameters: Any) -> Iterator[Rig]:
+def rig(
+    domain: int, log: Path, *, program: str | Path = "localizer_node", warm: bool = False, **parameters: Any
+) -> Iterator[Rig]:
     """A node that is active with two cameras, until the block ends; it must then end as it should.
 
     Args:
         domain: ROS domain.
         log: file for what the node prints.
         program: module of the package, or script, that runs the node.
+        warm: spare it importing libraries.
         **parameters: of the node, beside those that all rigs have.
     """
     given = {"cameras": [FRONT, REAR], "autostart": True, "threads": 1, "min_probability": 0.3} | parameters
-    process = NodeProcess(program, domain, *arguments(**given), log=log)
+    process = NodeProcess(program, domain, *arguments(**given), log=log, warm=warm)
     try:
         with listener(domain) as ears:
             yield Rig(process, ears)

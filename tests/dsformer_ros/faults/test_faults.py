@@ -31,7 +31,7 @@ def assert_not_grown(before: Vitals, after: Vitals) -> None:
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     log = tmp_path_factory.mktemp("node") / "log"
-    with private_domain() as domain, rig(domain, log) as robot:
+    with private_domain() as domain, rig(domain, log, warm=True) as robot:
         robot.settle()
         yield robot
 
@@ -39,7 +39,7 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     log = tmp_path_factory.mktemp("simulated") / "log"
-    with private_domain() as domain, rig(domain, log, use_sim_time=True) as robot:
+    with private_domain() as domain, rig(domain, log, warm=True, use_sim_time=True) as robot:
         robot.settle()
         yield robot
 
@@ -106,7 +106,7 @@ def test_it_lives_again_and_again_without_growing(robot: Rig) -> None:
 def test_a_camera_that_is_faster_than_the_network_gets_answers_for_its_newest_pictures(
     domain: int, tmp_path: Path
 ) -> None:
-    with rig(domain, tmp_path / "log", program=SLOW) as robot:
+    with rig(domain, tmp_path / "log", program=SLOW, warm=True) as robot:
         flood = cameras.flood(robot, 400, 200.0)
         for number in range(15, 40):
             row, now = float(number), Time(sec=5002 + (number - 15) // 2, nanosec=500_000_000 * (number % 2))
@@ -133,7 +133,11 @@ def test_a_network_that_takes_long_holds_up_no_end(
 ) -> None:
     monkeypatch.setenv("NETWORK_SECONDS", "20")
     process = NodeProcess(
-        SLOW, domain, *arguments(cameras=[FRONT, REAR], autostart=True, stale_timeout=1.0), log=tmp_path / "log"
+        SLOW,
+        domain,
+        *arguments(cameras=[FRONT, REAR], autostart=True, stale_timeout=1.0),
+        log=tmp_path / "log",
+        warm=True,
     )
     with listener(domain) as ears:
         robot = Rig(process, ears)

@@ -58,7 +58,7 @@ class Watch:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, Watch]]:
     folder = tmp_path_factory.mktemp("watch")
-    with private_domain() as domain, rig(domain, folder / "node.log") as robot:
+    with private_domain() as domain, rig(domain, folder / "node.log", warm=True) as robot:
         watch = Watch.start(domain, folder / "log")
         robot.settle()
         yield robot, watch
@@ -137,7 +137,7 @@ def test_a_localizer_that_was_killed_is_gone_and_its_map_is_read_again(tmp_path:
     place_map = Path(shutil.copytree(SAMPLE, tmp_path / "town.map"))
     hidden = place_map.rename(tmp_path / "hidden.map")
     given = arguments(cameras=[FRONT], threads=1, map=str(place_map))
-    node = NodeProcess("localizer_node", domain, *given, log=tmp_path / "node.log")
+    node = NodeProcess("localizer_node", domain, *given, log=tmp_path / "node.log", warm=True)
     watch = Watch.start(domain, tmp_path / "log")
     with listener(domain) as ears:
         try:
@@ -217,7 +217,7 @@ def test_a_port_that_is_taken_and_a_wrong_call_are_said_in_one_line(tmp_path: Pa
             (["--map", str(tmp_path / "nowhere")], 2, "nowhere"),
             (["--host", "203.0.113.1"], 1, "cannot serve on 203.0.113.1"),
         ]:
-            process = NodeProcess(WATCH, domain, "watch", *given, log=tmp_path / "log")
+            process = NodeProcess(WATCH, domain, "watch", *given, log=tmp_path / "log", warm=True)
             assert process.process.wait(60) == status, process.output
             assert words in process.output and "Traceback" not in process.output
 
