@@ -16,6 +16,7 @@ from dsformer_core.cli.main import main
 from tests.dsformer_core.evaluation.layouts import street, write_at_pictures, write_msls_city
 from tests.synthetic import write_picture, write_pictures
 from tests.uncovered import uncovered_environment
+from tests.warm_python import WarmCode
 
 MODEL = ["--model", "gem_mobilenet_v2", "--weights", "untrained"]
 
@@ -261,15 +262,7 @@ def test_ctrl_c_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     write_pictures(tmp_path / "drive/queries", 2)
     arguments = ["evaluate", str(tmp_path / "drive"), *MODEL, "--cache", str(tmp_path / "cache"), "--json"]
     program = "import sys; from dsformer_core.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, *arguments, "--batch-size", "1"]
-    process = subprocess.Popen(
-        command,
-        env=uncovered_environment(),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = WarmCode(program, *arguments, "--batch-size", "1", environment=uncovered_environment())
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((tmp_path / "cache").glob("*/descriptors.part.npy")):
         time.sleep(0.01)

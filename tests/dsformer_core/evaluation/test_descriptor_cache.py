@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from contextlib import nullcontext
@@ -20,6 +18,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.pictures import read_picture
 from tests.synthetic import write_picture, write_pictures
 from tests.uncovered import uncovered_environment
+from tests.warm_python import WarmCode
 
 # Bits that may flip with the size of the batch: what is rounded differently is now and then next to zero.
 ROUNDED_BITS = 3
@@ -233,9 +232,7 @@ def test_what_could_not_be_read_is_tried_again_until_it_can(
 UNTRAINED = ("gem_mobilenet_v2", "untrained")
 
 
-def describing(
-    drive: Path, cache: Path, before: str = "", model: tuple[str, str] = UNTRAINED
-) -> "subprocess.Popen[str]":
+def describing(drive: Path, cache: Path, before: str = "", model: tuple[str, str] = UNTRAINED) -> WarmCode:
     """A process that describes a folder."""
     script = textwrap.dedent(before) + textwrap.dedent(f"""
         from pathlib import Path
@@ -252,12 +249,10 @@ def describing(
         except DsformerError as error:
             raise SystemExit(str(error))
     """)
-    return subprocess.Popen(
-        [sys.executable, "-c", script], env=uncovered_environment(), stderr=subprocess.PIPE, text=True
-    )
+    return WarmCode(script, environment=uncovered_environment())
 
 
-def wait_for_rows(cache: Path, process: "subprocess.Popen[str]") -> None:
+def wait_for_rows(cache: Path, process: WarmCode) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if any(part.stat().st_size > 8 * 2048 for part in cache.glob("*/descriptors.part.npy")):

@@ -2,8 +2,6 @@ import os
 import pickle
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from torchvision.models import mobilenet_v2
 from dsformer_core.errors import DsformerError
 from dsformer_core.models import create_model, load_checkpoint, save_checkpoint, weights_digest
 from dsformer_core.models.checkpoint import fitting_models, is_described, read_state_dict
+from tests.warm_python import WarmCode
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +180,7 @@ save_checkpoint(model, Path(sys.argv[1]))
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_before_or_after_the_rename_it_leaves_a_checkpoint_that_loads(saved, moment):
     path, digest = saved
-    killed = subprocess.run([sys.executable, "-c", SAVE_AND_BE_KILLED, path, moment])
-    assert killed.returncode == -signal.SIGKILL
+    assert WarmCode(SAVE_AND_BE_KILLED, path, moment).wait() == -signal.SIGKILL
     assert yaml.safe_load(path.with_suffix(".yaml").read_text())["weights_sha256"] == digest
     assert (weights_digest(load_checkpoint(path)) == digest) == (moment == "before")
 

@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -22,6 +21,7 @@ from dsformer_core.training.run_directory import RunDirectory
 from dsformer_core.training.start import start, with_precision
 from dsformer_core.training.trainer import Trainer
 from tests.dsformer_core.training.places import write_places
+from tests.warm_python import WarmCode
 
 
 def train(recipe: Path, places: Path, run: Path, *overrides: str, resume: bool = False) -> None:
@@ -35,7 +35,7 @@ def close(trainer: Trainer) -> None:
     trainer.run.close()
 
 
-def training_process(recipe: Path, places: Path, run: Path, *arguments: str) -> subprocess.Popen[str]:
+def training_process(recipe: Path, places: Path, run: Path, *arguments: str) -> WarmCode:
     """`dsformer train` in a process group of its own, slow enough to be interrupted."""
     script = textwrap.dedent("""
         import sys, time
@@ -48,13 +48,7 @@ def training_process(recipe: Path, places: Path, run: Path, *arguments: str) -> 
         Trainer.step = slow_step
     """)
     script += f"sys.exit(main({['train', str(recipe), '--data', str(places), '--output', str(run), *arguments]!r}))"
-    return subprocess.Popen(
-        [sys.executable, "-c", script],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return WarmCode(script)
 
 
 @contextmanager
@@ -70,7 +64,7 @@ def disk_of(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: WarmCode) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)

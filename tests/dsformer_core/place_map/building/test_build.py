@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.sources import Skipped, open_source
 from tests.synthetic import ORIGIN, unit, write_map, write_picture, write_pictures
 from tests.uncovered import uncovered_environment
+from tests.warm_python import WarmCode
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,7 @@ def test_a_failing_rebuild_leaves_the_old_map(tmp_path: Path, extractor: Extract
     assert not leftovers(tmp_path)
 
 
-def build_process(drive: Path, output: Path, before: str = "") -> subprocess.Popen[str]:
+def build_process(drive: Path, output: Path, before: str = "") -> WarmCode:
     """`dsformer map build` in a process of its own, after the statements `before`."""
     script = textwrap.dedent(before) + textwrap.dedent(f"""
         import sys
@@ -241,15 +241,7 @@ def build_process(drive: Path, output: Path, before: str = "") -> subprocess.Pop
         sys.exit(main(["map", "build", "--images", {str(drive)!r}, "--output", {str(output)!r},
                        "--model", "gem_mobilenet_v2", "--weights", "untrained", "--batch-size", "1"]))
     """)
-    command = [sys.executable, "-c", script]
-    return subprocess.Popen(
-        command,
-        env=uncovered_environment(),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return WarmCode(script, environment=uncovered_environment())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
