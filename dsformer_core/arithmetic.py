@@ -95,7 +95,7 @@ class Arithmetic:
             own: what made the map's descriptors.
             descriptors_sha256: digest of the map's descriptors.
         """
-        if self.graph_sha256 and self.graph_sha256 == own.graph_sha256:
+        if self.graph_sha256 and self.identity == own.identity:
             return None
         if not own.agrees:
             return (

@@ -45,6 +45,7 @@ INT8 = Arithmetic("onnx", "int8", 0.04, "abc", "town", "the town's")
         (TORCH, Arithmetic("onnx", "int8", 0.04, "abc"), "computed in int8 by onnx"),
         (INT8, Arithmetic("onnx", "int8", 0.04, "abc"), None),
         (INT8, Arithmetic("onnx", "int8", 0.04, "another"), "computed in int8 by onnx"),
+        (replace(INT8, runtime="tensorrt"), Arithmetic("onnx", "int8", 0.04, "abc"), "agree with int8 by tensorrt"),
     ],
 )
 def test_who_may_search_what(asks: Arithmetic, made: Arithmetic, fault: str | None) -> None:
