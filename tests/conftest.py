@@ -1,7 +1,10 @@
 """What every test may use."""
 
+import ctypes
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,21 @@ for name in ("COLUMNS", "LINES"):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Folders whose files take longest.
+LONG = {"training", "models", "export", "evaluation", "building", "benchmark"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The node's tests first: they wait more than they reckon, and `pytest -n 2` is to end with both cores at work."""
-    items.sort(key=lambda item: "dsformer_ros" not in item.path.parts)
+    """The node's tests first, which wait more than they reckon; short ones last, so that processes end together."""
+    items.sort(key=lambda item: 0 if "dsformer_ros" in item.path.parts else 1 if LONG & set(item.path.parts) else 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """What networks keep from the system for their next batch (`models.inference`) would add up over the suite."""
+    yield
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
