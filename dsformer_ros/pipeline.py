@@ -222,16 +222,17 @@ class Pipeline:
     def _is_of_its_time(self, camera: int, stamp: float, now: float, clock_now: float) -> bool:
         """Whether a picture's stamp is believed; what belongs to a time from which it jumped back is forgotten."""
         stamps, topic = self._stamps[camera], self._cameras[camera].topic
-        jump = stamps.jumped(stamp, now, clock_now)
-        ahead, why = stamp - clock_now, ""
-        if jump is None:
-            why = f"a stamp lies {abs(stamp - (stamps.newest or 0.0)):.1f} s from those before it"
-        elif ahead > _LONG_AHEAD and any(abs(one - clock_now) < _LONG_AHEAD for one in self._others_times(camera, now)):
-            # Believed, it would be the last pose, and all others' would come too late.
+        ahead, before = stamp - clock_now, stamps.newest
+        if ahead > _LONG_AHEAD and any(abs(one - clock_now) < _LONG_AHEAD for one in self._others_times(camera, now)):
             why = f"its stamps lie {ahead:.0f} s ahead of the clock, and others' do not"
-        if jump is None or why:
-            self._board.failed(camera, why)
-            self._node.get_logger().warning(f"{topic}: {why}; not used", throttle_duration_sec=_COMPLAINT_PERIOD)
+            if before is not None and before - clock_now > _LONG_AHEAD:
+                # It was believed before others came: its pose would stay the last, and all of theirs come too late.
+                self.forget(f"{topic}: {why}")
+            self._doubt(camera, why)
+            return False
+        jump = stamps.jumped(stamp, now, clock_now)
+        if jump is None:
+            self._doubt(camera, f"a stamp lies {abs(stamp - (before or 0.0)):.1f} s from those before it")
             return False
         if jump < -JUMP_BACK:
             if any(abs(one - stamp) > abs(one - (stamp - jump)) for one in self._others_times(camera, now)):
@@ -243,6 +244,11 @@ class Pipeline:
                 self.clock_jumped_back(f"the stamps of {topic}", -jump)
                 stamps.jumped(stamp, now, clock_now)
         return True
+
+    def _doubt(self, camera: int, why: str) -> None:
+        self._board.failed(camera, why)
+        topic = self._cameras[camera].topic
+        self._node.get_logger().warning(f"{topic}: {why}; not used", throttle_duration_sec=_COMPLAINT_PERIOD)
 
     def _others_times(self, camera: int, now: float) -> list[float]:
         """The newest stamps of other cameras and of odometry, as far as they come."""

@@ -200,6 +200,7 @@ class Tracking:
             if jump < -JUMP_BACK:
                 # What was known is forgotten; this message is the first of the new time.
                 self._stamps.jumped(sample.stamp, now, clock_now)
+            tracker = self._current(settings, self._map())
             if sample.frame != self._odom_frame:
                 if self._odom_frame:
                     self._node.get_logger().warning(
@@ -207,22 +208,23 @@ class Tracking:
                         throttle_duration_sec=10.0,
                     )
                     self._odom_frame_since = sample.stamp
+                    tracker.odometry.begin_anew()
                 self._odom_frame = sample.frame
             self._newest = max(self._newest, sample.stamp)
-            tracker = self._current(settings, self._map())
             tracker.add_odometry(sample.stamp, pose.x, pose.y, pose.yaw, sample.covariance)
 
     def _told(self, rough: RoughPose) -> None:
         settings = self._settings()
         if not settings.fusion:
             raise DsformerError("fusion is off, and without it nothing that somebody sets can count")
-        if not settings.fusion_without_odometry and not self._current(settings, self._map()).odometry:
-            raise DsformerError(
-                f"no odometry comes on {self._node.resolve_topic_name(TOPIC)}, and fusion_without_odometry is off: "
-                "nothing that somebody sets can count"
-            )
         now = self._node.get_clock().now().nanoseconds * 1e-9
         with self._lock:
+            tracker = self._current(settings, self._map())
+            if not settings.fusion_without_odometry and not tracker.odometry:
+                raise DsformerError(
+                    f"no odometry comes on {self._node.resolve_topic_name(TOPIC)}, and fusion_without_odometry is off: "
+                    "nothing that somebody sets can count"
+                )
             known = math.isfinite(self._newest)
             stamp = rough.stamp or (self._newest if known else now)
             apart = stamp - self._newest
@@ -231,7 +233,7 @@ class Tracking:
                     f"its stamp lies {abs(apart):.0f} s {'after' if apart > 0 else 'before'} the newest picture's and "
                     "odometry's: is use_sim_time right, do the clocks agree?"
                 )
-            if not self._current(settings, self._map()).set_prior(stamp, rough.utm, rough.covariance, rough.yaw):
+            if not tracker.set_prior(stamp, rough.utm, rough.covariance, rough.yaw):
                 raise DsformerError("it came too late: what pictures said at that time is no longer remembered")
         self._node.get_logger().info(f"{rough.topic}: taken as where the robot is, until pictures contradict it")
 

@@ -358,12 +358,21 @@ def test_a_camera_with_another_clock_is_answered_by_itself_and_disturbs_nobody(
     assert "jumped" not in robot.status
 
 
-def test_a_camera_whose_clock_is_ahead_silences_nobody(robot: Robot, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("first", [False, True])
+def test_a_camera_whose_clock_is_ahead_silences_nobody(
+    robot: Robot, capfd: pytest.CaptureFixture[str], first: bool
+) -> None:
+    if first:
+        # Nobody knows better yet.
+        robot.see(time.time() + 3600, 40, camera=1)
     last = robot.drive(time.time() - 8, range(6))
     robot.send(time.time() + 3600, picture(40), camera=1)
     assert robot.ears.spin_until(lambda: "s ahead of the clock, and others' do not" in capfd.readouterr().err)
-    robot.drive(last + 1, [6, 7])
-    assert robot.pose_at(last + 2) is not None and robot.is_near(7)
+    last = robot.drive(last + 1, range(6, 12))
+    assert robot.pose_at(last) is not None and robot.is_near(11)
+    # Its clock is set right: nothing was known of it that would be forgotten now.
+    robot.see(last + 0.5, 11, camera=1)
+    assert "jumped back" not in capfd.readouterr().err
 
 
 def test_odometry_that_starts_again_is_noticed(robot: Robot) -> None:

@@ -21,6 +21,10 @@ hypothesis that no picture confirms for longer is no answer anyway."""
 HELD = 0.25
 """Seconds for which the last known velocity is believed to go on: pictures are often a little newer than odometry."""
 
+WAITED = 0.1
+"""Seconds after the last message in which its pose still counts: a robot at 10 m/s moves a metre meanwhile, less than a
+coarse pose is exact to."""
+
 LARGEST_INCREMENT = 1e4
 """m^2 or rad^2: what a message's covariance may grow by at most."""
 
@@ -64,8 +68,10 @@ class Odometry:
     def __init__(self, config: FusionConfig) -> None:
         self._config = config
         self._count = 0
-        # stamp, x, y, yaw, variance, yaw variance, and sums since the first: way, turn, variance, yaw variance, breaks
-        self._table = np.zeros((CAPACITY, 11))
+        # stamp, x, y, yaw, variance, yaw variance, and sums since the first: way, turn, variance, yaw variance, breaks;
+        # and whether another frame begins
+        self._table = np.zeros((CAPACITY, 12))
+        self._begins = False
 
     def __len__(self) -> int:
         return self._count
@@ -74,6 +80,10 @@ class Odometry:
     def newest(self) -> float:
         """Stamp of the last message, seconds; -inf without any."""
         return float(self._table[self._count - 1, 0]) if self._count else -math.inf
+
+    def begin_anew(self) -> None:
+        """The next message is of another frame: nothing is known of the movement up to it."""
+        self._begins = True
 
     def add(self, stamp: float, x: float, y: float, yaw: float, covariance: NDArray[np.float64] | None) -> float:
         """Takes a message in.
@@ -107,6 +117,7 @@ class Odometry:
             self._table[at + 1 : self._count + 1] = self._table[at : self._count].copy()
         variance, yaw_variance = _variances(covariance)
         self._table[at, :6] = stamp, x, y, math.remainder(yaw, 2 * math.pi), variance, yaw_variance
+        self._table[at, 11], self._begins = self._begins, False
         self._count += 1
         self._add_up(at)
         return float(self._table[at - 1, 0]) if at > 1 else -math.inf
@@ -115,7 +126,7 @@ class Odometry:
         """Makes the sums anew from a row on."""
         config = self._config
         if first == 0:
-            self._table[0, 6:] = 0.0
+            self._table[0, 6:11] = 0.0
             first = 1
         if first >= self._count:
             return
@@ -128,10 +139,10 @@ class Odometry:
         fast = (way > np.maximum(_JUMP * config.motion_bound * seconds, 2.0)) | (
             turn > np.maximum(_JUMP * config.turn_bound * seconds, 0.5)
         )
-        broken = (seconds > config.odometry_gap) | fast
+        broken = (seconds > config.odometry_gap) | fast | (rows[:, 11] > 0)
         known = ~broken
         increments = np.stack([way * known, turn * known, variance * known, yaw_variance * known, broken], axis=1)
-        rows[:, 6:] = before[:1, 6:] + np.cumsum(increments, axis=0)
+        rows[:, 6:11] = before[:1, 6:11] + np.cumsum(increments, axis=0)
 
     def between(self, start: float, end: float) -> list[Motion]:
         """The movements from one moment to a later one, in their order; with gaps in between, more than one."""
@@ -162,20 +173,21 @@ class Odometry:
     def at(self, moment: float) -> PlanarPose | None:
         """The pose in odometry's own frame at a moment, interpolated; None where no message is near enough to tell.
 
-        For `HELD` after the newest message the robot is believed to move on as it did: odometry may come later than a
-        picture.
+        A moment shortly after the last message has its pose: odometry may come a little later than a picture.
         """
         stamps = self._table[: self._count, 0]
         row = int(np.searchsorted(stamps, moment))
         if row < self._count and stamps[row] == moment:
-            x, y, yaw = self._table[row, 1:4].tolist()
-        elif row == 0 or moment > stamps[-1] + HELD or (row < self._count and self._breaks(row)):
+            x, y, yaw = self._table[row, 1:4]
+        elif row == 0 or moment > stamps[-1] + WAITED:
             return None
-        elif self._count == 1:
-            x, y, yaw = self._table[0, 1:4].tolist()
+        elif row == self._count:
+            x, y, yaw = self._table[row - 1, 1:4]
+        elif self._breaks(row):
+            return None
         else:
-            x, y, yaw = self._at(moment, ends=False)[:3].tolist()
-        return PlanarPose(x, y, math.remainder(yaw, 2 * math.pi))
+            x, y, yaw = self._at(moment, ends=False)[:3]
+        return PlanarPose(float(x), float(y), math.remainder(yaw, 2 * math.pi))
 
     def _breaks(self, row: int) -> bool:
         """Whether nothing is known of what lies between a message and the one before it."""

@@ -376,7 +376,8 @@ class Tracker:
     def _stands(self, stamp: float) -> bool:
         seconds, metres = STANDS
         moves = self.odometry.between(stamp - seconds, stamp)
-        return all(move.known for move in moves) and sum(move.way for move in moves) < metres
+        # Not the way: odometry that trembles goes far without moving.
+        return len(moves) == 1 and moves[0].known and math.hypot(moves[0].x, moves[0].y) < metres
 
     def _hypotheses(self, places: Belief, promised: NDArray[np.float64]) -> list[Hypothesis]:
         mean, spread = places.mean, places.covariance

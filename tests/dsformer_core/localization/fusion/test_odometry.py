@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsformer_core.localization.fusion.config import FusionConfig
-from dsformer_core.localization.fusion.odometry import CAPACITY, HELD, Motion, Odometry
+from dsformer_core.localization.fusion.odometry import CAPACITY, HELD, WAITED, Motion, Odometry
 from dsformer_core.localization.odom_correction import PlanarPose
 
 CONFIG = FusionConfig()
@@ -160,19 +160,30 @@ def test_no_pose_is_given_of_moments_that_odometry_does_not_tell() -> None:
     odometry = Odometry(CONFIG)
     assert odometry.at(0.0) is None and odometry.newest == -math.inf
     odometry.add(10.0, 1, 0, 0, None)
-    assert odometry.at(10.0) == odometry.at(10.0 + HELD / 2) == PlanarPose(1, 0, 0)
+    assert odometry.at(10.0) == odometry.at(10.0 + WAITED / 2) == PlanarPose(1, 0, 0)
     last = 10.0 + 2 * CONFIG.odometry_gap
     odometry.add(last, 2, 0, 0, None)
     assert odometry.at(9.99) is None, "before the first"
     assert odometry.at(10.0 + CONFIG.odometry_gap) is None, "in a gap"
-    assert odometry.at(last) == odometry.at(last + HELD / 2) == PlanarPose(2, 0, 0), "the gap tells no velocity"
-    odometry.add(last + 0.1, 2.1, 0, 0, None)
-    moved = odometry.at(last + 0.2)
-    assert moved is not None and moved.x == pytest.approx(2.2)
-    assert odometry.at(last + 0.1 + 1.01 * HELD) is None
+    odometry.add(last + 0.001, 2.02, 0, 0, None)
+    assert odometry.at(last) == PlanarPose(2, 0, 0)
+    assert odometry.at(last + WAITED) == PlanarPose(2.02, 0, 0), "two messages a millisecond apart tell no velocity"
+    assert odometry.at(last + 0.002 + WAITED) is None
 
 
 def test_no_pose_is_given_between_two_frames() -> None:
     odometry = filled(np.array([[0.0, 0, 0, 0], [0.1, 0.4, 0, 0], [0.2, 90, 90, 1], [0.3, 90.4, 90, 1]]))
     assert odometry.at(0.1) == PlanarPose(0.4, 0, 0) and odometry.at(0.2) == PlanarPose(90, 90, 1)
     assert odometry.at(0.15) is None
+
+
+def test_nothing_is_known_of_the_movement_into_another_frame() -> None:
+    odometry = filled(np.array([[0.0, 0, 0, 0], [0.1, 0.4, 0, 0]]))
+    odometry.begin_anew()
+    for stamp, x in ((0.2, 1.5), (0.3, 1.9)):
+        odometry.add(stamp, x, 0, 0, None)
+    assert [motion.known for motion in odometry.between(0.0, 0.3)] == [True, False, True]
+    assert odometry.at(0.15) is None and odometry.at(0.2) == PlanarPose(1.5, 0, 0)
+    # A late one of before changes nothing of that.
+    odometry.add(0.05, 0.2, 0, 0, None)
+    assert [motion.known for motion in odometry.between(0.0, 0.3)] == [True, False, True]

@@ -106,7 +106,8 @@ def test_a_standing_robot_does_not_become_surer(town: Any, odometry: bool) -> No
     first = None
     for number in range(150):
         if odometry:
-            tracker.add_odometry(0.1 * number, 3.0, 2.0, 1.0)
+            # Its wheels tremble.
+            tracker.add_odometry(0.1 * number, 3.0 + 0.1 * (number % 2), 2.0, 1.0)
         # A look-alike: half of one place, half of another, and the noise of a camera.
         view = unit(town.views[0, 20] + town.views[1, 50]) + 0.02 * unit(np.random.default_rng(number).normal(size=256))
         estimate = tracker.add_picture(0.1 * number, town.place_map.search(unit(view)[None])[0])
