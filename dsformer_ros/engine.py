@@ -1,7 +1,6 @@
 """One loaded map with its network: a frame goes in, an answer comes out. The only place where the core is asked."""
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from builtin_interfaces.msg import Time
 
+from dsformer_core.cores import usable_cores
 from dsformer_core.errors import DsformerError
 from dsformer_core.extractor import Extractor
 from dsformer_core.localization import Hypothesis, State, Verdict, judge, localize
@@ -201,7 +201,7 @@ def map_directory(settings: Settings) -> Path:
 
 def _cores_of_the_network() -> int:
     """All but one: a network on every core waits for whichever of its threads the middleware and decoding hold up."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+    return max(1, usable_cores() - 1)
 
 
 def _without_yaw(hypothesis: Hypothesis) -> Hypothesis:

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from dsformer_core.cores import usable_cores
+
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -26,7 +28,7 @@ def describe_machine() -> dict[str, Any]:
     described: dict[str, Any] = {
         "date": date.today().isoformat(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": _memory_gib(),
         "board": _board(),
         "gpu": None,

@@ -1,6 +1,5 @@
 """Block clustering (the paper's section III-B): locations in, groups of classes out."""
 
-import os
 from collections.abc import Callable
 from contextlib import closing
 
@@ -14,6 +13,7 @@ from dsformer_core.clustering.group import Group, Rows
 from dsformer_core.clustering.heading_checks import refuse_one_heading, warn_of_other_streets
 from dsformer_core.clustering.positions import check_headings, check_positions
 from dsformer_core.clustering.strips import EAST, NORTH, Strip, strips
+from dsformer_core.cores import usable_cores
 from dsformer_core.ordered_map import ordered_map
 
 Array = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def cluster_blocks(
         refuse_one_heading(headings, positions)
     order = _canonical_order(positions, headings)
     sorted_positions = positions[order]
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cores()
     found = _clusters(sorted_positions, config, workers, on_progress)
 
     chosen: list[list[_Class]] = []

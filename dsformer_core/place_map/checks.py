@@ -1,7 +1,6 @@
 """Whether the files of a map are those that it was built with."""
 
 import math
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from dsformer_core.cores import usable_cores
 from dsformer_core.place_map.format import (
     CODES_FILE,
     DESCRIPTORS_FILE,
@@ -64,7 +64,7 @@ def check_files(directory: Path, digests: Mapping[str, str], known: tuple[str, .
     read = [name for name in digests if name not in unread]
     # The largest first: together they take as long as it alone.
     read.sort(key=lambda name: -(directory / name).stat().st_size)
-    with ThreadPoolExecutor(min(len(read), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(read), usable_cores())) as pool:
         found = pool.map(lambda name: _digest(directory / name), read)
         for name, digest in zip(read, found, strict=True):
             if digest != digests[name]:

@@ -4,7 +4,6 @@ What training needs and one drive does not give: every place seen by day and by 
 lanes between, by cameras that look ahead, back and to the sides.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from dsformer_core.cores import usable_cores
 from dsformer_core.errors import UsageError
 from dsformer_core.sample_world.camera import Camera, CameraPose
 from dsformer_core.sample_world.conditions import LIGHTS, SEASONS, WEATHERS, Condition
@@ -151,7 +151,7 @@ def write_survey(
     plan = survey.plan()
     missing = [drive for drive in plan if not (directory / drive.folder).is_dir()]
     report(len(plan) - len(missing))
-    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(missing)))
+    workers = max(1, min(workers or usable_cores(), len(missing)))
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=quiet_worker) as pool:
         try:
             written = [pool.submit(_write, survey, drive, directory) for drive in missing]

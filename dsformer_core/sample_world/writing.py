@@ -1,6 +1,5 @@
 """Writes a drive as a folder of geotagged JPEGs, the way a camera with a GPS receiver and a compass would."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from dsformer_core.cores import usable_cores
 from dsformer_core.geodesy import grid_convergence, to_latlon, yaw_to_heading
 from dsformer_core.sample_world.camera import Camera, CameraPose
 from dsformer_core.sample_world.conditions import Condition
@@ -69,7 +69,7 @@ def write_drive(
             part = slice(start, min(start + CHUNK, last))
             yield poses[part], paths[part], condition, seed, camera, gps_noise
 
-    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(poses) // CHUNK))
+    workers = max(1, min(workers or usable_cores(), len(poses) // CHUNK))
     if workers == 1:
         for job in jobs(0, len(poses)):
             report(_write_some(town, job))

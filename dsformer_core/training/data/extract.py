@@ -24,6 +24,7 @@ import pyarrow as pa
 from PIL import Image
 
 from dsformer_core.clustering.partition import PANORAMAS, Partition
+from dsformer_core.cores import usable_cores
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.lock import LOCK_FILE, working_alone
 from dsformer_core.panoramas import Aspect, Size, read_views
@@ -120,7 +121,7 @@ def extract_subset(
             unreadable: dict[str, str] = {}
             total = len(np.unique(partition.table["row"].to_numpy()))
             finished = written = 0
-            processes = max(1, min(workers or len(os.sched_getaffinity(0)), total // CHUNK))
+            processes = max(1, min(workers or usable_cores(), total // CHUNK))
             for done in _run(_jobs(partition, root, output, size, aspect), processes):
                 finished += done.images
                 written += done.written

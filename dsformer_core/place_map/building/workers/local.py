@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dsformer_core.cores import usable_cores
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.extractor import announce_untrained
 from dsformer_core.place_map.building.describe import DescribedShard, Describer, ShardTask
@@ -311,10 +312,6 @@ def _devices(device: str, workers: int | None, gpus_per_worker: float) -> list[s
     if device == "cuda" and not gpus:
         raise DsformerError("device cuda: PyTorch finds no CUDA GPU here; choose cpu or auto")
     if not gpus:
-        return ["cpu"] * (workers or _cores())
+        return ["cpu"] * (workers or usable_cores())
     places = [f"cuda:{int(number * gpus_per_worker)}" for number in range(max(1, int(gpus / gpus_per_worker)))]
     return [places[number % len(places)] for number in range(workers or len(places))]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
