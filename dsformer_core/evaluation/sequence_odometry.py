@@ -38,7 +38,8 @@ class DriveOdometry:
 
     Attributes:
         words: where it comes from.
-        moves: (M, 4) stamp in seconds, x, y in metres, yaw in radians; (0, 4) for none, None where it is to be made.
+        moves: (M, 4) stamp in seconds, x, y in metres, yaw in radians; (0, 4) for none, None where it is to be made. A
+            row that is NaN but for its stamp says that another frame begins.
         covariances: (M, 3, 3) over x, y, yaw, NaN where unknown; None where all are.
     """
 
@@ -208,22 +209,25 @@ def _read(recording: "Recording", topic: str) -> DriveOdometry:
             covariance = planar_covariance(message.pose.covariance)
         rows.append((stamp(message, received), pose.x, pose.y, pose.yaw))
         covariances.append(unknown if covariance is None else covariance)
-        frame = message.header.frame_id
-        if not frames or frames[-1] != frame:
-            frames.append(frame)
+        frames.append(message.header.frame_id)
     moves: NDArray[np.float64] = np.array(rows).reshape(-1, 4)
     spread: NDArray[np.float64] = np.array(covariances).reshape(-1, 3, 3)
     lone = _lone(moves[:, 0])
     if lone.any():
         left_out, why = left_out + int(lone.sum()), why or "its stamp is far from those before and after it"
         moves, spread = moves[~lone], spread[~lone]
+        frames = [frame for frame, is_lone in zip(frames, lone, strict=True) if not is_lone]
     name = f"{recording.path}:{topic}"
     if not len(moves):
         raise DsformerError(f"{name}: no odometry can be used: {why or 'it has no messages'}")
     if left_out:
         log.warning("%s: %d of %d messages are left out; of the first, %s", name, left_out, read, why)
-    if len(frames) > 1:
-        log.warning("%s: its frame was '%s' and is '%s': another odometry begins there", name, *frames[:2])
+    changes = [row for row in range(1, len(frames)) if frames[row] != frames[row - 1]]
+    if changes:
+        before, after = frames[changes[0] - 1 : changes[0] + 1]
+        log.warning("%s: its frame was '%s' and is '%s': another odometry begins there", name, before, after)
+        begins = np.column_stack([moves[changes, 0], np.full((len(changes), 3), math.nan)])
+        moves, spread = np.insert(moves, changes, begins, axis=0), np.insert(spread, changes, math.nan, axis=0)
     return DriveOdometry(name, moves, spread)
 
 

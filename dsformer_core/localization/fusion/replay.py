@@ -253,7 +253,8 @@ def ask_fused(
     Args:
         place_map: that was searched.
         drive: through it.
-        odometry: (M, 4) stamp, x, y, yaw of the vehicle; None for none.
+        odometry: (M, 4) stamp, x, y, yaw of the vehicle; None for none. A row whose x is NaN says that what follows it
+            is of another frame.
         localization: the defaults when None.
         config: the defaults when None.
         covariances: (M, 3, 3) over x, y, yaw of odometry's poses, NaN where unknown; None where all are.
@@ -268,6 +269,9 @@ def ask_fused(
         for row in order[done:until]:
             covariance = None if covariances is None or np.isnan(covariances[row, 0, 0]) else covariances[row]
             moved, x, y, yaw = moves[row].tolist()
+            if math.isnan(x):
+                tracker.odometry.begin_anew()
+                continue
             tracker.add_odometry(moved, x, y, yaw, covariance)
         done = until
         estimate = tracker.add_picture(float(stamp), matches, camera=camera, camera_yaw=mounting)

@@ -13,6 +13,8 @@ import pytest
 from dsformer_core.cli.main import main
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.evaluation.sequence_odometry import choose_odometry, recorded_odometry
+from dsformer_core.localization.fusion import tracker
+from dsformer_core.localization.fusion.odometry import Odometry
 from dsformer_core.localization.fusion.replay import Drive, ask_fused, describe_drive, made_odometry
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.sources import SourceOptions, open_source
@@ -64,7 +66,8 @@ def test_what_the_node_does_not_use_is_left_out_and_counted(
         recorder.pose(5, (5.0, 0.0, 0.0), frame="elsewhere")
     found = recorded_odometry(recorder.path)
     assert found.moves is not None and found.covariances is not None
-    assert found.moves[:, 1].tolist() == [0, 4, 5], "a pose without a covariance that makes sense is still a pose"
+    assert np.isnan(found.moves[2, 1:]).all(), "another frame begins"
+    assert np.delete(found.moves[:, 1], 2).tolist() == [0, 4, 5], "a pose whose covariance makes no sense is still one"
     assert found.moves[1, 3] == pytest.approx(0.5)
     assert np.isnan(found.covariances).all()
     left_out, frame = caplog.messages
@@ -200,6 +203,21 @@ def test_a_camera_that_looks_left_does_not_drive_left(tmp_path: Path) -> None:
     assert left.localized.mean() > 0.8 and not left.false.any()
     assert np.median(left.error) < 3, "and not further than a picture is from its reference"
     assert np.median(ahead.error) > 10
+
+
+def test_nothing_is_known_of_the_movement_between_two_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place_map, drive = street(tmp_path, 0.0)
+    odometry = made_odometry(drive)
+    half = len(odometry) // 2
+    begins = np.insert(odometry, half, [odometry[half, 0], math.nan, math.nan, math.nan], axis=0)
+    kept: list[Odometry] = []
+    monkeypatch.setattr(tracker, "Odometry", lambda config: kept.append(Odometry(config)) or kept[-1])
+    for moves in (odometry, begins):
+        ask_fused(place_map, drive, moves)
+    unsaid, said = (one.between(odometry[half - 1, 0], odometry[half, 0]) for one in kept)
+    assert [move.known for move in unsaid] == [True]
+    assert [move.known for move in said] == [False]
+    assert len(kept[0]) == len(kept[1]) == len(odometry)
 
 
 def test_covariances_count(tmp_path: Path) -> None:
