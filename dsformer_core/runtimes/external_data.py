@@ -1,7 +1,8 @@
 """Whether an .onnx file keeps tensors in other files: those of `dsformer export` do not, and no other file is read.
 
 ONNX Runtime would follow the names in it wherever they lead. The file is walked as protobuf, from message to message,
-its weights passed over: neither the package `onnx` nor the memory to parse it whole need be on a robot.
+its weights passed over: neither the package `onnx` nor the memory to parse it whole need be on a robot. What the walk
+cannot read to its end is refused: another reader might see in it what the walk does not.
 """
 
 import mmap
@@ -31,25 +32,26 @@ MESSAGES: dict[str, dict[int, str]] = {
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 """Fields of a TensorProto: where its numbers are, and whether they are elsewhere (1) or in it (0)."""
 
-_VARINT, _EIGHT_BYTES, _BYTES, _GROUP, _END_OF_GROUP, _FOUR_BYTES = range(6)
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10
+# Readers of protobuf differ in what they make of more.
+_TAGS = range(1 << 3, 1 << 32)
 
 
 def refuse_external_data(path: Path) -> None:
-    """Refuses a file whose tensors are in others.
-
-    What is no protobuf passes: ONNX Runtime says what is wrong with it.
+    """Refuses a file whose tensors are in others, or that cannot be read to its end.
 
     Raises:
-        DsformerError: a tensor is elsewhere.
+        DsformerError: a tensor is elsewhere, or it is no protobuf as `onnx` writes it.
     """
-    if path.stat().st_size == 0:  # there is no map of nothing
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _is_elsewhere(content)
-        except (IndexError, ValueError):
-            found = False
+    except ValueError as error:  # also of an empty file: there is no map of nothing
+        raise DsformerError(
+            f"{path}: is no ONNX file of `dsformer export`, or not all of it was copied: copy it again, or export it "
+            "again"
+        ) from error
     if found:
         raise DsformerError(
             f"{path}: keeps tensors in files beside it, which none of `dsformer export` does: export it again"
@@ -60,39 +62,45 @@ def _is_elsewhere(content: mmap.mmap) -> bool:
     """Whether any tensor has external data.
 
     Raises:
-        IndexError: the file ends within a number.
-        ValueError: it is no protobuf.
+        ValueError: it is no protobuf, or has groups of fields, which `onnx` never writes.
     """
     waiting = [("ModelProto", 0, len(content))]
     while waiting:
         message, position, end = waiting.pop()
         inside = MESSAGES[message]
         while position < end:
-            tag, position = _varint(content, position)
+            tag, position = _varint(content, position, end)
             number, kind = tag >> 3, tag & 7
+            if tag not in _TAGS:
+                raise ValueError(f"no field is {number}")
             if kind == _VARINT:
-                value, position = _varint(content, position)
+                value, position = _varint(content, position, end)
                 if message == "TensorProto" and number == DATA_LOCATION and value:
                     return True
             elif kind == _BYTES:
-                length, position = _varint(content, position)
+                length, position = _varint(content, position, end)
                 if message == "TensorProto" and number == EXTERNAL_DATA:
                     return True
                 if number in inside:
-                    waiting.append((inside[number], position, min(position + length, end)))
+                    waiting.append((inside[number], position, position + length))
                 position += length
             elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
                 position += 8 if kind == _EIGHT_BYTES else 4
-            elif kind not in (_GROUP, _END_OF_GROUP):
+            else:
                 raise ValueError(f"no kind of field is {kind}")
+            if position > end:
+                raise ValueError(f"field {number} ends after the {message} around it")
     return False
 
 
-def _varint(content: mmap.mmap, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where the next thing begins."""
+def _varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where the next thing begins.
+
+    Raises:
+        ValueError: it does not end before `end`.
+    """
     value = 0
-    for place in range(_LONGEST_VARINT):
-        byte = content[position + place]
+    for place, byte in enumerate(content[position : min(end, position + _LONGEST_VARINT)]):
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, position + place + 1

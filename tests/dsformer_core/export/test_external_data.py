@@ -1,10 +1,14 @@
 """Files whose tensors lie in others are refused, wherever in the file the tensor is, before those are opened."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError, Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from dsformer_core.errors import DsformerError
@@ -92,10 +96,88 @@ def test_the_fields_are_all_through_which_onnx_reaches_a_tensor() -> None:
     assert (numbers["external_data"], numbers["data_location"]) == (EXTERNAL_DATA, DATA_LOCATION)
 
 
+REFUSED = r"m\.onnx: (is no ONNX file of `dsformer export`|keeps tensors in files beside it)"
+
+
 @pytest.mark.parametrize("content", [b"", b"\x3a", b"\x3a\xff\xff\xff\xff", b"\xff" * 40, bytes(range(256))])
-def test_what_is_no_protobuf_is_left_to_onnx_runtime(content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_protobuf_is_none_of_ours(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
-    refuse_external_data(path)
-    with pytest.raises(DsformerError, match=r"m\.onnx"):
+    with pytest.raises(DsformerError, match=r"m\.onnx: is no ONNX file of `dsformer export`") as caught:
         Extractor(MODEL, path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_ours_of_which_the_end_was_lost_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    whole = onnx_file.read_bytes()
+    for lost in (1, 1000, len(whole) // 2):
+        (tmp_path / "m.onnx").write_bytes(whole[:-lost])
+        with pytest.raises(DsformerError, match="not all of it was copied"):
+            refuse_external_data(tmp_path / "m.onnx")
+
+
+GARBAGE = b"\x3a\x0b" + b"\x3f" * 11  # a graph of fields that there are not
+GROUP, END_OF_GROUP = b"\xc3\x3e", b"\xc4\x3e"  # of field 1000, which readers pass over with all that is in it
+SAME_TO_SOME = b"\xba\x80\x80\x80\x10"  # the tag of a graph and a 33rd bit, which some readers drop
+
+
+def test_garbage_that_readers_pass_over_hides_nothing(tmp_path: Path) -> None:
+    """ONNX Runtime reads such a file to its end, and would open the files that its tensors are in."""
+    path = tmp_path / "m.onnx"
+    content = model("initializer", external()).SerializeToString() + GROUP + GARBAGE + END_OF_GROUP
+    assert onnx.ModelProto.FromString(content).graph.initializer[0].external_data
+    path.write_bytes(content)
+    with pytest.raises(DsformerError, match=REFUSED):
+        refuse_external_data(path)
+
+
+@pytest.mark.parametrize("piece", [GROUP + END_OF_GROUP, SAME_TO_SOME + b"\x00", b"\x00\x00", b"\x06", b"\x0a\x05abcd"])
+def test_what_readers_do_not_agree_on_is_refused(piece: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model("initializer", inside()).SerializeToString() + piece)
+    with pytest.raises(DsformerError, match="is no ONNX file"):
+        refuse_external_data(path)
+
+
+def has_external_data(message: Message) -> bool:
+    """By protobuf itself, through every field that there is."""
+    if isinstance(message, TensorProto):
+        return bool(message.external_data) or message.data_location == TensorProto.EXTERNAL
+    values = [value for field, value in message.ListFields() if field.message_type is not None]
+    several = [[value] if isinstance(value, Message) else list(value) for value in values]
+    return any(has_external_data(one) for part in several for one in part)
+
+
+PLACES = ("initializer", "constant", "sparse", "branch", "function", "training")
+MODELS = st.sampled_from(PLACES).map(lambda where: model(where, external()).SerializeToString())
+LOOSE = st.sampled_from([GARBAGE, GROUP, END_OF_GROUP, SAME_TO_SOME]) | st.binary(max_size=12)
+GROUPS = (st.just(GARBAGE) | LOOSE).map(lambda content: GROUP + content + END_OF_GROUP)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pieces=st.tuples(MODELS, GROUPS | LOOSE | MODELS, GROUPS | LOOSE).flatmap(st.permutations),
+    spoilt=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=2), st.integers(0, 2)), max_size=2),
+    kept=st.just(1.0) | st.floats(0.5, 1),
+)
+def test_nothing_passes_in_which_protobuf_finds_external_data(
+    pieces: list[bytes], spoilt: list[tuple[float, bytes, int]], kept: float
+) -> None:
+    """Models, garbage and groups in any order, bytes put in or lost anywhere, and the end cut off."""
+    content = b"".join(pieces)
+    for where, new, lost in spoilt:
+        place = int(where * len(content))
+        content = content[:place] + new + content[place + lost :]
+    content = content[: int(kept * len(content))]
+    try:
+        external_data = has_external_data(onnx.ModelProto.FromString(content))
+    except DecodeError:
+        external_data = False
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.onnx"
+        path.write_bytes(content)
+        try:
+            refuse_external_data(path)
+        except DsformerError:
+            return
+    assert not external_data
