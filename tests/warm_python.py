@@ -2,6 +2,8 @@
 
 What runs is the program as it is typed, in a process of its own, until its interpreter has ended. Importing takes
 longer than most of what tests ask of a process; who asks how a program starts runs it as anybody does, by `subprocess`.
+What libraries read from the environment while they are imported is the server's: OpenMP's threads, which wait as the
+node has it, and the seed of Python's hashes.
 
 Each process of the suite has one such server, from the first program on, until it ends itself.
 """
@@ -133,7 +135,7 @@ def _server() -> socket.socket:
     """Takes orders, one a message; the server ends when nobody holds this end any more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     root = Path(__file__).resolve().parents[1]
-    environment = uncovered_environment() | {"PYTHONUNBUFFERED": "1"}
+    environment = uncovered_environment() | {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     with theirs:
         subprocess.Popen(

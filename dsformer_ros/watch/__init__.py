@@ -10,9 +10,9 @@ PORT = 8700
 
 EXAMPLES = """\
 examples:
-  dsformer watch                                   then open http://127.0.0.1:8700/
-  ssh -L 8700:127.0.0.1:8700 robot dsformer watch  the same, of a robot elsewhere
-  dsformer watch --host 0.0.0.0 --port 9000        for everybody in the network: nobody is asked for a password
+  dsformer watch                                      then open http://127.0.0.1:8700/
+  ssh -t -L 8700:127.0.0.1:8700 robot dsformer watch  the same, of a robot elsewhere
+  dsformer watch --host 0.0.0.0 --port 9000           for everybody in the network: nobody is asked for a password
   dsformer watch --node /robot1/dsformer_localizer --map town.map
 """
 
@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.place_map import PlaceMap
 
     if not arguments.node.startswith("/"):
-        raise UsageError(f"--node {arguments.node}: give it with its namespace, e.g. /{arguments.node}")
+        example = f"/{arguments.node or 'dsformer_localizer'}"
+        raise UsageError(f"--node '{arguments.node}': give it with its namespace, e.g. {example}")
     place_map = PlaceMap.open(arguments.map) if arguments.map else None
     listener = Listener(arguments.node, place_map)
     try:

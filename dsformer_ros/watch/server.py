@@ -58,7 +58,10 @@ async def _serve(listener: Listener, host: str, port: int) -> None:
         console.answers.print(f"Watching {listener.state['node']} on http://{name}:{address[1]}/", highlight=False)
         await ended.wait()
     except OSError as error:
-        reason = f"port {port} is taken: choose another with --port" if error.errno == errno.EADDRINUSE else str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} is taken: choose another with --port"
+        else:
+            reason = f"{error.strerror or error}: --host takes an address of this machine"
         raise DsformerError(f"cannot serve on {host}: {reason}") from error
     finally:
         changes.end()

@@ -213,9 +213,11 @@ def test_a_port_that_is_taken_and_a_wrong_call_are_said_in_one_line(tmp_path: Pa
             (["--port", port], 1, f"port {port} is taken"),
             (["--port", "70000"], 2, "is not a port"),
             (["--node", "dsformer_localizer"], 2, "/dsformer_localizer"),
+            (["--node", ""], 2, "--node '': give it with its namespace, e.g. /dsformer_localizer"),
             (["--node", "/no name"], 2, "not a node's name"),
             (["--map", str(tmp_path / "nowhere")], 2, "nowhere"),
             (["--host", "203.0.113.1"], 1, "cannot serve on 203.0.113.1"),
+            (["--host", "300.1.1.1"], 1, "--host takes an address of this machine"),
         ]:
             process = NodeProcess(WATCH, domain, "watch", *given, log=tmp_path / "log", warm=True)
             assert process.process.wait(60) == status, process.output
