@@ -13,7 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
 from dsformer_core.errors import DsformerError
-from dsformer_core.localization.odom_correction import PlanarPose, planar_covariance, planar_pose
+from dsformer_core.localization.planar import PlanarPose, planar_covariance, planar_pose
 from dsformer_ros.parameters import Settings
 from dsformer_ros.stamps import seconds_of
 

@@ -21,7 +21,7 @@ from sensor_msgs.msg import NavSatFix, NavSatStatus
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import check_latlon, to_utm
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE
-from dsformer_core.localization.odom_correction import planar_covariance, planar_pose
+from dsformer_core.localization.planar import planar_covariance, planar_pose
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros.parameters import Settings
 from dsformer_ros.stamps import seconds_of

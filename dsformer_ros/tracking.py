@@ -13,7 +13,8 @@ from dsformer_core.errors import DsformerError
 from dsformer_core.localization import LocalizationConfig, State
 from dsformer_core.localization.fusion import FusionConfig, Tracker
 from dsformer_core.localization.fusion.odometry import Odometry
-from dsformer_core.localization.odom_correction import PlanarPose, map_to_odom
+from dsformer_core.localization.odom_correction import map_to_odom
+from dsformer_core.localization.planar import PlanarPose
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros.diagnostics import entry
 from dsformer_ros.engine import Answer

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from dsformer_core.errors import DsformerError
 from dsformer_core.geodesy import MapFrame, grid_convergence
-from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_core.localization.planar import PlanarPose
 from dsformer_core.mounting import viewing_yaw
 from dsformer_core.tangent_plane import Array, tangent_plane
 from dsformer_ros.parameters import Settings

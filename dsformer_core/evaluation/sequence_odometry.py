@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.localization.fusion.replay import Drive
-from dsformer_core.localization.odom_correction import PlanarPose, planar_covariance, planar_pose
+from dsformer_core.localization.planar import PlanarPose, planar_covariance, planar_pose
 from dsformer_core.sources import SourceOptions
 from dsformer_core.sources.bags import is_recording
 from dsformer_core.sources.kinds import missing

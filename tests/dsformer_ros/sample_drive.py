@@ -22,7 +22,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_processes import Listener, listener
 from sensor_msgs.msg import CompressedImage, PointCloud2
 
-from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_core.localization.planar import PlanarPose
 from dsformer_core.place_map import PlaceMap
 from dsformer_ros.engine import Engine
 from dsformer_ros.node import LocalizerNode

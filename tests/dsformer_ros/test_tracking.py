@@ -20,7 +20,7 @@ from sensor_msgs.msg import NavSatFix, NavSatStatus
 from std_srvs.srv import Empty, Trigger
 
 from dsformer_core.geodesy import to_latlon
-from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_core.localization.planar import PlanarPose
 from dsformer_ros.domains import private_domain
 from dsformer_ros.node import LocalizerNode
 

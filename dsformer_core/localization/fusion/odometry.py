@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsformer_core.localization.fusion.config import FusionConfig
-from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_core.localization.planar import PlanarPose
 
 CAPACITY = 4096
 """Messages that are kept: 40 s at 100 Hz, more than pictures are late by."""

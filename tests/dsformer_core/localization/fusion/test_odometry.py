@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.odometry import CAPACITY, HELD, WAITED, Motion, Odometry
-from dsformer_core.localization.odom_correction import PlanarPose
+from dsformer_core.localization.planar import PlanarPose
 
 CONFIG = FusionConfig()
 numbers = st.floats(-50, 50)
