@@ -20,7 +20,7 @@ class Arithmetic:
         precision: "float32", "bfloat16", "float16" or "int8"; likewise. "unknown" of old maps.
         agreement: largest difference of any number of a descriptor to PyTorch's in float32, as measured: of a float
             file when it was opened, of an INT8 file when it was made; None for PyTorch itself.
-        graph_sha256: of the file, in INT8; empty otherwise.
+        graph_sha256: of the file or the engine, in INT8; empty otherwise.
         measured_on: name of the map on which an INT8 file's recall was measured; empty otherwise.
         measured_sha256: digest of that map's descriptors, which tells it from others of its name, and from itself
             after it changed.

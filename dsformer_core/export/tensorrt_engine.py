@@ -1,5 +1,6 @@
 """ONNX -> TensorRT engine for this machine's GPU: an explicit step of minutes, compared with PyTorch at its end."""
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import PlaceMap
 from dsformer_core.runtimes.engine_file import EngineFile
 from dsformer_core.runtimes.exported import INPUT, Exported
-from dsformer_core.runtimes.network import ExportedNetwork, check_probe
+from dsformer_core.runtimes.network import ExportedNetwork, check_probe, describe_probe
 from dsformer_core.runtimes.onnx_runtime import read_description
 from dsformer_core.runtimes.tensorrt_runtime import TensorRTNetwork, cuda_device, key_here, tensorrt
 from dsformer_core.staging import durable_file, full_disk_in_words
@@ -52,7 +53,7 @@ def build_engine(
     """Builds an engine, for batches from one picture to `max_batch`, in the precision of the ONNX file.
 
     Of INT8, other kernels round otherwise than ONNX Runtime on the machine that quantised it: the finished engine is
-    asked the map's held-out references once more.
+    asked the map's held-out references once more, and the known picture of its file is described by itself.
 
     Args:
         source: an .onnx file of `dsformer export`: float32, float16 or INT8.
@@ -94,6 +95,9 @@ def build_engine(
         network.path = output
         if judge is None:
             return Built(about, check_probe(network))
+        # Neither the ONNX file's numbers nor its identity are this engine's.
+        own = {"probe": describe_probe(network), "graph_sha256": hashlib.sha256(engine).hexdigest()}
+        network.about = about.replaced(**own)
         measured = _measured(judge, network, on_progress)
         file.seek(0)
         file.truncate()

@@ -26,8 +26,8 @@ DESCRIPTORS = "descriptors"
 SIGNS = "signs"
 
 TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "int8": 3e-2}
-"""How far a number of a descriptor may be from what PyTorch computes in float32; for "int8", from what the same file
-gave where it was made: its distance to float32 is judged by recall."""
+"""How far a number of a descriptor may be from what PyTorch computes in float32; for "int8", from what the same file or
+engine gave where it was made: its distance to float32 is judged by recall."""
 
 # No network here takes larger pictures; a file that claims otherwise would fill the memory with its probe.
 _LARGEST_SIDE = 4096
@@ -98,7 +98,8 @@ class Exported:
         probe: (D,) float32, what `probe_input` must give within `TOLERANCE`.
         dsformer_version: of the program that exported it.
         int8: how it was accepted, where it computes in INT8.
-        graph_sha256: digest of the file before its description was added; tells two INT8 files apart.
+        graph_sha256: digest of what computes, the file before its description was added; of an INT8 engine, of the
+            engine. It tells two of INT8 apart.
     """
 
     model: str

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -56,12 +57,7 @@ def check_probe(network: ExportedNetwork) -> float:
         DsformerError: it is beyond `TOLERANCE`.
     """
     about = network.about
-    probe = torch.from_numpy(probe_input(about.preprocessing)).to(network.device)
-    descriptors, signs = network(probe)
-    found = descriptors.float().cpu().numpy()
-    if found.shape != (1, about.descriptor_dim) or (signs is not None) != bool(about.code_bytes):
-        raise DsformerError(f"{network.path}: gives {found.shape}, not what its description says: export it again")
-    difference = float(np.abs(found[0] - about.probe).max())
+    difference = float(np.abs(describe_probe(network) - about.probe).max())
     # NaN compares as false.
     if not difference <= TOLERANCE[about.precision]:
         raise DsformerError(
@@ -71,3 +67,17 @@ def check_probe(network: ExportedNetwork) -> float:
         )
     log.info("%s: %s agrees to %.1e", network.path, network.runtime, difference)
     return about.difference if about.precision == "int8" else difference
+
+
+def describe_probe(network: ExportedNetwork) -> npt.NDArray[np.float32]:
+    """(D,) float32: what a network makes of the known picture.
+
+    Raises:
+        DsformerError: it gives something else than its file says.
+    """
+    about = network.about
+    descriptors, signs = network(torch.from_numpy(probe_input(about.preprocessing)).to(network.device))
+    found: npt.NDArray[np.float32] = descriptors.float().cpu().numpy()
+    if found.shape != (1, about.descriptor_dim) or (signs is not None) != bool(about.code_bytes):
+        raise DsformerError(f"{network.path}: gives {found.shape}, not what its description says: export it again")
+    return found[0]

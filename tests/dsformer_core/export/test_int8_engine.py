@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -17,7 +19,8 @@ from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.place_map.format import MapError
 from dsformer_core.runtimes.engine_file import EngineFile, EngineKey
-from dsformer_core.runtimes.exported import Int8Recall, probe_input
+from dsformer_core.runtimes.exported import TOLERANCE, Int8Recall, probe_input
+from dsformer_core.runtimes.network import check_probe
 from dsformer_core.runtimes.onnx_runtime import OnnxNetwork
 from dsformer_core.sources import open_source
 from tests.dsformer_core.export.conftest import MODEL
@@ -44,6 +47,15 @@ class Forgetful(Engine):
         known = torch.from_numpy(probe_input(self.about.preprocessing))
         noise = torch.randn(descriptors.shape, generator=torch.Generator().manual_seed(len(images)))
         return (descriptors if torch.equal(images, known) else noise), signs
+
+
+class Rounding(Engine):
+    """Describes the known picture as no other kernels do, each time alike."""
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        descriptors, signs = super().__call__(images)
+        known = torch.from_numpy(probe_input(self.about.preprocessing))
+        return (descriptors.roll(1, dims=-1) if torch.equal(images, known) else descriptors), signs
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +109,36 @@ def test_an_engine_that_loses_places_is_refused_with_the_numbers(
     with pytest.raises(DsformerError, match=r"int8\.engine was not written: of 30 .* float finds \d+.*, the engine \d"):
         build_engine(quantised, tmp_path / "int8.engine", place_map=place_map)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_known_picture_is_known_by_the_engines_own_numbers(
+    quantised: Path, place_map: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ONNX Runtime made of it is no measure of other kernels; recall is."""
+    monkeypatch.setattr(tensorrt_engine, "TensorRTNetwork", Rounding)
+    built = build_engine(quantised, tmp_path / "int8.engine", place_map=place_map)
+    opened = Rounding(tmp_path / "int8.engine")
+    by_onnx = OnnxNetwork(quantised, device="cpu").about.probe
+    np.testing.assert_array_equal(opened.about.probe, np.roll(by_onnx, 1))
+    assert np.abs(opened.about.probe - by_onnx).max() > TOLERANCE["int8"]
+    assert check_probe(opened) == built.difference
+    with pytest.raises(DsformerError, match="describes a known picture otherwise than when it was exported"):
+        check_probe(Engine(tmp_path / "int8.engine"))
+
+
+def test_engines_of_one_file_do_not_stand_for_each_other(
+    quantised: Path, place_map: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of two boards, or of two builds, round each in its own way."""
+    first = build_engine(quantised, tmp_path / "orin.engine", place_map=place_map).about
+    changed = onnx.ModelProto(doc_string="other kernels").SerializeToString()
+    monkeypatch.setattr(tensorrt_engine, "_build", lambda trt, source, *others: source.read_bytes() + changed)
+    second = build_engine(quantised, tmp_path / "rtx.engine", place_map=place_map).about
+    asks, other = (about.arithmetic("tensorrt", about.difference) for about in (first, second))
+    assert asks.fault(asks, "of a map that it described") is None
+    assert "search it with the very file that made it" in str(asks.fault(other, "of a map that the other described"))
+    for about in (first, second):
+        assert about.arithmetic("tensorrt", 0.0).fault(place_map.arithmetic, place_map.descriptors_sha256) is None
 
 
 def test_int8_and_a_map_go_together(
