@@ -1,6 +1,7 @@
 """Starts the localizer and brings it to active.
 
     ros2 launch dsformer_ros localize.launch.py map:=/maps/town.map cameras:='[/front/image_raw/compressed]'
+    ros2 launch dsformer_ros localize.launch.py map:=/maps/town.map weights:=/maps/town.onnx device:=cpu
     ros2 launch dsformer_ros localize.launch.py map:=/maps/town.map rosbag:=/bags/monday rviz:=true
 
 Without arguments it localizes in the small sample map that is installed with the package.
@@ -14,13 +15,21 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterFile
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "dsformer_ros"
 
 # What arguments name in ROS, by what the node calls it.
 REMAPPINGS = {"~/pose": "pose_topic", "odom": "odom_topic", "reinitialize_global_localization": "reinitialize_service"}
+
+# Parameters of the node that are words, and arguments of the same name.
+NETWORK = {
+    "weights": "File (also .onnx, .engine) or name of the network's weights; empty: as params_file has it.",
+    "runtime": "auto, torch, onnx or tensorrt; empty: as params_file has it.",
+    "device": "auto, cpu, cuda or cuda:N; empty: as params_file has it.",
+    "optimize": "off, safe or max; empty: as params_file has it.",
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -40,6 +49,7 @@ def generate_launch_description() -> LaunchDescription:
             default_value="",
             description="Image topics, e.g. '[/front/image/compressed, /rear/image]'; empty: as params_file has it.",
         ),
+        *(DeclareLaunchArgument(name, default_value="", description=said) for name, said in NETWORK.items()),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
         DeclareLaunchArgument(
             "use_sim_time", default_value="false", description="Take the time from /clock. With rosbag: always."
@@ -109,6 +119,13 @@ def localizer(context: LaunchContext) -> list[Node]:
     }
     if argument("map"):
         overrides["map"] = str(Path(argument("map")).expanduser().resolve())
+    for name in NETWORK:
+        if given := argument(name):
+            # A name of released weights stays one.
+            file = Path(given).expanduser()
+            word = str(file.resolve()) if name == "weights" and file.exists() else given
+            # As a word: YAML would make False of off.
+            overrides[name] = ParameterValue(word, value_type=str)
     if argument("cameras"):
         cameras = yaml.safe_load(argument("cameras"))
         overrides["cameras"] = [cameras] if isinstance(cameras, str) else cameras

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_processes import listener
 
@@ -147,6 +148,19 @@ def test_it_brings_the_node_to_active(workspace: Workspace, place_map_directory:
         status = ears.record(DiagnosticStatus, "/robot1/dsformer_localizer/status", LATCHED)
         assert ears.spin_until(lambda: status, 60)
         assert "/front/image/compressed" in status[0].message and "/robot1/rear/image" in status[0].message
+
+
+def test_the_network_is_chosen_by_arguments(
+    workspace: Workspace, place_map_directory: Path, domain: int, tmp_path: Path
+) -> None:
+    chosen = {"weights": str(tmp_path / "town.onnx"), "runtime": "onnx", "device": "cpu", "optimize": "off"}
+    Path(chosen["weights"]).touch()
+    given = [f"map:={place_map_directory}", "autostart:=false", *(f"{name}:={word}" for name, word in chosen.items())]
+    with workspace.launched("localize.launch.py", domain, *given), listener(domain) as ears:
+        assert ears.spin_until(lambda: "dsformer_localizer" in ears.node.get_node_names(), 60)
+        asked = GetParameters.Request(names=list(chosen))
+        answer = ears.call(GetParameters, "/dsformer_localizer/get_parameters", asked)
+        assert [value.string_value for value in answer.values] == list(chosen.values())
 
 
 def test_a_node_that_is_killed_comes_back(workspace: Workspace, domain: int) -> None:
