@@ -16,6 +16,7 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Empty, Trigger
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.stamps import JUMP_BACK
 from dsformer_ros.clock_guard import survive_broken_clocks
 from dsformer_ros.diagnostics import LastError, diagnostic_name, node_status
 from dsformer_ros.engine import Engine
@@ -25,7 +26,6 @@ from dsformer_ros.map_loader import MapLoader
 from dsformer_ros.parameters import NodeParameters
 from dsformer_ros.pipeline import Pipeline
 from dsformer_ros.requests import Outcome
-from dsformer_ros.stamps import JUMP_BACK
 from dsformer_ros.transforms import EarthToMap, Mounting
 
 NAME = "dsformer_localizer"

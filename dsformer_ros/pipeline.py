@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from dsformer_core.errors import DsformerError
 from dsformer_core.localization import State
 from dsformer_core.place_map import PlaceMap
+from dsformer_core.stamps import JUMP_BACK, StampGuard
 from dsformer_ros.cameras import Camera, OnMessage
 from dsformer_ros.clock_guard import Standstill
 from dsformer_ros.diagnostics import CameraStatistics, LastError, diagnostic_name
@@ -24,7 +25,7 @@ from dsformer_ros.outputs import Outputs, outcome, publishable
 from dsformer_ros.parameters import Settings
 from dsformer_ros.prior import PriorTopics
 from dsformer_ros.requests import LocalizeRequests, Outcome
-from dsformer_ros.stamps import JUMP_BACK, StampGuard, is_stamp, seconds_of
+from dsformer_ros.stamps import is_stamp, seconds_of
 from dsformer_ros.status import NO_IMAGE, STALE, Status, StatusBoard
 from dsformer_ros.tracking import Tracking
 from dsformer_ros.transforms import Mounting

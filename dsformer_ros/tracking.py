@@ -16,12 +16,13 @@ from dsformer_core.localization.fusion.odometry import Odometry
 from dsformer_core.localization.odom_correction import map_to_odom
 from dsformer_core.localization.planar import PlanarPose
 from dsformer_core.place_map import PlaceMap
+from dsformer_core.stamps import JUMP_BACK, StampGuard
 from dsformer_ros.diagnostics import entry
 from dsformer_ros.engine import Answer
 from dsformer_ros.odometry import TOPIC, OdometrySample, OdometryTopic
 from dsformer_ros.parameters import Settings
 from dsformer_ros.set_prior import RoughPose, SetPriorTopics
-from dsformer_ros.stamps import JUMP_BACK, StampGuard, seconds_of
+from dsformer_ros.stamps import seconds_of
 from dsformer_ros.transforms import MapToOdom
 
 # Seconds without odometry after which there is none.

@@ -9,7 +9,6 @@ from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
 from dsformer_ros.domains import private_domain
-from dsformer_ros.stamps import StampGuard
 from tests.dsformer_ros.consumers import robot_localization
 from tests.dsformer_ros.consumers.rules import broken
 
@@ -113,26 +112,3 @@ def test_a_stamp_that_is_none_is_handed_on_to_nobody(robot: Robot) -> None:
     robot.cameras[0].publish(message)
     robot.drive(last + 1, [7])
     assert robot.answered(last + 1) and not any(each.header.stamp.nanosec >= 10**9 for each in robot.hypotheses)
-
-
-def guard(*stamps: float) -> StampGuard:
-    guard = StampGuard()
-    for number, stamp in enumerate(stamps):
-        guard.jumped(stamp, number, -1e9)
-    return guard
-
-
-def test_a_jump_needs_a_second_witness() -> None:
-    one = guard(100, 101)
-    assert one.jumped(50, 2, -1e9) is None and one.newest == 101
-    assert one.jumped(102, 3, -1e9) == 0.0
-    assert one.jumped(50, 4, -1e9) is None and one.jumped(50.1, 5, -1e9) == pytest.approx(-51.9)
-    assert one.newest == pytest.approx(50.1)
-    assert one.jumped(FAR, 6, FAR + 0.5) == pytest.approx(FAR - 50.1), "the clock is one"
-    assert guard(100, 101).jumped(0.0, 2, 0.0) is None, "but none that has not said anything yet"
-
-
-def test_a_slow_camera_and_a_fast_bag_are_no_jumps() -> None:
-    assert guard(100).jumped(400, 30, -1e9) == 0.0
-    assert guard(100).jumped(109, 0.1, -1e9) == 0.0
-    assert guard(100).jumped(99.2, 0.1, -1e9) == 0.0
