@@ -36,8 +36,8 @@ class OnnxNetwork:
         Args:
             path: of the file.
             device: "auto" (CUDA where both PyTorch and ONNX Runtime have it), "cpu", "cuda", "cuda:1", or "tensorrt"
-                for ONNX Runtime's TensorRT provider, which builds an engine first and keeps it beside the file
-                (`tensorrt_provider`).
+                for ONNX Runtime's TensorRT provider, which builds an engine first and keeps it in the user's
+                cache (`tensorrt_provider`).
             threads: of CPU operators.
 
         Raises:

@@ -5,9 +5,11 @@ command line, where somebody waits and reads; a robot's node takes an engine of 
 """
 
 import os
+import stat
 from pathlib import Path
 
 from dsformer_core.errors import DsformerError
+from dsformer_core.models.fetch import file_sha256
 from dsformer_core.runtimes.exported import INPUT, Exported
 
 MOST_AT_ONCE = 8
@@ -15,13 +17,15 @@ MOST_AT_ONCE = 8
 
 DEVICE = "tensorrt"
 
+FOLDER_VARIABLE = "DSFORMER_ENGINES"
+
 
 def provider_options(about: Exported, path: Path, index: int) -> dict[str, str]:
     """Options of the provider for a file; from now on the process computes no float32 in TF32 where the file is such.
 
     Args:
         about: what the file says of itself.
-        path: of the file; beside it, the folder `engine_folder` is made.
+        path: of the file, for which the folder `engine_folder` is made.
         index: of the GPU.
 
     Raises:
@@ -33,7 +37,8 @@ def provider_options(about: Exported, path: Path, index: int) -> dict[str, str]:
             "`dsformer export --tensorrt --map`"
         )
     if about.precision == "float32":
-        # It rounds to 10 bits. The provider has no option for it; NVIDIA's libraries read this when they are loaded.
+        # It rounds to 10 bits, and the provider has no option for it. A library of NVIDIA's that PyTorch has begun to
+        # use may have read this before: the known picture, to 1e-4, is what holds the promise (`check_probe`).
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     height, width = about.preprocessing.size
     batches = {"min": 1, "opt": 1, "max": MOST_AT_ONCE}
@@ -48,23 +53,41 @@ def provider_options(about: Exported, path: Path, index: int) -> dict[str, str]:
 
 
 def engine_folder(path: Path) -> Path:
-    """Where the engines of an .onnx file are kept: beside it, in a folder that is made here.
+    """Where the engines of an .onnx file are kept: in the user's own cache, in a folder that is made here.
+
+    Not beside the file: an engine is code, which ONNX Runtime runs unseen, and whoever gives away a file with a folder
+    of engines would give away code. The folder is named after what is in the file, as another of its name has others.
 
     Raises:
-        DsformerError: it cannot be written to: every start would build an engine.
+        DsformerError: it cannot be written to, so that every start would build an engine, or others can write to it.
     """
-    folder = path.absolute().parent / f"{path.name}.trt"
     try:
-        folder.mkdir(exist_ok=True)
+        folder = engines_folder() / file_sha256(path)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
         writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        raise _cannot_be_kept(path, str(error)) from error
     if not writable:
+        raise _cannot_be_kept(path, f"{folder} cannot be written to")
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise DsformerError(
-            f"{folder}: cannot be written to, and without the engine kept there every start would build it anew: put "
-            f"{path.name} where it can, or build an engine with `dsformer export --tensorrt`"
+            f"{folder}: others can write to it, and engines are code: remove it, and it is made anew; or name another "
+            f"folder in {FOLDER_VARIABLE}"
         )
     return folder
+
+
+def engines_folder() -> Path:
+    """$DSFORMER_ENGINES, or ~/.cache/dsformer/engines."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "dsformer" / "engines").absolute()
+
+
+def _cannot_be_kept(path: Path, why: str) -> DsformerError:
+    return DsformerError(
+        f"{path}: the engine built of it cannot be kept, and every start would build it anew ({why}): name a folder in "
+        f"{FOLDER_VARIABLE}, or build an engine with `dsformer export --tensorrt`"
+    )
 
 
 def is_tensorrt(device: str) -> bool:
