@@ -19,14 +19,19 @@ from dsformer_core.sources import SourceOptions
 from dsformer_core.sources.bags import is_recording
 from dsformer_core.sources.kinds import missing
 from dsformer_core.sources.track import span
+from dsformer_core.stamps import JUMP_BACK, StampGuard
 
 if TYPE_CHECKING:
     from dsformer_core.sources.bags.recording import Recording
 
 log = logging.getLogger(__name__)
 
-FAR = 10.0
-"""Seconds. A stamp further than that from those before and after it is a broken one, as it is to the node."""
+NEAR = 1.0
+"""Seconds between a picture and a message of odometry up to which that tells of it: after as many, odometry is missing
+to the filter, too (`FusionConfig.odometry_gap`)."""
+
+SILENCE = 3600.0
+"""Seconds without a message after which another drive is told of."""
 
 _COLUMNS = ("stamp", "x", "y", "yaw")
 _MADE_WORDS = "made of the drive's positions"
@@ -39,7 +44,7 @@ class DriveOdometry:
     Attributes:
         words: where it comes from.
         moves: (M, 4) stamp in seconds, x, y in metres, yaw in radians; (0, 4) for none, None where it is to be made. A
-            row that is NaN but for its stamp says that another frame begins.
+            row that is NaN but for its stamp says that another frame, or another time, begins.
         covariances: (M, 3, 3) over x, y, yaw, NaN where unknown; None where all are.
     """
 
@@ -55,16 +60,21 @@ class DriveOdometry:
         """
         if self.moves is None or not len(self.moves):
             return
-        first, last = float(self.moves[:, 0].min()), float(self.moves[:, 0].max())
-        known = (drive.stamps >= first - 1) & (drive.stamps <= last + 1)
+        stamps = np.sort(self.moves[~np.isnan(self.moves[:, 1]), 0])
+        later = np.searchsorted(stamps, drive.stamps)
+        after, before = stamps[np.minimum(later, len(stamps) - 1)], stamps[np.maximum(later - 1, 0)]
+        known = np.minimum(abs(after - drive.stamps), abs(drive.stamps - before)) <= NEAR
         if not known.any():
+            # Some messages of a clock that was not set at first tell nothing of when the others were sent.
+            longest = max(np.split(stamps, np.flatnonzero(np.diff(stamps) > SILENCE) + 1), key=len)
             raise DsformerError(
-                f"odometry of {self.words} ({span(self.moves[:, 0])}) and the drive's pictures ({span(drive.stamps)}) "
-                "do not overlap in time: their stamps come from clocks that disagree; --odometry made makes some"
+                f"odometry of {self.words} ({span(longest)}) and the drive's pictures ({span(drive.stamps)}) do not "
+                "overlap in time: their stamps come from clocks that disagree; --odometry made makes some"
             )
         if not known.all():
             log.warning(
-                "%s: %d of %d pictures were taken before or after it", self.words, np.count_nonzero(~known), len(drive)
+                "%s: it tells nothing of %d of %d pictures: no message is within %.0f s of them",
+                *(self.words, np.count_nonzero(~known), len(drive), NEAR),
             )
 
 
@@ -105,7 +115,7 @@ def choose_odometry(
 
 
 def recorded_odometry(path: Path, topic: str = "") -> DriveOdometry:
-    """The nav_msgs/Odometry of a recording, by the stamps of its headers, of which the node's rules leave out the same.
+    """The nav_msgs/Odometry of a recording by the stamps of its headers, as a node that heard it would have taken it.
 
     Args:
         path: a .bag, .db3 or .mcap file, or a folder of them.
@@ -191,8 +201,10 @@ def _read(recording: "Recording", topic: str) -> DriveOdometry:
 
     rows: list[tuple[float, float, float, float]] = []
     covariances: list[NDArray[np.float64]] = []
-    frames: list[str] = []
+    guard, frame = StampGuard(), None
     read, left_out, why = 0, 0, ""
+    other_frames: list[tuple[str, str]] = []
+    jumps: list[float] = []
     unknown = np.full((3, 3), math.nan)
     for _, received, data in recording.messages([topic]):
         read += 1
@@ -200,6 +212,11 @@ def _read(recording: "Recording", topic: str) -> DriveOdometry:
             message = recording.deserialize(topic, data)
             position, turn = message.pose.pose.position, message.pose.pose.orientation
             pose: PlanarPose = planar_pose((position.x, position.y, position.z), (turn.x, turn.y, turn.z, turn.w))
+            # The recorder's clock stands for the node's.
+            moment, clock = stamp(message, received), received * 1e-9
+            jump = guard.jumped(moment, clock, clock)
+            if jump is None:
+                raise DsformerError(f"a stamp lies {abs(moment - (guard.newest or 0.0)):.1f} s from those before it")
         except DsformerError as error:
             left_out, why = left_out + 1, why or str(error)
             continue
@@ -207,37 +224,30 @@ def _read(recording: "Recording", topic: str) -> DriveOdometry:
         covariance = None
         with suppress(DsformerError):
             covariance = planar_covariance(message.pose.covariance)
-        rows.append((stamp(message, received), pose.x, pose.y, pose.yaw))
+        if jump:
+            jumps.append(jump)
+        if jump < -JUMP_BACK:
+            # What a clock that was ahead told of this time would lie between what it tells now.
+            while rows and rows[-1][0] >= moment:
+                rows.pop(), covariances.pop()
+        if frame is not None and message.header.frame_id != frame:
+            other_frames.append((frame, message.header.frame_id))
+        if rows and (jump or message.header.frame_id != frame):
+            rows.append((moment, math.nan, math.nan, math.nan))
+            covariances.append(unknown)
+        frame = message.header.frame_id
+        rows.append((moment, pose.x, pose.y, pose.yaw))
         covariances.append(unknown if covariance is None else covariance)
-        frames.append(message.header.frame_id)
-    moves: NDArray[np.float64] = np.array(rows).reshape(-1, 4)
-    spread: NDArray[np.float64] = np.array(covariances).reshape(-1, 3, 3)
-    lone = _lone(moves[:, 0])
-    if lone.any():
-        left_out, why = left_out + int(lone.sum()), why or "its stamp is far from those before and after it"
-        moves, spread = moves[~lone], spread[~lone]
-        frames = [frame for frame, is_lone in zip(frames, lone, strict=True) if not is_lone]
     name = f"{recording.path}:{topic}"
-    if not len(moves):
+    if not rows:
         raise DsformerError(f"{name}: no odometry can be used: {why or 'it has no messages'}")
     if left_out:
         log.warning("%s: %d of %d messages are left out; of the first, %s", name, left_out, read, why)
-    changes = [row for row in range(1, len(frames)) if frames[row] != frames[row - 1]]
-    if changes:
-        before, after = frames[changes[0] - 1 : changes[0] + 1]
-        log.warning("%s: its frame was '%s' and is '%s': another odometry begins there", name, before, after)
-        begins = np.column_stack([moves[changes, 0], np.full((len(changes), 3), math.nan)])
-        moves, spread = np.insert(moves, changes, begins, axis=0), np.insert(spread, changes, math.nan, axis=0)
-    return DriveOdometry(name, moves, spread)
-
-
-def _lone(stamps: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(M,) whether a stamp is far from both of its neighbours, which are near each other."""
-    lone = np.zeros(len(stamps), dtype=bool)
-    if len(stamps) > 2:
-        before, here, after = stamps[:-2], stamps[1:-1], stamps[2:]
-        lone[1:-1] = (abs(here - before) > FAR) & (abs(here - after) > FAR) & (abs(after - before) <= FAR)
-    return lone
+    if jumps:
+        log.warning("%s: its stamps jump by %+.3g s: another time begins there", name, jumps[0])
+    if other_frames:
+        log.warning("%s: its frame was '%s' and is '%s': another odometry begins there", name, *other_frames[0])
+    return DriveOdometry(name, np.array(rows), np.array(covariances))
 
 
 def _number(text: str | None) -> float:

@@ -75,12 +75,47 @@ def test_what_the_node_does_not_use_is_left_out_and_counted(
     assert frame == f"{found.words}: its frame was 'map' and is 'elsewhere': another odometry begins there"
 
 
-def test_a_clock_that_was_set_right_is_no_broken_stamp(tmp_path: Path) -> None:
+def test_a_pause_is_no_broken_stamp(tmp_path: Path) -> None:
     with recording(tmp_path, "mcap") as recorder:
         for tick in (0, 1, 500, 501):
             recorder.pose(tick, (tick, 0.0, 0.0))
     moves = recorded_odometry(recorder.path).moves
-    assert moves is not None and len(moves) == 4
+    assert moves is not None and moves[:, 1].tolist() == [0, 1, 500, 501]
+
+
+@pytest.mark.parametrize("recorder_knew", [True, False])
+def test_a_clock_that_was_not_set_at_first_tells_nothing_of_the_drive(
+    tmp_path: Path, recorder_knew: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two stamps of 1970, as of a driver before NTP; and a last one hours ahead, which nothing confirms."""
+    with recording(tmp_path, "mcap") as recorder:
+        for tick in range(2):
+            stamp = 5 + tick - START
+            recorder.pose(stamp, (0.0, 0.0, 0.0), received=tick if recorder_knew else stamp)
+        for tick in range(2, 6):
+            recorder.pose(tick, (tick, 0.0, 0.0))
+        recorder.pose(10_000, (6.0, 0.0, 0.0), received=6.0)
+    found = recorded_odometry(recorder.path)
+    assert found.moves is not None and found.moves[:, 0].max() == START + 5
+    assert np.isnan(found.moves[2, 1]) == recorder_knew
+    left_out, *jumps = caplog.messages
+    assert "1 of 7 messages are left out; of the first, a stamp lies 9995.0 s from those before it" in left_out
+    assert len(jumps) == recorder_knew and all("its stamps jump by +1.7e+09 s: another time" in one for one in jumps)
+    with pytest.raises(DsformerError, match=r"\(2023-11-14 22:13:22 to 2023-11-14 22:13:25 UTC\) and the drive's pic"):
+        found.check(drive_at(START - 1000 + np.arange(3.0)))
+    caplog.clear()
+    found.check(drive_at(START - 2 + np.arange(8.0)))
+    assert caplog.messages == [f"{found.words}: it tells nothing of 3 of 8 pictures: no message is within 1 s of them"]
+
+
+def test_what_a_clock_told_that_was_ahead_is_not_mixed_with_what_it_tells_when_right(tmp_path: Path) -> None:
+    with recording(tmp_path, "mcap") as recorder:
+        for tick in range(10):
+            recorder.pose(tick if tick < 6 else tick - 4, (tick, 0.0, 0.0), received=float(tick))
+    moves = recorded_odometry(recorder.path).moves
+    assert moves is not None
+    assert (moves[:, 0] - START).tolist() == [0, 1, 2, 3, 3, 4, 5], "two messages say that time jumped"
+    assert np.delete(moves[:, 1], 3).tolist() == [0, 1, 2, 7, 8, 9] and np.isnan(moves[3, 1])
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -179,7 +214,7 @@ def test_odometry_of_another_time_is_said_with_both_spans(tmp_path: Path, caplog
     found.check(drive_at(START + np.arange(5.0)))
     assert not caplog.messages
     found.check(drive_at(START + np.arange(10.0)))
-    assert caplog.messages == [f"{found.words}: 4 of 10 pictures were taken before or after it"]
+    assert caplog.messages == [f"{found.words}: it tells nothing of 4 of 10 pictures: no message is within 1 s of them"]
     choose_odometry("made", [], NO_OPTIONS).check(drive_at(START + np.arange(10.0)))
 
 
