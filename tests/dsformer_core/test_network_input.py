@@ -74,12 +74,16 @@ def test_a_picture_of_its_size_stays_as_it_is() -> None:
     np.testing.assert_array_equal(prepare.resized(resized, "noise"), resized)
 
 
-def on_device(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What a GPU makes of a picture; computed here, by a CPU, with the same operators."""
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    return resize_on_device(pixels, size)[0].permute(1, 2, 0).numpy()
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"))]
 
 
+def on_device(picture: np.ndarray, size: tuple[int, int], device: str) -> np.ndarray:
+    """What the operators that resize on a GPU make of a picture; a CPU has the same, but other kernels."""
+    pixels = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None]
+    return resize_on_device(pixels, size)[0].permute(1, 2, 0).cpu().numpy()
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", [(224, 224), (322, 322), (200, 260)])
 @pytest.mark.parametrize(
     ("height", "width"),
@@ -96,24 +100,27 @@ def on_device(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         (200, 260),
     ],
 )
-def test_a_gpu_resizes_as_a_cpu_does(height: int, width: int, size: tuple[int, int]) -> None:
+def test_the_operators_for_a_gpu_resize_as_torchvision_does_on_a_cpu(
+    height: int, width: int, size: tuple[int, int], device: str
+) -> None:
     """Of noise, whose every pixel is another: photographs are far closer."""
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     expected = NetworkInput(Preprocessing(size=size), CPU).resized(noise, "noise")
-    found = on_device(noise, size)
+    found = on_device(noise, size, device)
     assert found.min() >= 0 and found.max() <= 255 and (found == np.round(found)).all()
     difference = np.abs(found - expected.astype(np.float32))
     assert difference.max() <= 2 and difference.mean() <= 0.03 and (difference > 1).mean() < 1e-4
 
 
-def test_of_photographs_both_are_within_the_tolerance_of_pillow(shared: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_of_photographs_both_are_within_the_tolerance_of_pillow(shared: Path, device: str) -> None:
     """What the module promises: 0.01 of 255 on average."""
     for path in sorted((shared / "data" / "lund").iterdir())[::6]:
         picture = read_picture(path)
         for size in ((224, 224), (322, 322), (900, 1100)):
             pillow = np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
             by_cpu = NetworkInput(Preprocessing(size=size), CPU).resized(picture, "")
-            for found in (by_cpu, on_device(picture, size)):
+            for found in (by_cpu, on_device(picture, size, device)):
                 difference = np.abs(found - pillow)
                 assert difference.mean() <= 0.01 and difference.max() <= 2, (path, size)
 
@@ -153,10 +160,27 @@ def test_what_is_no_picture_is_named(image: object, words: str) -> None:
         network_input(8).resized(image, "the fifth")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "device",
-    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"))],
-)
+def test_one_picture_at_a_time_is_resized_on_a_device_whose_memory_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As floats it is four times as large as its bytes; the bits are those of all at once."""
+    random = np.random.default_rng(0)
+    shapes = [(60, 90, 3)] * 10 + [(32, 48, 3)] * 3 + [(50, 50, 3)] + [(60, 90, 3)] * 2
+    pictures = [random.integers(0, 256, shape, np.uint8) for shape in shapes]
+    prepare = NetworkInput(Preprocessing(size=(32, 48)), CPU)
+    resized: list[tuple[int, ...]] = []
+
+    def noting(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        resized.append(tuple(pixels.shape))
+        return resize_on_device(pixels, size)
+
+    monkeypatch.setattr(network_input_module, "resize_on_device", noting)
+    batch = prepare.batch(pictures)
+    assert resized == [*[(1, 3, 60, 90)] * 10, (3, 3, 32, 48), (1, 3, 50, 50), *[(1, 3, 60, 90)] * 2]
+    together = resize_on_device(torch.from_numpy(np.stack(pictures[:10])).permute(0, 3, 1, 2), (32, 48))
+    assert torch.equal(batch[:10], together.sub_(prepare._mean).div_(prepare._std))
+    assert torch.equal(batch[10:13], prepare.batch(pictures[10:13]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_batch_is_normalised(device: str) -> None:
     """Several in a row: on a GPU they share memory that is still being read."""
     preprocessing = replace(preprocessing_of("dsformer_tiny"), size=(32, 48))

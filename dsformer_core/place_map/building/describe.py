@@ -184,7 +184,10 @@ class _Begun:
         return len(self.found) == len(self.task.pictures)
 
     def load(self, row: int, extractor: "Extractor") -> Picture:
-        """Decodes a picture for a network, and makes its thumbnail on the way; called in worker threads."""
+        """Decodes a picture for a network, and makes its thumbnail on the way; called in worker threads.
+
+        Thumbnails are made of what the network gets: then it is resized here, also where a GPU would do so.
+        """
         one = self.task.pictures[row]
         picture = one.load(at_least=extractor.decode_size)
         if min(picture.shape[:2]) < SMALLEST_SIDE:
