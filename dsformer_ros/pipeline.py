@@ -78,6 +78,8 @@ class Pipeline:
         self._published: Status | None = None
         self._standstill = Standstill(node.get_clock())
         self._stamps = [StampGuard() for _ in self._cameras]
+        # Cameras whose clock is known to be ahead of everybody's; what is forgotten says nothing of clocks.
+        self._ahead: set[int] = set()
         # Stamp of the last pose: consumers fuse poses in their order, and what is known at a later moment has what a
         # late picture showed in it.
         self._last_pose = -math.inf
@@ -96,6 +98,7 @@ class Pipeline:
     def start(self) -> None:
         """Starts the worker, subscribes to the cameras, and says so on `~/status`."""
         self._published = None
+        self._ahead.clear()
         # Pictures from before a pause say nothing about what comes now.
         self._board = self._new_board()
         self._freshness = [Freshness() for _ in self._cameras]
@@ -223,13 +226,8 @@ class Pipeline:
     def _is_of_its_time(self, camera: int, stamp: float, now: float, clock_now: float) -> bool:
         """Whether a picture's stamp is believed; what belongs to a time from which it jumped back is forgotten."""
         stamps, topic = self._stamps[camera], self._cameras[camera].topic
-        ahead, before = stamp - clock_now, stamps.newest
-        if ahead > _LONG_AHEAD and any(abs(one - clock_now) < _LONG_AHEAD for one in self._others_times(camera, now)):
-            why = f"its stamps lie {ahead:.0f} s ahead of the clock, and others' do not"
-            if before is not None and before - clock_now > _LONG_AHEAD:
-                # It was believed before others came: its pose would stay the last, and all of theirs come too late.
-                self.forget(f"{topic}: {why}")
-            self._doubt(camera, why)
+        before = stamps.newest
+        if self._is_ahead(camera, stamp, now, clock_now):
             return False
         jump = stamps.jumped(stamp, now, clock_now)
         if jump is None:
@@ -244,6 +242,21 @@ class Pipeline:
             else:
                 self.clock_jumped_back(f"the stamps of {topic}", -jump)
                 stamps.jumped(stamp, now, clock_now)
+        return True
+
+    def _is_ahead(self, camera: int, stamp: float, now: float, clock_now: float) -> bool:
+        """Whether a picture is of a clock that is ahead of the node's, while others' are not."""
+        ahead, known, newest = stamp - clock_now, camera in self._ahead, self._stamps[camera].newest
+        near = [abs(one - clock_now) < _LONG_AHEAD for one in self._others_times(camera, now)]
+        if ahead <= _LONG_AHEAD or not (any(near) or (known and not near)):
+            self._ahead.discard(camera)
+            return False
+        why = f"its stamps lie {ahead:.0f} s ahead of the clock, and others' do not"
+        self._ahead.add(camera)
+        if newest is not None and newest - clock_now > _LONG_AHEAD:
+            # It was believed before others came: its pose would stay the last, and all of theirs come too late.
+            self.forget(f"{self._cameras[camera].topic}: {why}")
+        self._doubt(camera, why)
         return True
 
     def _doubt(self, camera: int, why: str) -> None:

@@ -366,10 +366,13 @@ def test_a_camera_whose_clock_is_ahead_silences_nobody(
         # Nobody knows better yet.
         robot.see(time.time() + 3600, 40, camera=1)
     last = robot.drive(time.time() - 8, range(6))
-    robot.send(time.time() + 3600, picture(40), camera=1)
+    robot.send(time.time() + 3601, picture(40), camera=1)
     assert robot.ears.spin_until(lambda: "s ahead of the clock, and others' do not" in capfd.readouterr().err)
+    again = time.time() + 3602
+    robot.send(again, picture(40), camera=1)
     last = robot.drive(last + 1, range(6, 12))
     assert robot.pose_at(last) is not None and robot.is_near(11)
+    assert not robot.answered(again), "it is known now, whatever was forgotten because of it"
     # Its clock is set right: nothing was known of it that would be forgotten now.
     robot.see(last + 0.5, 11, camera=1)
     assert "jumped back" not in capfd.readouterr().err
