@@ -133,17 +133,14 @@ def test_a_former_in_any_size_stays_the_same(size):
 
 
 class Small(nn.Module):
-    """A convolution, its normalisation and a former: what compiling has to deal with in a DSFormer.
-
-    Scales of one size share most of their code, which a compiler has to work at for a second each piece.
-    """
+    """A convolution, its normalisation and a former: what compiling has to deal with in a DSFormer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 128, 4, stride=4)
         self.norm = nn.BatchNorm2d(128)
-        self.down = nn.Conv2d(128, 64, 1)
-        self.former = former(((4, 6), (4, 6)))
+        self.down = nn.Conv2d(128, 64, 2, stride=2)
+        self.former = former(((4, 6), (2, 3)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         fine = self.norm(self.conv(images)).relu()
