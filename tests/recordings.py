@@ -123,7 +123,7 @@ class Recorder:
         kind: str = "nav_msgs/msg/Odometry",
         topic: str = "/odom",
         std: float = 0.0,
-        frame: str = "map",
+        frame: str = "odom",
         orientation: Sequence[float] | None = None,
         received: float | None = None,
     ) -> None:

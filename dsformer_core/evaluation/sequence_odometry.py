@@ -33,6 +33,10 @@ to the filter, too (`FusionConfig.odometry_gap`)."""
 SILENCE = 3600.0
 """Seconds without a message after which another drive is told of."""
 
+_FRAMES_OF_POSITIONS = ("map", "utm", "world", "earth")
+"""Frames that are laid by positions (REP-105 and others): odometry in one may be made of fixes, and jump with them."""
+
+_WORDS_OF_POSITIONS = ("gps", "global")
 _COLUMNS = ("stamp", "x", "y", "yaw")
 _MADE_WORDS = "made of the drive's positions"
 
@@ -162,7 +166,7 @@ def read_odometry(path: Path) -> NDArray[np.float64]:
 
 
 def _own_topic(drives: Sequence[Path], options: SourceOptions) -> str | None:
-    """The only odometry of the only recording, if the drive's positions are not that odometry."""
+    """The only odometry of the only recording, if the drive's positions are not made of it, nor it of them."""
     if len(drives) != 1 or not drives[0].exists() or not is_recording(drives[0]):
         return None
     path = drives[0]
@@ -177,7 +181,33 @@ def _own_topic(drives: Sequence[Path], options: SourceOptions) -> str | None:
             )
         if len(topics) != 1 or not has_other_positions(recording, topics[0], options):
             return None
-    return topics[0]
+        topic, frame = topics[0], _first_frame(recording, topics[0])
+    if _is_of_positions(topic, frame):
+        log.warning(
+            "%s: the odometry on %s (frame '%s') may be made of positions, and is not taken: --odometry %s:%s takes it",
+            *(path, topic, frame, path, topic),
+        )
+        return None
+    return topic
+
+
+def _is_of_positions(topic: str, frame: str) -> bool:
+    """Whether odometry may know where it is, as a filter's does that takes fixes; wheels tell nothing of that.
+
+    Args:
+        topic: its name, which counts where the frame has none.
+        frame: that its poses are in.
+    """
+    name = frame.strip("/").rpartition("/")[2].lower()
+    return name in _FRAMES_OF_POSITIONS or (not name and any(word in topic.lower() for word in _WORDS_OF_POSITIONS))
+
+
+def _first_frame(recording: "Recording", topic: str) -> str:
+    """That of the first message that can be read; empty where none can."""
+    for _, _, data in recording.messages([topic]):
+        with suppress(DsformerError):
+            return str(recording.deserialize(topic, data).header.frame_id)
+    return ""
 
 
 def _split(asked: str) -> tuple[Path, str]:

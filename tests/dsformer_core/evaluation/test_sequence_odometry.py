@@ -72,7 +72,7 @@ def test_what_the_node_does_not_use_is_left_out_and_counted(
     assert np.isnan(found.covariances).all()
     left_out, frame = caplog.messages
     assert "4 of 7 messages are left out; of the first, its pose has numbers that are not finite" in left_out
-    assert frame == f"{found.words}: its frame was 'map' and is 'elsewhere': another odometry begins there"
+    assert frame == f"{found.words}: its frame was 'odom' and is 'elsewhere': another odometry begins there"
 
 
 def test_a_pause_is_no_broken_stamp(tmp_path: Path) -> None:
@@ -181,6 +181,35 @@ def test_odometry_that_is_the_drives_truth_is_not_taken_unasked(tmp_path: Path) 
     options = SourceOptions(datum=LocalFrame.parse("55.7,13.2"))
     assert choose_odometry(None, [recorder.path], options).moves is None
     assert choose_odometry(str(recorder.path), [recorder.path], options).moves is not None
+
+
+@pytest.mark.parametrize(
+    ("topic", "frame", "taken"),
+    [
+        ("/odometry/gps", "map", False),
+        ("/odometry/filtered/global", "/map", False),
+        ("/odom", "robot/utm", False),
+        ("/odom", "World", False),
+        ("/odom", "earth", False),
+        ("/odometry/gps", "", False),
+        ("/odometry/Global", "", False),
+        ("/odom", "", True),
+        ("/odom", "robot/odom", True),
+        ("/odometry/gps", "odom", True),
+        ("/slam", "map_start", True),
+    ],
+)
+def test_odometry_that_may_be_made_of_positions_is_taken_when_asked_for(
+    tmp_path: Path, topic: str, frame: str, taken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with recording(tmp_path, "sqlite3") as recorder:
+        recorder.fix(0.0)
+        recorder.pose(0, (0.0, 0.0, 0.0), topic=topic, frame=frame)
+    path = recorder.path
+    assert (choose_odometry(None, [path], NO_OPTIONS).moves is not None) == taken
+    why = f"{path}: the odometry on {topic} (frame '{frame}') may be made of positions, and is not taken: "
+    assert caplog.messages == ([] if taken else [f"{why}--odometry {path}:{topic} takes it"])
+    assert choose_odometry(f"{path}:{topic}", [path], NO_OPTIONS).moves is not None
 
 
 def test_tables_and_what_is_none(tmp_path: Path) -> None:
