@@ -102,7 +102,7 @@ class Extractor:
             self._take_exported(open_exported(chosen_runtime, Path(weights), device=device), model, precision)
             self._load_seconds = time.perf_counter() - start
             return
-        where = _device(device)
+        where = chosen_device(device)
         arithmetic = _precision(precision, where)
         network, label = load_network(model, weights)
         if optimize != "off":
@@ -140,7 +140,7 @@ class Extractor:
             UsageError: there is no such device or precision.
         """
         extractor = cls.__new__(cls)
-        where = next(model.parameters()).device if device is None else _device(device)
+        where = next(model.parameters()).device if device is None else chosen_device(device)
         extractor._take(model.eval(), name, IN_TRAINING, where, _precision(precision, where))
         return extractor
 
@@ -163,13 +163,7 @@ class Extractor:
             DsformerError: it does not compute here what it did when it was made.
         """
         about = network.about
-        model_entry(name)
-        if about.model != name:
-            raise UsageError(f"{network.path}: holds a {about.model}, not a {name}")
-        if precision not in ("auto", about.precision):
-            raise UsageError(
-                f"{network.path} computes in {about.precision}, not in {precision}: export it so, or say auto"
-            )
+        require_holds(network, name, precision)
         agreement = check_probe(network)
         self.model_name, self.weights, self.weights_sha256 = name, about.weights, about.weights_sha256
         self.preprocessing, self.device, self.precision = about.preprocessing, network.device, about.precision
@@ -429,12 +423,32 @@ def load_network(model: str, weights: str | Path | None) -> tuple[DescriptorMode
     return create_model(model, chosen), Path(chosen).name
 
 
+def require_holds(network: ExportedNetwork, model: str, precision: str) -> None:
+    """Refuses an exported file that is not what was asked for.
+
+    Raises:
+        UsageError: it holds another model, or computes in another precision.
+    """
+    about = network.about
+    model_entry(model)
+    if about.model != model:
+        raise UsageError(f"{network.path}: holds a {about.model}, not a {model}")
+    if precision not in ("auto", about.precision):
+        raise UsageError(f"{network.path} computes in {about.precision}, not in {precision}: export it so, or say auto")
+
+
 def announce_untrained(model: str) -> None:
     """Says loudly that a network is of no use but to try things out."""
     log.warning("UNTRAINED WEIGHTS: %s is random, its descriptors know nothing of places", model)
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """PyTorch's device of that name.
+
+    Raises:
+        UsageError: there is no such device.
+        DsformerError: it is not on this machine.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -5,7 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-_WIDTH, _LABELS, _ROW, _TOP = 760, 330, 30, 22
+_BARS, _ROW, _TOP = 430, 30, 22
+_LABELS, _CHARACTER = 330, 6.2
+"""Width of the labels, and of a character, where they need more."""
 
 
 def latency_chart(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
@@ -16,6 +18,8 @@ def latency_chart(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
     """
     if not rows:
         return ""
+    labels = max(_LABELS, math.ceil(_CHARACTER * max(len(label) for label, _ in rows)) + 16)
+    width = labels + _BARS
     compared = [row.get("eager", row) for _, row in rows]
     values = [
         one[key] for pair in zip((row for _, row in rows), compared, strict=True) for one in pair for key in _KEYS
@@ -24,7 +28,7 @@ def latency_chart(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
     high = max(high, low + 1)
 
     def at(value: float) -> float:
-        return _LABELS + (math.log10(value) - low) / (high - low) * (_WIDTH - _LABELS - 60)
+        return labels + (math.log10(value) - low) / (high - low) * (_BARS - 60)
 
     height = _TOP + _ROW * len(rows) + 4
     parts = []
@@ -34,13 +38,13 @@ def latency_chart(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
         parts.append(_text(x, 12, f"{10.0**power:g} ms", "middle"))
     for number, (label, row) in enumerate(rows):
         top = _TOP + number * _ROW
-        parts.append(_text(_LABELS - 8, top + 15, label, "end"))
-        parts += _bar(at, row, top + 3, 'fill="var(--accent)"')
+        parts.append(_text(labels - 8, top + 15, label, "end"))
+        parts += _bar(at, labels, row, top + 3, 'fill="var(--accent)"')
         parts.append(_text(at(row["p95_ms"]) + 6, top + 13, f"{row['p50_ms']:.3g}", "start"))
         if "eager" in row:
-            parts += _bar(at, row["eager"], top + 16, 'fill="none" stroke="var(--muted)"')
+            parts += _bar(at, labels, row["eager"], top + 16, 'fill="none" stroke="var(--muted)"')
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img" '
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="latency by configuration">{"".join(parts)}</svg>'
     )
 
@@ -48,10 +52,10 @@ def latency_chart(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 _KEYS = ("p50_ms", "p95_ms")
 
 
-def _bar(at: Any, row: dict[str, Any], top: float, paint: str) -> list[str]:
+def _bar(at: Any, left: float, row: dict[str, Any], top: float, paint: str) -> list[str]:
     median, late = (at(row[key]) for key in _KEYS)
     return [
-        f'<rect x="{_LABELS}" y="{top}" width="{max(median - _LABELS, 1):.1f}" height="10" rx="1.5" {paint}/>',
+        f'<rect x="{left}" y="{top}" width="{max(median - left, 1):.1f}" height="10" rx="1.5" {paint}/>',
         f'<path d="M{median:.1f} {top + 5}H{late:.1f}M{late:.1f} {top + 2}v6" stroke="var(--muted)"/>',
     ]
 

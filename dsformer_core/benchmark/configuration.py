@@ -6,6 +6,9 @@ from typing import Any
 
 from dsformer_core.arithmetic import TORCH
 
+MOST_THREADS = 1024
+"""As many as the node takes; of tens of thousands, starting them alone takes minutes."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -19,7 +22,7 @@ class Configuration:
         precision: as for `Extractor`.
         optimize: as for `Extractor`.
         batch: pictures that enter the network at a time.
-        threads: CPU threads of the network.
+        threads: CPU threads of the network, at most `MOST_THREADS`.
     """
 
     model: str

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def measure(
     place_map: Path | None = None,
     pictures: Sequence[Path] = (),
     on_row: Callable[[Measured], None] = lambda _: None,
+    on_progress: Callable[[Configuration, int, int], None] = lambda configuration, done, total: None,
 ) -> Measured:
     """Measures configurations one after the other.
 
@@ -54,23 +56,33 @@ def measure(
         place_map: measure the way of a picture file to hypotheses in this map, by stage.
         pictures: files for that; made-up ones of 1280x720 where there are none.
         on_row: called with all so far after each configuration.
+        on_progress: called with a configuration, how many of its batches are done, and of how many, when it begins and
+            after each; once time is up or it failed, it is of no more than were done.
 
     Returns:
         A row each; those that could not be run have an "error".
     """
     found = Measured(describe_machine(), [])
     for configuration in configurations:
+        told = partial(on_progress, configuration)
+        told(0, limits.repeats)
         try:
-            row = _measured(configuration, limits, against, place_map, pictures)
+            row = _measured(configuration, limits, against, place_map, pictures, told)
         except DsformerError as error:
             row = {**configuration.to_dict(), "error": str(error)}
+        told(row.get("repeats", 0), row.get("repeats", 0))
         found = replace(found, rows=[*found.rows, row])
         on_row(found)
     return found
 
 
 def _measured(
-    configuration: Configuration, limits: Limits, against: bool, place_map: Path | None, pictures: Sequence[Path]
+    configuration: Configuration,
+    limits: Limits,
+    against: bool,
+    place_map: Path | None,
+    pictures: Sequence[Path],
+    told: Callable[[int, int], None],
 ) -> dict[str, Any]:
     wanted = [configuration]
     # A map refuses random weights; without one they take as long, and are on every machine.
@@ -91,6 +103,7 @@ def _measured(
             for number, ask in enumerate(workers):
                 answers[number] = ask({"run": 1})
                 runs[number] += answers[number].pop("runs")
+            told(len(runs[0]), limits.repeats)
     row = {
         **configuration.to_dict(),
         **begun[0],

@@ -2,10 +2,11 @@
 
 import argparse
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsformer_core.cli.console import answers, errors, print_json, print_table, progress
+from dsformer_core.cli.console import answers, errors, fits, print_json, print_table, steps
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ def register(subparsers: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", nargs="+", metavar="NAME", help="networks (default: dsformer_tiny, or the map's)")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        metavar="NAME",
+        help="networks (default: that of an exported file or of the map, else dsformer_tiny)",
+    )
     parser.add_argument(
         "--weights",
         nargs="+",
@@ -83,6 +89,7 @@ def register(subparsers: Any) -> None:
         help="of each at most, once there are 3 (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write benchmark.json and benchmark.html")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of another benchmark there")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     parser.set_defaults(run=run)
 
@@ -95,24 +102,32 @@ def run(arguments: argparse.Namespace) -> None:
         DsformerError: some configurations could not be run; the others have been printed by then.
     """
     from dsformer_core.benchmark import Limits, measure
+    from dsformer_core.benchmark.foresight import refuse_what_cannot_run
     from dsformer_core.sources.folder import find_pictures
 
     if arguments.repeats < 1 or not arguments.seconds > 0:
         raise UsageError("--repeats must be 1 or more, and --seconds above 0")
     if arguments.pictures and not arguments.map:
         raise UsageError("--pictures are localized in a map: give --map")
+    if arguments.output is not None:
+        _check_output(arguments.output, overwrite=arguments.overwrite)
     configurations = _configurations(arguments)
+    refuse_what_cannot_run(configurations)
     pictures = find_pictures(arguments.pictures) if arguments.pictures else []
     so_far: list[Measured] = []
+    labels = _labels(configurations)
 
     def keep(found: "Measured") -> None:
         so_far.append(found)
         if arguments.output is not None:
             found.write(arguments.output)
-        advance(1)
+        if not errors.is_terminal:
+            row = found.rows[-1]
+            what = "failed" if "error" in row else f"{row['p50_ms']:.1f} ms"
+            errors.print(f"{labels[configurations[len(so_far) - 1]]}: {what}", markup=False, highlight=False)
 
     try:
-        with progress("measuring", len(configurations)) as advance:
+        with steps() as show:
             measure(
                 configurations,
                 limits=Limits(arguments.repeats, arguments.seconds),
@@ -120,6 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
                 place_map=arguments.map,
                 pictures=pictures,
                 on_row=keep,
+                on_progress=lambda configuration, done, total: show(labels[configuration], done, total),
             )
     except KeyboardInterrupt:
         if so_far:
@@ -127,22 +143,52 @@ def run(arguments: argparse.Namespace) -> None:
             errors.print(f"{len(so_far)} of {len(configurations)} were measured", highlight=False)
         raise
     _print(so_far[-1], as_json=arguments.json)
-    failed = [row for row in so_far[-1].rows if "error" in row]
-    for row in failed:
-        errors.print(f"{row['model']} {row['optimize']}: {row['error']}", style="yellow", markup=False, highlight=False)
-    if failed:
-        raise DsformerError(f"{len(failed)} of {len(configurations)} configurations could not be run")
+    faults = so_far[-1].faults()
+    for fault in faults:
+        errors.print(fault, style="yellow", markup=False, highlight=False)
+    if faults:
+        raise DsformerError(f"{len(faults)} of {len(configurations)} configurations could not be run")
+
+
+def _check_output(folder: Path, *, overwrite: bool) -> None:
+    """Refuses to lose the results of another benchmark, and a folder that is none, before anything was measured."""
+    from dsformer_core.benchmark.report import JSON_NAME, PAGE_NAME
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: --output names a folder")
+    kept = [folder / name for name in (JSON_NAME, PAGE_NAME) if (folder / name).exists()]
+    if kept and not overwrite:
+        raise UsageError(f"{kept[0]} exists: choose another folder, or say --overwrite")
+
+
+def _labels(configurations: "Sequence[Configuration]") -> "dict[Configuration, str]":
+    """What to call each while it is measured: which of how many, and what tells it from the others."""
+    from dsformer_core.benchmark.report import distinct
+
+    words = distinct([configuration.to_dict() for configuration in configurations])
+    numbered = zip(configurations, words, strict=True)
+    return {one: f"{number}/{len(words)} {word}" for number, (one, word) in enumerate(numbered, 1)}
 
 
 def _configurations(arguments: argparse.Namespace) -> "list[Configuration]":
     """Every combination of what is given."""
     from dsformer_core.benchmark import Configuration
+    from dsformer_core.benchmark.configuration import MOST_THREADS
     from dsformer_core.extractor import PRECISIONS
     from dsformer_core.models.inference import check_optimize
     from dsformer_core.models.registry import model_entry
     from dsformer_core.runtimes import TORCH, choose_runtime
+    from dsformer_core.runtimes.description import exported_description
 
-    models, weights = arguments.model or ["dsformer_tiny"], arguments.weights or ["untrained"]
+    weights = arguments.weights or ["untrained"]
+    for file in weights:
+        choose_runtime(file, arguments.runtime)
+    if arguments.model or arguments.map:
+        networks = list(itertools.product(arguments.model or [], weights))
+    else:
+        described = [exported_description(file) for file in weights]
+        names = ["dsformer_tiny" if about is None else about.model for about in described]
+        networks = list(zip(names, weights, strict=True))
     if arguments.map is not None:
         from dsformer_core.place_map import PlaceMap
 
@@ -151,10 +197,9 @@ def _configurations(arguments: argparse.Namespace) -> "list[Configuration]":
             raise UsageError("--map says itself which network it belongs to: no --model is needed with it")
         if arguments.batch != [1]:
             raise UsageError("--map measures pictures one by one, as a robot sends them: no --batch")
-        models, weights = [place_map.model_name], arguments.weights or [place_map.weights]
-        if place_map.weights != "untrained":
-            weights = arguments.weights or ["auto"]
-    for model in models:
+        own = "untrained" if place_map.weights == "untrained" else "auto"
+        networks = [(place_map.model_name, file) for file in arguments.weights or [own]]
+    for model, _ in networks:
         model_entry(model)
     for level in arguments.optimize:
         check_optimize(level)
@@ -164,13 +209,13 @@ def _configurations(arguments: argparse.Namespace) -> "list[Configuration]":
     for option in ("batch", "threads"):
         if min(getattr(arguments, option)) < 1:
             raise UsageError(f"--{option} {min(getattr(arguments, option))}: it must be 1 or more")
-    given = itertools.product(
-        models, weights, arguments.precision, arguments.optimize, arguments.threads, arguments.batch
-    )
+    if max(arguments.threads) > MOST_THREADS:
+        raise UsageError(f"--threads {max(arguments.threads)}: it must be {MOST_THREADS} or less")
+    given = itertools.product(networks, arguments.precision, arguments.optimize, arguments.threads, arguments.batch)
     return list(
         dict.fromkeys(
             Configuration(model, file, arguments.runtime, arguments.device, precision, level, batch, threads)
-            for model, file, precision, level, threads, batch in given
+            for (model, file), precision, level, threads, batch in given
             # An exported file is what it is: measured once, not once a level.
             if level == arguments.optimize[0] or choose_runtime(file, arguments.runtime) == TORCH
         )
@@ -183,5 +228,20 @@ def _print(found: "Measured", *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_dict())
         return
-    print_table(found.table())
+    table = found.table()
+    if fits(table):
+        print_table(table)
+    else:
+        answers.print(found.in_common(), markup=False, highlight=False)
+        _print_compact(found)
     answers.print(in_words(found.machine), markup=False, highlight=False)
+
+
+def _print_compact(found: "Measured") -> None:
+    """A table of what differs where that fits, else some lines each."""
+    table = found.table(compact=True)
+    if fits(table):
+        print_table(table)
+        return
+    for lines in found.in_lines():
+        answers.print(lines, markup=False, highlight=False)

@@ -1,5 +1,6 @@
 """`dsformer benchmark`: real networks in processes of their own."""
 
+import io
 import json
 import os
 import signal
@@ -7,16 +8,19 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from dsformer_core.benchmark import Configuration, Limits, Measured, measure
+from dsformer_core.benchmark import Configuration, Limits, Measured, measure, measuring
 from dsformer_core.benchmark.chart import latency_chart
 from dsformer_core.benchmark.machine import describe_machine, in_words
 from dsformer_core.benchmark.measuring import _statistics
 from dsformer_core.benchmark.worker import STAGES
+from dsformer_core.cli import benchmark, console
 from dsformer_core.cli.main import main
 
 MODEL = "gem_mobilenet_v2"
@@ -119,13 +123,23 @@ def _children_of(parent: int) -> list[str]:
         (["--precision", "int4"], "there is no precision 'int4'"),
         (["--batch", "0"], "--batch 0: it must be 1 or more"),
         (["--threads", "1", "-2"], "--threads -2: it must be 1 or more"),
+        (["--threads", "1", "100000"], "--threads 100000: it must be 1024 or less"),
+        (["--runtime", "tflite"], "there is no runtime 'tflite'"),
+        (["--runtime", "onnx"], "the runtime onnx reads .onnx files"),
+        (["--device", "gpu"], "there is no device 'gpu'"),
+        (["--device", "cuda:99"], "device cuda:99: "),
+        (["--weights", "nope.onnx"], "nope.onnx: no such file"),
+        (["--weights", "nope.onnx", "--model", MODEL], "nope.onnx: no such file"),
+        (["--weights", "nope.pth"], "'nope.pth': no such file"),
+        (["--output", __file__], "is a file: --output names a folder"),
         (["--repeats", "0"], "--repeats must be 1 or more"),
         (["--pictures", "drive"], "--pictures are localized in a map: give --map"),
         (["--map", str(SAMPLE_MAP), "--model", MODEL], "no --model is needed"),
         (["--map", str(SAMPLE_MAP), "--batch", "8"], "no --batch"),
     ],
 )
-def test_wrong_arguments_are_one_line(arguments, said, capsys):
+def test_wrong_arguments_are_one_line_and_start_nothing(arguments, said, capsys, monkeypatch):
+    monkeypatch.setattr(measuring, "_worker", None)
     assert run(*arguments) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
@@ -138,6 +152,65 @@ def test_what_could_not_be_run_ends_with_1_and_says_why(capsys, monkeypatch):
     (row,) = json.loads(printed.out)["rows"]
     assert "no-such-compiler is not on this machine" in row["error"] and "p50_ms" not in row
     assert "1 of 1 configurations could not be run" in printed.err
+    assert f"1/1 {MODEL}: failed" in printed.err, "where no terminal shows bars, a line tells of each"
+
+
+def test_results_are_not_replaced_without_a_word(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measuring, "_worker", None)
+    (tmp_path / "benchmark.json").write_text("of last week")
+    assert run("--model", MODEL, "--output", str(tmp_path)) == 2
+    assert "benchmark.json exists: choose another folder, or say --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "benchmark.json").read_text() == "of last week"
+    with pytest.raises(TypeError):
+        run("--model", MODEL, "--output", str(tmp_path), "--overwrite")  # it goes on, to a worker
+
+
+def row(**chosen):
+    numbers = {"p50_ms": 1430.25, "p95_ms": 1512.5, "p99_ms": 1600.125, "pictures_per_s": 0.7, "peak_mib": 1790.0}
+    return Configuration("dsformer_resnet50", **chosen).to_dict() | numbers | {"imports_mib": 727.0, "startup_s": 3.4}
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row()],
+        [row(threads=1) | {"times_as_fast": 1.2}, row(threads=2) | {"times_as_fast": 1.3}],
+        [row() | {"stages": {name: {"p50_ms": 12.25} for name in STAGES}}],
+        [row(weights="a.onnx"), row(weights="b.onnx"), row(optimize="max", batch=8) | {"device_p50_ms": 3.25}],
+    ],
+)
+def test_every_number_is_read_on_a_narrow_terminal(rows, width, capsys, monkeypatch):
+    narrow = Console(width=width, force_terminal=True, soft_wrap=True, no_color=True, file=io.StringIO())
+    monkeypatch.setattr(console, "answers", narrow)
+    monkeypatch.setattr(benchmark, "answers", narrow)
+    benchmark._print(Measured(describe_machine(), rows), as_json=False)
+    printed = narrow.file.getvalue()
+    assert "…" not in printed and "dsformer_resnet50" in printed
+    for one in rows:
+        assert f"{one['p50_ms']:.1f}" in printed and f"{one['peak_mib']:.0f}" in printed
+        assert all(name in printed for name in [one["weights"], *one.get("stages", ())])
+    assert width < 80 or len(rows) != 2 or printed.count("dsformer_resnet50") == 1, "said once, above the table"
+
+
+def test_two_files_of_one_precision_are_told_apart():
+    two = Measured(describe_machine(), [row(weights="a.onnx"), row(weights="b.onnx", threads=2) | {"error": "no"}])
+    page = two.page()
+    assert "<td>a.onnx</td>" in page and "b.onnx, batch 1, 2 thr.: no" in page, "with the reason of what failed"
+    assert two.faults() == ["dsformer_resnet50 auto safe, b.onnx, batch 1, 2 thr.: no"]
+    elsewhere = Measured(describe_machine(), [row(device="cpu"), row(device="cuda:0")]).page()
+    assert "<td>cpu</td>" in elsewhere and "<td>cuda:0</td>" in elsewhere and "untrained" not in elsewhere
+
+
+def test_progress_names_what_is_measured_and_ends():
+    told = []
+    configurations = [Configuration(MODEL), Configuration(MODEL, weights="nope.pth")]
+    measure(configurations, limits=Limits(3, 30), on_progress=lambda *told_now: told.append(told_now))
+    first, second = configurations
+    assert told[:5] == [(first, 0, 3), (first, 1, 3), (first, 2, 3), (first, 3, 3), (first, 3, 3)]
+    assert told[5:] == [(second, 0, 3), (second, 0, 0)]
+    labels = benchmark._labels([first, replace(first, batch=8)])
+    assert list(labels.values()) == [f"1/2 {MODEL}, batch 1", f"2/2 {MODEL}, batch 8"]
 
 
 def test_the_machine_is_described_and_not_named():
