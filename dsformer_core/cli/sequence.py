@@ -58,6 +58,7 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
     from dsformer_core.evaluation.sequence import evaluate_sequence
     from dsformer_core.evaluation.sequence_odometry import choose_odometry
     from dsformer_core.evaluation.sequence_page import sequence_table
+    from dsformer_core.evaluation.sequence_source import ScannedSource
     from dsformer_core.localization.fusion.replay import describe_drive
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
@@ -80,6 +81,15 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
     source = open_sources(arguments.sequence, options)
     odometry = choose_odometry(arguments.odometry, arguments.sequence, options, kidnap=bool(arguments.kidnap))
     place_map = PlaceMap.open(arguments.map)
+    scanned = ScannedSource.of(source)
+    off_map = ~scanned.mapped(place_map)
+    if off_map.any():
+        errors.print(
+            f"{off_map.sum()} of {len(off_map)} pictures were taken more than {RIGHT_PLACE_RADIUS:.0f} m from any "
+            "reference: silence is right there, and counts against availability",
+            style="yellow",
+            highlight=False,
+        )
     weights = arguments.weights[0] if arguments.weights else None
     extractor = network_of(
         place_map,
@@ -93,7 +103,7 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
     left_out = LeftOut()
     with steps() as show:
         drive = describe_drive(
-            source,
+            scanned,
             extractor,
             place_map,
             batch_size=arguments.batch_size,
@@ -102,14 +112,6 @@ def evaluate_a_sequence(arguments: argparse.Namespace) -> None:
             on_skipped=left_out.add,
         )
     odometry.check(drive)
-    on_map = drive.mapped(place_map)
-    if not on_map.all():
-        errors.print(
-            f"{int((~on_map).sum())} of {len(drive)} pictures were taken more than {RIGHT_PLACE_RADIUS:.0f} m from any "
-            "reference: silence is right there, and counts against availability",
-            style="yellow",
-            highlight=False,
-        )
     found = evaluate_sequence(
         place_map,
         drive,

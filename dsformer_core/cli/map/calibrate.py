@@ -13,7 +13,9 @@ from dsformer_core.cli.odometry_argument import add_odometry_argument
 from dsformer_core.errors import DsformerError, UsageError
 
 if TYPE_CHECKING:
+    from dsformer_core.evaluation.sequence_source import ScannedSource
     from dsformer_core.localization.fusion.recalibrating import Honesty
+    from dsformer_core.place_map import PlaceMap
 
 FEWEST = 30
 """Pictures; of fewer, nothing about probabilities can be learnt."""
@@ -69,14 +71,16 @@ def run(arguments: argparse.Namespace) -> None:
         return
 
     from dsformer_core.evaluation.sequence_odometry import choose_odometry
+    from dsformer_core.evaluation.sequence_source import ScannedSource
     from dsformer_core.localization.fusion.recalibrating import honesty, learn
     from dsformer_core.localization.fusion.replay import describe_drive
-    from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
     from dsformer_core.place_map.network import network_of
 
     refuse_maps(arguments.images, "--queries")
     source = chosen_source(arguments)
     odometry = choose_odometry(arguments.odometry, arguments.images, chosen_options(arguments))
+    scanned = ScannedSource.of(source)
+    _ask_where_it_lies(scanned, place_map)
     extractor = network_of(
         place_map,
         arguments.weights,
@@ -89,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     left_out = LeftOut()
     with steps() as show:
         drive = describe_drive(
-            source,
+            scanned,
             extractor,
             place_map,
             batch_size=arguments.batch_size,
@@ -102,19 +106,6 @@ def run(arguments: argparse.Namespace) -> None:
     if len(drive) < FEWEST:
         raise DsformerError(f"{len(drive)} pictures teach nothing: {FEWEST} are the least, some hundred are good")
     odometry.check(drive)
-    on_map = float(drive.mapped(place_map).mean())
-    if on_map == 0:
-        raise DsformerError(
-            f"{arguments.map} is as it was: no picture of the drive was taken within {RIGHT_PLACE_RADIUS:.0f} m of a "
-            "reference: is it another place's drive, or are the positions in another zone (--zone)?"
-        )
-    if on_map < 0.5:
-        errors.print(
-            f"only {on_map:.0%} of the pictures were taken within {RIGHT_PLACE_RADIUS:.0f} m of a reference: "
-            "the rest teaches the map to be silent",
-            style="yellow",
-            highlight=False,
-        )
     learnt = learn(place_map, drive, odometry=odometry.moves, covariances=odometry.covariances)
     after = copy.copy(place_map)
     after.recalibration = learnt
@@ -145,6 +136,25 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if drive.kilometres < 0.5:
         errors.print("a drive this short teaches little: 1 km and more is good", style="yellow", highlight=False)
+
+
+def _ask_where_it_lies(scanned: "ScannedSource", place_map: "PlaceMap") -> None:
+    """Before hours are spent on describing it."""
+    from dsformer_core.place_map.calibration import RIGHT_PLACE_RADIUS
+
+    on_map = scanned.mapped(place_map)
+    if len(on_map) and not on_map.any():
+        raise DsformerError(
+            f"{place_map.directory} is as it was: no picture of the drive was taken within {RIGHT_PLACE_RADIUS:.0f} m "
+            "of a reference: is it another place's drive, or are the positions in another zone (--zone)?"
+        )
+    if len(on_map) and on_map.mean() < 0.5:
+        errors.print(
+            f"only {on_map.mean():.0%} of the pictures were taken within {RIGHT_PLACE_RADIUS:.0f} m of a reference: "
+            "the rest teaches the map to be silent",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def _print(found: "dict[str, dict[str, Honesty]]") -> None:

@@ -342,6 +342,13 @@ def test_a_recording_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (tmp_path / "town.map" / "map.yaml").read_bytes() == before
     assert main(["evaluate", "--sequence", str(away), "--map", town]) == 0
     assert "30 of 30 pictures were taken more than 25 m from any" in " ".join(capsys.readouterr().err.split())
+    for picture in (tmp_path / "away").iterdir():
+        picture.write_bytes(b"no picture, which shows when it is described")
+    assert main(["map", "calibrate", town, "--queries", str(away)]) == 1
+    assert "within 25 m of a reference" in capsys.readouterr().err, "it is said before"
+    assert main(["evaluate", "--sequence", str(away), "--map", town]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.index("30 of 30 pictures were taken more than 25 m from any") < said.index("0 can be used")
     for wrong in (
         [*evaluate, "--odometry", f"{drive}:/legs"],
         [*evaluate, "--odometry", drive, "--kidnap", "1"],
