@@ -1,11 +1,15 @@
 """`dsformer export`: networks as files for other runtimes."""
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dsformer_core.cli.console import answers, print_json, steps
+from dsformer_core.cli.console import answers, errors, print_json, steps
 from dsformer_core.errors import UsageError
+
+Show = Callable[[str, int, int | None], None]
 
 EXAMPLES = """\
 examples:
@@ -75,22 +79,59 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Writes one file."""
     _refuse_options_of_others(arguments)
-    with steps() as show:
+    remarks: list[str] = []
+    with steps() as bars:
         if arguments.tensorrt:
-            report = _tensorrt(arguments, show)
-        elif arguments.int8:
-            report = _int8(arguments, show)
+            # Phases of TensorRT contain each other.
+            report = _tensorrt(arguments, _named(bars))
         else:
-            report = _onnx(arguments, show)
+            with _one_after_the_other(_named(bars)) as show:
+                report = _int8(arguments, show, remarks) if arguments.int8 else _onnx(arguments, show)
     report = {"file": str(arguments.output), "bytes": arguments.output.stat().st_size, **report}
     if arguments.json:
-        print_json(report)
+        print_json(report | ({"remarks": remarks} if arguments.int8 else {}))
         return
     for name, value in report.items():
         answers.print(f"{name.replace('_', ' ')}: {value}", markup=False, highlight=False)
+    for remark in remarks:
+        errors.print(remark, style="yellow", markup=False, highlight=False)
 
 
-def _onnx(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
+def _named(bars: Show) -> Show:
+    """Says the name of each step in a line of its own where no terminal shows bars."""
+    said: set[str] = set()
+
+    def show(step: str, done: int, total: int | None) -> None:
+        if step not in said and not errors.is_terminal:
+            errors.print(step, markup=False, highlight=False)
+        said.add(step)
+        bars(step, done, total)
+
+    return show
+
+
+@contextmanager
+def _one_after_the_other(bars: Show) -> Iterator[Show]:
+    """Ends the bar of a step when the next begins, and the last one with the block."""
+    last: list[tuple[str, int | None]] = []
+
+    def show(step: str, done: int, total: int | None) -> None:
+        if last and last[-1][0] != step:
+            end()
+        last[:] = [(step, total)]
+        bars(step, done, total)
+
+    def end() -> None:
+        step, total = last[-1]
+        if total is not None:
+            bars(step, total, total)
+
+    yield show
+    if last:
+        end()
+
+
+def _onnx(arguments: argparse.Namespace, show: Show) -> dict[str, Any]:
     from dsformer_core.export import DEFAULT_OPSET, export_onnx
 
     if arguments.model is None:
@@ -114,7 +155,7 @@ def _onnx(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
     }
 
 
-def _int8(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
+def _int8(arguments: argparse.Namespace, show: Show, remarks: list[str]) -> dict[str, Any]:
     from dsformer_core.export.int8 import export_int8
     from dsformer_core.place_map import PlaceMap
     from dsformer_core.place_map.network import require_known_network
@@ -135,6 +176,7 @@ def _int8(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
         target=arguments.int8,
         overwrite=arguments.overwrite,
         on_progress=show,
+        on_remark=remarks.append,
     )
     assert exported.int8 is not None
     return {
@@ -146,7 +188,7 @@ def _int8(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
     }
 
 
-def _tensorrt(arguments: argparse.Namespace, show: Any) -> dict[str, Any]:
+def _tensorrt(arguments: argparse.Namespace, show: Show) -> dict[str, Any]:
     from dsformer_core.export.tensorrt_engine import DEFAULT_MAX_BATCH, build_engine
     from dsformer_core.place_map import PlaceMap
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,13 +23,15 @@ import numpy.typing as npt
 
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.export.calibration_pictures import (
+    CALIBRATION,
+    HELD_OUT,
     Loader,
     describe_all,
     draw_sample,
     picture_loaders,
     require_images,
 )
-from dsformer_core.export.int8_judge import MOST_LOST, Judge
+from dsformer_core.export.int8_judge import CLEAR_LOSS, MOST_LOST, Judge, slips_through
 from dsformer_core.export.onnx_file import (
     DEFAULT_OPSET,
     OnProgress,
@@ -48,9 +50,14 @@ from dsformer_core.staging import durable_file, full_disk_in_words
 # Weight of a further picture in the ranges' means.
 _MOVING_AVERAGE = 0.05
 
+# Chance of accepting such a loss from which on it is said.
+_WEAK = 0.05
+
 PARTS = ("linear layers and the later half of the convolutions", "linear layers")
 """What is tried, one after the other, until one is accepted. Early convolutions in INT8 cost a MobileNetV2 most of its
 descriptors' agreement (mean cosine 0.972 instead of 0.994 with float32) and made it no faster."""
+
+_SHORT = dict(zip(PARTS, ("linear + convolutions", "linear layers"), strict=True))
 
 TARGETS = ("cpu", "tensorrt")
 """For whom: unsigned activations with a zero of their own, which CPUs multiply fastest; or signed ones around zero, as
@@ -68,6 +75,7 @@ def export_int8(
     target: str = "cpu",
     overwrite: bool = False,
     on_progress: OnProgress = lambda step, done, total: None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Writes an INT8 network for one map, once it has found as many of that map's places as float32.
 
@@ -82,6 +90,8 @@ def export_int8(
         target: one of `TARGETS`.
         overwrite: whether a file that is there is replaced.
         on_progress: called with what is being done, how much of it is, and of how much.
+        on_remark: called with a sentence for each thing that makes the file less than it could be, or that weakens what
+            was found of it.
 
     Returns:
         What the file says of itself, with both recalls.
@@ -121,12 +131,13 @@ def export_int8(
             if not (nodes := _chosen(source, part)):
                 continue
             plain, described = Path(folder) / "int8.onnx", Path(folder) / "described.onnx"
-            _quantise(floating, plain, _inputs(exact, calibration, f"weighing {part}", on_progress), nodes, target)
+            short = _SHORT[part]
+            _quantise(floating, plain, _inputs(exact, calibration, f"weighing {short}", on_progress), nodes, target)
             unmeasured = Int8Recall(place_map.name, place_map.descriptors_sha256, 0, 0.0, 0.0, 0, part, target)
             quantised = _describe_itself(plain, exact, source, unmeasured)
             _write(described, plain, quantised)
             fast = Extractor(place_map.model_name, described, device="cpu")
-            verdict = judge.ask(fast, f"asking in INT8: {part}", on_progress)
+            verdict = judge.ask(fast, f"asking {short} in INT8", on_progress)
             if verdict.accepted:
                 measured = replace(
                     unmeasured,
@@ -137,6 +148,8 @@ def export_int8(
                 )
                 accepted = quantised.replaced(int8=measured, difference=verdict.difference)
                 _write(output, plain, accepted)
+                for remark in _remarks(judge, len(calibration), part, lost):
+                    on_remark(remark)
                 return accepted
             lost.append(f"{part} {verdict.recall:.1%}")
     raise DsformerError(
@@ -144,6 +157,24 @@ def export_int8(
         f"finds {judge.recall:.1%}, INT8 of {', of '.join(lost)}, and it may lose {MOST_LOST:.0%}: stay with float32 "
         "or float16"
     )
+
+
+def _remarks(judge: Judge, calibration: int, part: str, lost: list[str]) -> Iterator[str]:
+    if lost:
+        yield (
+            f"only {part} in INT8: of {judge.references} references float32 finds {judge.recall:.1%}, INT8 of "
+            f"{', of '.join(lost)}, and it may lose {MOST_LOST:.0%}"
+        )
+    if calibration < CALIBRATION:
+        yield (
+            f"ranges were taken from {calibration} pictures instead of {CALIBRATION}: two thirds of the map's places "
+            "are kept to be asked; a larger map gives better ranges"
+        )
+    if (chance := slips_through(judge.references)) > _WEAK:
+        yield (
+            f"weak evidence: with {judge.references} references asked, a true loss of {CLEAR_LOSS:.0%} is accepted "
+            f"{chance:.0%} of the time; on a larger map up to {HELD_OUT} are asked"
+        )
 
 
 def _write(path: Path, plain: Path, exported: Exported) -> None:

@@ -40,7 +40,11 @@ def register(verbs: Any) -> None:
     )
     add_source_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="directory to make")
-    parser.add_argument("--model", required=True, metavar="NAME", help="network that describes the pictures")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="network that describes the pictures (default: that of an .onnx or .engine file)",
+    )
     parser.add_argument(
         "--weights",
         default="auto",
@@ -66,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     from dsformer_core.cli.map.info import describe, print_description
     from dsformer_core.place_map import build_place_map
 
+    arguments.model = arguments.model or _model_of(arguments.weights)
     left_out = LeftOut()
     source, request = chosen_source(arguments), requested_index(arguments)
     with chosen_describer(arguments) as describer, steps() as show, saying_what_is_kept(arguments.output):
@@ -90,6 +95,19 @@ def run(arguments: argparse.Namespace) -> None:
         return
     print_description(place_map)
     answers.print(f"{arguments.output}: {place_map.count} references{left_out.words()}", markup=False, highlight=False)
+
+
+def _model_of(weights: str) -> str:
+    """The network that an exported file says it holds.
+
+    Raises:
+        UsageError: there is no such file, or weights of PyTorch, which several networks may read.
+    """
+    from dsformer_core.runtimes.description import exported_description
+
+    if (about := exported_description(weights)) is None:
+        raise UsageError("say which network describes the pictures: --model NAME (`dsformer weights list` names them)")
+    return about.model
 
 
 @contextmanager

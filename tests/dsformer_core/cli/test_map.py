@@ -166,6 +166,8 @@ def test_a_file_name_cannot_inject_a_script(tmp_path: Path) -> None:
         (["build", "--images", "nowhere", "--output", "a.map", *BUILD], 2, "no such file or folder"),
         (["build", "--images", "empty", "--output", "a.map", *BUILD], 1, "no pictures"),
         (["build", "--images", "drive", "--output", "a.map", "--model", "resnet"], 2, "no model is called 'resnet'"),
+        (["build", "--images", "drive", "--output", "a.map"], 2, "say which network describes the pictures: --model"),
+        (["build", "--images", "drive", "--output", "a.map", "--weights", "no.onnx"], 2, "no.onnx: no such file"),
         (["build", "--images", "drive", "--output", "a.map", *BUILD, "--zone", "99X"], 2, "not a UTM zone"),
         (["build", "--images", "drive", "--output", "a.map", "--model", "dsformer_resnet50"], 1, "dsformer_resnet50"),
         (["build", "--images", "drive", "--output", "a.map", *BUILD, "--device", "tpu"], 2, "no device"),

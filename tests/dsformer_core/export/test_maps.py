@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from dsformer_core.cli.main import main
 from dsformer_core.errors import DsformerError
 from dsformer_core.export import calibration_pictures, int8
 from dsformer_core.export.int8 import PARTS, export_int8
+from dsformer_core.export.int8_judge import slips_through
 from dsformer_core.extractor import Extractor
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.place_map.building.build import add_to_place_map
@@ -131,7 +133,11 @@ def test_int8_that_finds_as_much_is_written(
         quantize(source, *arguments, **options)
 
     monkeypatch.setattr(quantization, "quantize_static", noting)
-    exported = export_int8(place_map, output, source=onnx_file)
+    remarks: list[str] = []
+    exported = export_int8(place_map, output, source=onnx_file, on_remark=remarks.append)
+    ranges, evidence = remarks
+    assert "ranges were taken from 6 pictures instead of 100" in ranges
+    assert "with 30 references asked, a true loss of 3% is accepted 40% of the time" in evidence
     assert exported.int8 is not None and exported.int8.references == 30 and exported.int8.calibration == 6
     assert exported.int8.recall_float32 > 0.8
     assert exported.int8.recall_float32 - exported.int8.recall_int8 <= 0.01 + 1e-9
@@ -167,6 +173,22 @@ def test_int8_that_loses_places_is_refused_with_the_numbers(
     ) as e:
         export_int8(place_map, tmp_path / "int8.onnx", source=onnx_file)
     assert "\n" not in str(e.value) and not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_less_than_it_could_be_says_why() -> None:
+    judge = SimpleNamespace(references=300, recall=0.913)
+    assert not list(int8._remarks(judge, 100, PARTS[0], []))
+    (said,) = int8._remarks(judge, 100, PARTS[1], [f"{PARTS[0]} 88.1%"])
+    assert said.startswith(
+        "only linear layers in INT8: of 300 references float32 finds 91.3%, INT8 of linear layers and"
+    )
+    assert "half of the convolutions 88.1%, and it may lose 1%" in said
+
+
+def test_what_a_hundred_and_three_hundred_references_show() -> None:
+    """As docs/export.md has it: one time in five, one in fifty."""
+    assert slips_through(100) == pytest.approx(1 / 5, abs=0.01)
+    assert slips_through(300) == pytest.approx(1 / 50, abs=0.001)
 
 
 def test_int8_says_what_it_lacks(onnx_file: Path, place_map: PlaceMap, tmp_path: Path) -> None:
