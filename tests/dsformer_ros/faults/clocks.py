@@ -11,15 +11,19 @@ def jump(rig: Rig, rounds: int) -> None:
     """The clock and the stamps go forward and back by hours and by years, and each picture is still answered."""
     clock = rig.ears.node.create_publisher(Clock, "/clock", QoSProfile(depth=10))
     rig.ears.spin_for(0.5)
-    for number in range(rounds):
-        for second in (10_000, 10_001, 13_600, 10_000, 2_000_000_000, 1, 0, 10_002):
-            clock.publish(Clock(clock=Time(sec=second, nanosec=number + 1)))
-            rig.ears.spin_for(0.1)
-            # The first might be a slip, should it come before the clock.
-            for later in (number + 1, number + 10**6):
-                now = Time(sec=second, nanosec=later)
-                rig.front.publish(rig.picture(number, now))
-            assert rig.answered(now), f"{second} s\n{rig.process.output}"
+    seconds = (10_000, 10_001, 13_600, 10_000, 2_000_000_000, 1, 0, 10_002)
+    for step in range(rounds * len(seconds)):
+        second = seconds[step % len(seconds)]
+        clock.publish(Clock(clock=Time(sec=second, nanosec=1000 * step)))
+        rig.ears.spin_for(0.1)
+        # The first might be a slip, should it come before the clock; and on a busy machine some are left out.
+        for later in range(5):
+            now = Time(sec=second, nanosec=1000 * step + later)
+            rig.front.publish(rig.picture(step, now))
+            if later and rig.answered(now, 4.0):
+                break
+        else:
+            raise AssertionError(f"{second} s\n{rig.process.output}")
     rig.ears.node.destroy_publisher(clock)
 
 
