@@ -2,7 +2,8 @@
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
             errors.print(f"{labels[configurations[len(so_far) - 1]]}: {what}", markup=False, highlight=False)
 
     try:
-        with steps() as show:
+        with _a_bar_each(labels) as show:
             measure(
                 configurations,
                 limits=Limits(arguments.repeats, arguments.seconds),
@@ -135,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
                 place_map=arguments.map,
                 pictures=pictures,
                 on_row=keep,
-                on_progress=lambda configuration, done, total: show(labels[configuration], done, total),
+                on_progress=show,
             )
     except KeyboardInterrupt:
         if so_far:
@@ -148,6 +149,21 @@ def run(arguments: argparse.Namespace) -> None:
         errors.print(fault, style="yellow", markup=False, highlight=False)
     if faults:
         raise DsformerError(f"{len(faults)} of {len(configurations)} configurations could not be run")
+
+
+@contextmanager
+def _a_bar_each(labels: "dict[Configuration, str]") -> "Iterator[Callable[[Configuration, int, int], None]]":
+    """One bar after the other: those of all at once may be more than a terminal has lines, which hides the last."""
+    with ExitStack() as shown:
+        begun: dict[Configuration, Callable[[str, int, int | None], None]] = {}
+
+        def show(configuration: "Configuration", done: int, total: int) -> None:
+            if configuration not in begun:
+                shown.close()
+                begun[configuration] = shown.enter_context(steps())
+            begun[configuration](labels[configuration], done, total)
+
+        yield show
 
 
 def _check_output(folder: Path, *, overwrite: bool) -> None:

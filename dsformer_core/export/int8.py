@@ -124,7 +124,7 @@ def export_int8(
 
         expected = describe_all(exact, loaders, partial(on_progress, "asking in float32"))
         judge = Judge(place_map, sample, loaders, expected)
-        lost = []
+        lost: list[str] = []
         # Beside what it quantises, ONNX Runtime writes a file of its own.
         floating = Path(shutil.copyfile(source, Path(folder) / "source.onnx"))
         for part in PARTS:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,25 @@ def test_two_files_of_one_precision_are_told_apart():
     assert two.faults() == ["dsformer_resnet50 auto safe, b.onnx, batch 1, 2 thr.: no"]
     elsewhere = Measured(describe_machine(), [row(device="cpu"), row(device="cuda:0")]).page()
     assert "<td>cpu</td>" in elsewhere and "<td>cuda:0</td>" in elsewhere and "untrained" not in elsewhere
+
+
+def test_one_bar_is_shown_at_a_time(monkeypatch):
+    """Bars of forty configurations at once would hide that of the one that is measured."""
+    told = []
+
+    @contextmanager
+    def steps():
+        told.append("begins")
+        yield lambda *step: told.append(step)
+        told.append("ends")
+
+    monkeypatch.setattr(benchmark, "steps", steps)
+    with benchmark._a_bar_each({"a": "1/2 a", "b": "2/2 b"}) as show:
+        show("a", 0, 3)
+        show("a", 3, 3)
+        show("b", 0, 3)
+    first = ["begins", ("1/2 a", 0, 3), ("1/2 a", 3, 3), "ends"]
+    assert told == [*first, "begins", ("2/2 b", 0, 3), "ends"]
 
 
 def test_progress_names_what_is_measured_and_ends():
