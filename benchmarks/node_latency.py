@@ -63,10 +63,10 @@ def build_map(folder: Path, model: str) -> Path:
 
 
 @contextmanager
-def localizer(place_map: Path, threads: int) -> Iterator[None]:
+def localizer(place_map: Path, weights: str, threads: int) -> Iterator[None]:
     parameters = {
         "map": str(place_map),
-        "weights": "untrained",
+        "weights": weights,
         "cameras": f"[{TOPIC}]",
         "threads": str(threads),
         "device": "cpu",
@@ -145,6 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=150, help="pictures to show (default: %(default)s)")
     parser.add_argument("--model", default="dsformer_tiny", help="network (default: %(default)s)")
+    parser.add_argument("--weights", default="untrained", help="or a file exported of them (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network (default: as the node's)")
     parser.add_argument("--rate", type=float, help="pictures per second (default: the next one after each answer)")
     parser.add_argument("--size", default="640x480", help="of a picture, in pixels (default: %(default)s)")
@@ -158,7 +159,7 @@ def main() -> None:
         rclpy.init()
         node = rclpy.create_node("node_latency")
         try:
-            with localizer(place_map, arguments.threads):
+            with localizer(place_map, arguments.weights, arguments.threads):
                 result = measure(node, arguments.pictures, (width, height), arguments.rate)
         finally:
             node.destroy_node()
@@ -182,8 +183,13 @@ def main() -> None:
     Console().print(table)
     if arguments.json:
         machine = {"python": platform.python_version(), "cores": os.cpu_count(), "machine": platform.machine()}
-        settings = {"model": arguments.model, "threads": arguments.threads, "size": arguments.size}
-        settings["rate"] = arguments.rate
+        settings = {
+            "model": arguments.model,
+            "weights": Path(arguments.weights).name,
+            "threads": arguments.threads,
+            "size": arguments.size,
+            "rate": arguments.rate,
+        }
         arguments.json.write_text(json.dumps({**settings, **result, **machine}, indent=2) + "\n")
     if arguments.rate is not None and (
         result["total_p95_ms"] > MOST_P95_MS or result["oldest_localized_ms"] > OLDEST_MS
