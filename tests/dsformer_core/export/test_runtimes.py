@@ -164,7 +164,7 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_spoken_of(
     onnx_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("it can")
+        pytest.skip("this ONNX Runtime can use a GPU")
     with caplog.at_level(logging.WARNING):
         Extractor(MODEL, onnx_file, device="cpu")
         assert not caplog.records
