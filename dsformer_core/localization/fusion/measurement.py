@@ -35,21 +35,13 @@ references, a picture says nothing of hypotheses outside of it, and what is anyw
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsformer_core.localization.fusion.belief import (
-    KEPT_ROWS,
-    PER_HYPOTHESIS,
-    USUAL_SPEED,
-    Belief,
-    Numbers,
-    Rows,
-    Witness,
-)
+from dsformer_core.localization.fusion.belief import USUAL_SPEED, Belief, Witness
 from dsformer_core.localization.fusion.config import FusionConfig
+from dsformer_core.localization.fusion.mixture import KEPT_ROWS, Mixture, Numbers, Rows
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis
 from dsformer_core.place_map import Matches
 
@@ -72,10 +64,6 @@ is not in the map is like some street of it for as long as it lasts, and picture
 little; hardly one confirms it."""
 
 _UNINFORMATIVE = 1e4
-_REJECTED = np.array([1.0, 0.0, 0.0, 0.0])
-
-_Part = dict[str, NDArray[Any]]
-"""Some hypotheses of a belief: what `PER_HYPOTHESIS` names of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +91,8 @@ class Observation:
         camera_yaw: its mounting, radians, NaN where unknown.
         matches: of it.
         singles: what `localize` says of it.
-        odds: (G,) e^(u_g) of each place.
-        pose: (G, 4) position about the origin, and heading vector, 0 where unknown.
-        covariance: (G, 4, 4).
-        rows: (G, KEPT_ROWS) references of each place, best first, -1 where there are fewer.
-        similarity: (G,) of the best of them.
-        altitude: (G,) metres, NaN where unknown.
+        places: G hypotheses, each place as if nothing else were known, of weight e^(u_g); of an unknown heading with a
+            variance that outweighs everything.
         retrieved: all rows, ascending.
         circle: where was searched; None for everywhere.
     """
@@ -118,12 +102,7 @@ class Observation:
     camera_yaw: float
     matches: Matches
     singles: list[Hypothesis]
-    odds: Numbers
-    pose: Numbers
-    covariance: Numbers
-    rows: Rows
-    similarity: Numbers
-    altitude: Numbers
+    places: Mixture
     retrieved: Rows
     circle: Circle | None
 
@@ -143,32 +122,28 @@ class Observation:
         """From the matches of one picture, and what `localize` says of them."""
         if not np.isfinite(camera_yaw):
             singles = [_without_yaw(single) for single in singles]
-        count = len(singles)
-        probability = np.array([single.probability for single in singles])
-        none = max(1.0 - float(probability.sum()), 1e-9)
-        pose, covariance = np.zeros((count, 4)), np.zeros((count, 4, 4))
-        rows = np.full((count, KEPT_ROWS), -1, np.int64)
-        for place, single in enumerate(singles):
-            references = single.references[:KEPT_ROWS]
-            rows[place, : len(references)] = references
-        if count:
-            yaw = np.array([single.yaw for single in singles])
-            spread = np.stack([single.covariance for single in singles])
+        places = Mixture.blank(len(singles))
+        if singles:
+            probability, yaw, places.similarity, places.altitude = np.array(
+                [(single.probability, single.yaw, single.similarity, single.altitude) for single in singles]
+            ).T
+            places.weight = probability / max(1.0 - float(probability.sum()), 1e-9)
+            places.doubted[:, 3] = np.where(places.weight >= CONFIRMING, 0.0, np.inf)
             known = np.isfinite(yaw)
-            pose[:, :2] = np.stack([single.utm for single in singles]) - origin
-            pose[known, 2:] = np.column_stack([np.cos(yaw[known]), np.sin(yaw[known])])
+            yaw[~known] = 0.0
+            mean, covariance = places.mean, places.covariance
+            mean[:, :2] = np.array([single.utm for single in singles]) - origin
+            mean[:, 2], mean[:, 3] = np.cos(yaw) * known, np.sin(yaw) * known
+            spread = np.array([single.covariance for single in singles])
             covariance[:, :2, :2] = spread[:, :2, :2]
             # Of a heading vector turned by an angle of that variance, across it.
             across = np.where(known, (1 - np.exp(-2 * spread[:, 2, 2])) / 2, _UNINFORMATIVE)
-            covariance[:, (2, 3), (2, 3)] = across[:, None]
+            covariance[:, 2, 2] = covariance[:, 3, 3] = across
+            for remembered, single in zip(places.rows, singles, strict=True):
+                references = single.references[:KEPT_ROWS]
+                remembered[: len(references)] = references
         retrieved = np.sort(matches.indices[0][:top_k])
-        similarity = np.array([single.similarity for single in singles])
-        altitude = np.array([single.altitude for single in singles])
-        odds = probability / none
-        return cls(
-            stamp, camera, float(camera_yaw), matches, singles, odds, pose, covariance, rows, similarity, altitude,
-            retrieved, circle,
-        )  # fmt: skip
+        return cls(stamp, camera, float(camera_yaw), matches, singles, places, retrieved, circle)
 
     def same_as(self, other: "Observation") -> bool:
         """Whether it is the same picture again."""
@@ -207,125 +182,84 @@ class Observation:
         if share < LEAST_SHARE or not len(self.singles):
             return belief
         miss = config.miss**share
-        likely = (places * self.odds) ** share
-        spread = self.covariance / share
-
-        unseen, looked_at = np.zeros(len(belief), bool), 1.0
+        likely = (places * self.places.weight) ** share
+        noise = self.places.covariance / share
+        seen, looked_at = np.ones(len(belief), bool), 1.0
         if self.circle is not None:
-            unseen = np.hypot(*(belief.mean[:, :2] - self.circle.middle).T) > self.circle.radius
+            away = belief.mixture.mean[:, :2] - self.circle.middle
+            seen &= np.hypot(away[:, 0], away[:, 1]) <= self.circle.radius
             looked_at = self.circle.share
-        kept = belief.weight * np.where(unseen, 1.0, miss)
-        pairs = _pairs(belief, self.pose, spread, likely)
-        support = np.bincount(pairs.of, pairs.weight, minlength=len(belief))
-        supported = support > (SUPPORT**share) * belief.weight
-        unsupported = {name: getattr(belief, name) for name in PER_HYPOTHESIS}
-        unsupported["weight"] = kept
-        unsupported["doubted"] = belief.doubted + np.where(unseen[:, None], 0.0, _REJECTED)
-        unsupported["doubted"][supported, :3] = 0.0
-        together = _joined(
-            [unsupported, pairs.moved(belief, self), self._born(belief.anywhere * likely / places, spread)]
-        )
+        of, moved = self._moving(belief.mixture, likely, noise)
+        support = np.bincount(of, moved.weight, minlength=len(belief))
+        supported = support > (SUPPORT**share) * belief.mixture.weight
+
+        stays = belief.mixture.copy()
+        stays.weight *= np.where(seen, miss, 1.0)
+        stays.doubted[:, 0] += seen
+        stays.doubted[supported, :3] = 0.0
+        after = Mixture.joined(stays, moved, self._born(belief.anywhere * likely / places, noise))
         anywhere = belief.anywhere * (1 - looked_at + looked_at * miss)
-        total = belief.outside + anywhere + float(together["weight"].sum())
-        together["weight"] /= total
+        total = belief.outside + anywhere + float(after.weight.sum())
+        after.weight /= total
         witnesses = {**belief.witnesses, self.camera: Witness(self.retrieved, self.camera_yaw)}
-        after: dict[str, Any] = {"outside": belief.outside / total, "anywhere": anywhere / total, **together}
-        return replace(belief, witnesses=witnesses, **after)
+        return Belief(belief.stamp, after, belief.outside / total, anywhere / total, witnesses)
 
-    def _born(self, weight: Numbers, spread: Numbers) -> _Part:
+    def _born(self, weight: Numbers, noise: Numbers) -> Mixture:
         """Each place as a hypothesis of its own."""
-        covariance = spread.copy()
-        unknown = ~self.pose[:, 2:].any(axis=1)
-        covariance[unknown, 2, 2] = covariance[unknown, 3, 3] = 0.5
-        known = ~unknown
+        born = self.places.copy()
+        born.weight, born.covariance = weight, noise
         # A heading vector has length 1: no more than 1/2 of variance along each axis.
-        covariance[known, 2, 2] = covariance[known, 3, 3] = np.minimum(covariance[known, 2, 2], 0.5)
-        count = len(weight)
-        return {
-            "weight": weight,
-            "mean": self.pose,
-            "covariance": covariance,
-            "answered": np.zeros(count, bool),
-            "doubted": _supported(np.full(count, np.inf), self.odds),
-            "rows": self.rows,
-            "similarity": self.similarity,
-            "altitude": self.altitude,
-        }
+        for axis in (2, 3):
+            born.covariance[:, axis, axis] = np.minimum(noise[:, axis, axis], 0.5)
+        return born
+
+    def _moving(self, mixture: Mixture, likely: Numbers, noise: Numbers) -> tuple[Rows, Mixture]:
+        """Hypotheses moved by places within the gate: (n,) which of the mixture it was, and what came of it."""
+        of, place = _near(mixture, self.places, likely, noise)
+        if not len(of):
+            return of, Mixture.blank(0)
+        before, aside, moved = mixture[of], noise[place], self.places[place]
+        spread = before.covariance
+        # An unknown heading of the place is 0 with a variance that outweighs everything.
+        away = (moved.mean - before.mean)[:, :, None]
+        solved = np.linalg.solve(spread + aside, np.concatenate([aside, away], axis=2))
+        narrowed, weighed = solved[:, :, :4], solved[:, :, 4:]
+        mahalanobis = (away * weighed).sum(axis=(1, 2))
+        narrowing = np.sqrt(np.linalg.det(narrowed))
+        moved.weight = before.weight * likely[place] * narrowing * np.exp(-0.5 * mahalanobis)
+        mean = before.mean + (spread @ weighed)[:, :, 0]
+        # Longer than 1 no heading vector is.
+        mean[:, 2:] /= np.maximum(np.hypot(mean[:, 2], mean[:, 3]), 1.0)[:, None]
+        moved.mean = mean
+        # (V^-1 + R^-1)^-1 = V (V + R)^-1 R: products alone, so that nothing cancels.
+        covariance = spread @ narrowed
+        moved.covariance = (covariance + covariance.transpose(0, 2, 1)) / 2
+        moved.answered = before.answered
+        moved.doubted[:, 3] = np.minimum(moved.doubted[:, 3], before.doubted[:, 3])
+        near = mahalanobis <= GATE
+        return of[near], moved[near]
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Hypotheses moved by places: (n,) of which hypothesis, which place, and what came of it."""
-
-    of: Rows
-    place: Rows
-    weight: Numbers
-    mean: Numbers
-    covariance: Numbers
-
-    def moved(self, belief: Belief, observation: Observation) -> _Part:
-        return {
-            "weight": self.weight,
-            "mean": self.mean,
-            "covariance": self.covariance,
-            "answered": belief.answered[self.of],
-            "doubted": _supported(belief.doubted[self.of, 3], observation.odds[self.place]),
-            "rows": observation.rows[self.place],
-            "similarity": observation.similarity[self.place],
-            "altitude": observation.altitude[self.place],
-        }
-
-
-def _pairs(belief: Belief, pose: Numbers, spread: Numbers, likely: Numbers) -> _Pairs:
-    none = _Pairs(*(np.empty(0, np.int64),) * 2, np.empty(0), np.empty((0, 4)), np.empty((0, 4, 4)))
-    if not len(belief) or not len(pose):
-        return none
-    # By position alone first: nothing is nearer than that.
-    a = belief.covariance[:, None, 0, 0] + spread[None, :, 0, 0]
-    b = belief.covariance[:, None, 0, 1] + spread[None, :, 0, 1]
-    d = belief.covariance[:, None, 1, 1] + spread[None, :, 1, 1]
-    x = pose[None, :, 0] - belief.mean[:, None, 0]
-    y = pose[None, :, 1] - belief.mean[:, None, 1]
-    squared = (d * x * x - 2 * b * x * y + a * y * y) / (a * d - b * b)
-    of, place = np.nonzero(squared <= GATE)
+def _near(mixture: Mixture, places: Mixture, likely: Numbers, noise: Numbers) -> tuple[Rows, Rows]:
+    """(n,), (n,) hypotheses and places that may be within the gate, by position alone: nothing is nearer than that."""
+    if not len(mixture):
+        nothing = np.empty(0, np.int64)
+        return nothing, nothing
+    squared = (places.mean[:, :2] - mixture.mean[:, None, :2]) ** 2
+    distance = squared[..., 0] + squared[..., 1]
+    # No direction has a larger variance than all together.
+    variance = _position_variance(mixture.covariance)[:, None] + _position_variance(noise)
+    of, place = np.nonzero(distance <= GATE * variance)
     if len(of) > MOST_PAIRS:
-        promise = belief.weight[of] * likely[place] * np.exp(-0.5 * squared[of, place])
+        promise = mixture.weight[of] * likely[place] * np.exp(-distance[of, place] / variance[of, place])
         best = np.sort(np.argpartition(-promise, MOST_PAIRS)[:MOST_PAIRS])
         of, place = of[best], place[best]
-    if not len(of):
-        return none
-    before, noise = belief.covariance[of], spread[place]
-    together = before + noise
-    inverse = np.linalg.inv(together)
-    away = pose[place] - belief.mean[of]
-    # An unknown heading of the place is 0 with a variance that outweighs everything.
-    gain = before @ inverse
-    mahalanobis = (away[:, None, :] @ inverse @ away[:, :, None])[:, 0, 0]
-    narrowing = np.sqrt(np.linalg.det(spread)[place] * np.linalg.det(inverse))
-    weight = belief.weight[of] * likely[place] * narrowing * np.exp(-0.5 * mahalanobis)
-    mean = belief.mean[of] + (gain @ away[:, :, None])[:, :, 0]
-    rest = np.eye(4) - gain
-    # Joseph's form: positive definite whatever is rounded.
-    covariance = rest @ before @ rest.transpose(0, 2, 1) + gain @ noise @ gain.transpose(0, 2, 1)
-    near = mahalanobis <= GATE
-    return _Pairs(of[near], place[near], weight[near], mean[near], covariance[near])
+    return of, place
 
 
-def _supported(confirmed: Numbers, odds: Numbers) -> Numbers:
-    """(n, 4) `Belief.doubted` of hypotheses that a picture has just supported, with what it was confirmed by before."""
-    doubted = np.zeros((len(odds), 4))
-    doubted[:, 3] = np.where(odds >= CONFIRMING, 0.0, confirmed)
-    return doubted
-
-
-def _joined(parts: list[_Part]) -> _Part:
-    """All hypotheses of some parts of a belief."""
-    together = {name: np.concatenate([part[name] for part in parts]) for name in PER_HYPOTHESIS}
-    together["covariance"] = (together["covariance"] + together["covariance"].transpose(0, 2, 1)) / 2
-    # Longer than 1 no heading vector is.
-    length = np.hypot(together["mean"][:, 2], together["mean"][:, 3])
-    together["mean"][:, 2:] /= np.maximum(length, 1.0)[:, None]
-    return together
+def _position_variance(covariance: Numbers) -> Numbers:
+    """(n,) of (n, 4, 4): both axes together."""
+    return covariance[:, 0, 0] + covariance[:, 1, 1]
 
 
 def _without_yaw(single: Hypothesis) -> Hypothesis:

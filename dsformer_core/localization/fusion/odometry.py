@@ -152,23 +152,25 @@ class Odometry:
         if count < 2:
             return [Motion(end - start, known=False)]
         table = self._table[:count]
-        first, last = table[0, 0], table[-1, 0]
+        first, last = float(table[0, 0]), float(table[-1, 0])
         known_from, known_to = max(start, first - HELD), min(end, last + HELD)
         if known_from >= known_to:
             return [Motion(end - start, known=False)]
         cuts = [known_from]
-        low, high = np.searchsorted(table[:, 0], (known_from, known_to))
-        lowest, highest = max(int(low), 1), min(int(high), count - 1)
+        low, high = table[:, 0].searchsorted((known_from, known_to)).tolist()
+        lowest, highest = max(low, 1), min(high, count - 1)
         if table[highest, 10] > table[lowest - 1, 10]:
             for row in lowest + np.flatnonzero(np.diff(table[lowest - 1 : highest + 1, 10])):
                 cuts += [max(table[row - 1, 0], known_from), min(table[row, 0], known_to)]
         cuts.append(known_to)
-        moves = [Motion(known_from - start, known=False)]
+        moves = [Motion(known_from - start, known=False)] if known_from > start else []
         for number, (before, after) in enumerate(pairwise(cuts)):
-            inside_gap = number % 2 == 1
-            moves.append(Motion(after - before, known=False) if inside_gap else self._along(before, after))
-        moves.append(Motion(end - known_to, known=False))
-        return [move for move in moves if move.seconds > 0]
+            if after > before:
+                inside_gap = number % 2 == 1
+                moves.append(Motion(after - before, known=False) if inside_gap else self._along(before, after))
+        if end > known_to:
+            moves.append(Motion(end - known_to, known=False))
+        return moves
 
     def at(self, moment: float) -> PlanarPose | None:
         """The pose in odometry's own frame at a moment, interpolated; None where no message is near enough to tell.
@@ -195,38 +197,37 @@ class Odometry:
 
     def _along(self, start: float, end: float) -> Motion:
         """The movement from one moment to a later one, between which nothing is missing."""
-        if end <= start:
-            return Motion(0.0, known=True)
         one, other = self._at(start, ends=False), self._at(end, ends=True)
         east, north = other[0] - one[0], other[1] - one[1]
         cosine, sine = math.cos(one[2]), math.sin(one[2])
         x, y = cosine * east + sine * north, cosine * north - sine * east
-        sums = np.maximum(other[3:] - one[3:], 0.0)
-        way = max(float(sums[0]), math.hypot(x, y))
+        way, turn, variance, yaw_variance = (
+            max(after - before, 0.0) for before, after in zip(one[3:], other[3:], strict=True)
+        )
         turned = math.remainder(other[2] - one[2], 2 * math.pi)
-        return Motion(end - start, True, x, y, turned, way, float(sums[1]), float(sums[2]), float(sums[3]))
+        return Motion(end - start, True, x, y, turned, max(way, math.hypot(x, y)), turn, variance, yaw_variance)
 
-    def _at(self, moment: float, *, ends: bool) -> NDArray[np.float64]:
+    def _at(self, moment: float, *, ends: bool) -> list[float]:
         """x, y, yaw, and the sums way, turn, variance, yaw variance at a moment, on the side of a gap it belongs to."""
-        table = self._table[: self._count]
-        row = int(np.searchsorted(table[:, 0], moment, side="left" if ends else "right"))
-        row = min(max(row, 1), len(table) - 1)
-        before, after = table[row - 1], table[row]
+        stamps = self._table[: self._count, 0]
+        row = int(stamps.searchsorted(moment, side="left" if ends else "right"))
+        row = min(max(row, 1), self._count - 1)
+        before, after = self._table[row - 1 : row + 1].tolist()
         if after[10] > before[10]:
             nearest = before if ends else after
-            return np.concatenate([nearest[1:4], nearest[6:10]])
+            return [*nearest[1:4], *nearest[6:10]]
         share = (moment - before[0]) / (after[0] - before[0])
-        step = after - before
-        step[3] = math.remainder(step[3], 2 * math.pi)
+        east, north = after[1] - before[1], after[2] - before[2]
+        turned = math.remainder(after[3] - before[3], 2 * math.pi)
         if not 0 <= share <= 1:
-            share = self._within_bounds(share, moment - (after[0] if share > 1 else before[0]), step)
-        reached = before + share * step
-        return np.concatenate([reached[1:4], reached[6:10]])
+            seconds = moment - (after[0] if share > 1 else before[0])
+            share = self._within_bounds(share, seconds, math.hypot(east, north), abs(turned))
+        sums = [early + share * (late - early) for early, late in zip(before[6:10], after[6:10], strict=True)]
+        return [before[1] + share * east, before[2] + share * north, before[3] + share * turned, *sums]
 
-    def _within_bounds(self, share: float, seconds: float, step: NDArray[np.float64]) -> float:
+    def _within_bounds(self, share: float, seconds: float, metres: float, turned: float) -> float:
         """How far a step may be drawn out beyond its ends: two messages a microsecond apart tell no velocity."""
         nearest, beyond = (1.0, share - 1.0) if share > 1 else (0.0, -share)
-        metres, turned = math.hypot(step[1], step[2]), abs(step[3])
         for amount, bound in ((metres, self._config.motion_bound), (turned, self._config.turn_bound)):
             if amount * beyond > bound * abs(seconds):
                 beyond = bound * abs(seconds) / amount

@@ -10,7 +10,9 @@ that is kept is left out.
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsformer_core.errors import UsageError
 from dsformer_core.localization.config import LocalizationConfig
-from dsformer_core.localization.fusion.belief import KEPT_ROWS, Belief
+from dsformer_core.localization.fusion.belief import Belief
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.judgement import judge_belief
 from dsformer_core.localization.fusion.measurement import Circle, Observation
+from dsformer_core.localization.fusion.mixture import VAGUE_HEADING, Mixture
 from dsformer_core.localization.fusion.odometry import Odometry
 from dsformer_core.localization.hypotheses import UNKNOWN_YAW_VARIANCE, Hypothesis, localize
 from dsformer_core.localization.verdict import State, Verdict
@@ -66,6 +69,8 @@ PUBLISHED = 1e-3
 
 _CELL = 25.0
 
+_stamp: Callable[["Observation | _Given | Belief"], float] = attrgetter("stamp")
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -100,28 +105,22 @@ class _Given:
 
         It only says which hypotheses are meant: it moves none, and is no picture that would confirm one.
         """
-        together = belief.covariance + self.covariance
-        away = belief.mean - self.mean
-        agrees = (away[:, None, :] @ np.linalg.inv(together) @ away[:, :, None])[:, 0, 0] <= AGREES
-        agreed = float(belief.weight[agrees].sum())
+        mixture = belief.mixture
+        away = mixture.mean - self.mean
+        inverse = np.linalg.inv(mixture.covariance + self.covariance)
+        agrees = (away[:, None, :] @ inverse @ away[:, :, None])[:, 0, 0] <= AGREES
+        agreed = float(mixture.weight[agrees].sum())
         if agreed >= PRIOR_SHARE:
             return belief
         born = PRIOR_SHARE * UNTHOUGHT_OF / (UNTHOUGHT_OF + agreed)
         others = (1 - PRIOR_SHARE) / (1 - agreed)
         raised = (PRIOR_SHARE - born) / max(agreed, 1e-300)
-        return replace(
-            belief,
-            weight=np.append(belief.weight * np.where(agrees, raised, others), born),
-            mean=np.vstack([belief.mean, self.mean]),
-            covariance=np.concatenate([belief.covariance, self.covariance[None]]),
-            outside=belief.outside * others,
-            anywhere=belief.anywhere * others,
-            answered=np.append(belief.answered, False),
-            doubted=np.vstack([belief.doubted, [0.0, 0.0, 0.0, np.inf]]),
-            rows=np.vstack([belief.rows, np.full((1, KEPT_ROWS), -1)]),
-            similarity=np.append(belief.similarity, np.nan),
-            altitude=np.append(belief.altitude, np.nan),
-        )
+        given = Mixture.blank(1)
+        given.weight, given.mean, given.covariance = born, self.mean, self.covariance
+        given.doubted, given.similarity, given.altitude = (0.0, 0.0, 0.0, np.inf), np.nan, np.nan
+        after = Mixture.joined(mixture, given)
+        after.weight[:-1] *= np.where(agrees, raised, others)
+        return replace(belief, mixture=after, outside=belief.outside * others, anywhere=belief.anywhere * others)
 
 
 class Tracker:
@@ -285,15 +284,13 @@ class Tracker:
 
     def _insert(self, event: Observation | _Given) -> bool:
         """Puts an event where it belongs and applies what follows from it; False where it comes too late for that."""
-        stamps = [one.stamp for one in self._events]
         if event.stamp < self._forgotten:
             return False
+        at = bisect_right(self._events, event.stamp, key=_stamp)
         if isinstance(event, Observation):
-            first, last = bisect_left(stamps, event.stamp), bisect_right(stamps, event.stamp)
-            here = [one for one in self._events[first:last] if isinstance(one, Observation)]
-            if any(event.same_as(one) for one in here):
+            here = self._events[bisect_left(self._events, event.stamp, key=_stamp) : at]
+            if any(isinstance(one, Observation) and event.same_as(one) for one in here):
                 return True
-        at = bisect_right(stamps, event.stamp)
         if not self._beliefs:
             self._beliefs.append(Belief.nothing(event.stamp))
         elif at == 0 and event.stamp < self._beliefs[0].stamp:
@@ -303,7 +300,7 @@ class Tracker:
         self._beliefs = self._beliefs[: at + 1]
         self._refresh()
         oldest = self._events[-1].stamp - self.config.history
-        old = max(bisect_left([one.stamp for one in self._events], oldest), len(self._events) - MOST_EVENTS)
+        old = max(bisect_left(self._events, oldest, key=_stamp), len(self._events) - MOST_EVENTS)
         if old > 0:
             self._forgotten = self._beliefs[old].stamp
             del self._events[:old], self._beliefs[:old]
@@ -311,7 +308,7 @@ class Tracker:
 
     def _refresh(self) -> None:
         """Applies all events again that follow on something new."""
-        kept = bisect_right([belief.stamp for belief in self._beliefs], self._stale_from + WELL_KNOWN)
+        kept = bisect_right(self._beliefs, self._stale_from + WELL_KNOWN, key=_stamp)
         del self._beliefs[max(kept, 1) :]
         self._stale_from = math.inf
         for event in self._events[len(self._beliefs) - 1 :] if self._beliefs else []:
@@ -324,14 +321,14 @@ class Tracker:
         else:
             after = event.update(moved, self._places, self.config)
         if after is not moved:
-            after = after.merged(MERGE_RADIUS, int(self.config.hypotheses), spread=True)
-        hypotheses, _, verdict = self._judged(after)
+            after = after.holding(after.mixture.merged(MERGE_RADIUS, int(self.config.hypotheses), spread=True))
+        hypotheses, _, verdict = found = self._judged(after)
         answered = np.zeros(len(after), bool)
         if verdict.state is State.LOCALIZED:
-            away = after.mean[:, :2] - (hypotheses[0].utm - self._origin)
+            away = after.mixture.mean[:, :2] - (hypotheses[0].utm - self._origin)
             answered |= np.hypot(away[:, 0], away[:, 1]) <= self.localization.radius
-        after = replace(after, answered=answered)
-        self._last_judged = after, self._last_judged[1]
+        after = after.answering(answered)
+        self._last_judged = after, found
         return after
 
     def _moved(self, belief: Belief, stamp: float) -> Belief:
@@ -340,7 +337,7 @@ class Tracker:
         return belief.moved(self.odometry.between(belief.stamp, stamp), stamp, self.config)
 
     def _estimate(self, stamp: float, singles: list[Hypothesis]) -> Estimate:
-        at = bisect_right([one.stamp for one in self._beliefs], stamp) - 1
+        at = bisect_right(self._beliefs, stamp, key=_stamp) - 1
         belief = self._moved(self._beliefs[at], stamp) if at >= 0 else Belief.nothing(stamp)
         hypotheses, elsewhere, verdict = self._judged(belief)
         if stamp < self._forgotten:
@@ -352,10 +349,10 @@ class Tracker:
         judged, found = self._last_judged
         if judged is belief:
             return found
-        places = belief.merged(
+        places = belief.mixture.merged(
             self.localization.radius, int(self.config.hypotheses), spread=False, least=PUBLISHED / 10
         )
-        places = places.only(np.flatnonzero(places.weight >= PUBLISHED))
+        places = places[places.weight >= PUBLISHED]
         promised = self.place_map.recalibration.fused.probabilities(places.weight)
         elsewhere = max(1.0 - float(promised.sum()), 0.0)
         hypotheses = self._hypotheses(places, promised)
@@ -364,7 +361,7 @@ class Tracker:
             places.doubted[0].tolist() if len(places) else [0.0] * 4,
             elsewhere,
             self._judged_by,
-            answered=bool(len(places) and places.answered[0]),
+            answered=bool(len(places) and places.answered[0] > 0),
             pictures=len(self._events),
         )
         if verdict.state is not State.LOCALIZED and len(places) and self._stands(belief.stamp):
@@ -379,46 +376,52 @@ class Tracker:
         # Not the way: odometry that trembles goes far without moving.
         return len(moves) == 1 and moves[0].known and math.hypot(moves[0].x, moves[0].y) < metres
 
-    def _hypotheses(self, places: Belief, promised: NDArray[np.float64]) -> list[Hypothesis]:
-        mean, spread = places.mean, places.covariance
-        length = np.hypot(mean[:, 2], mean[:, 3])
-        cosine, sine = mean[:, 2], mean[:, 3]
-        across = sine**2 * spread[:, 2, 2] - 2 * sine * cosine * spread[:, 2, 3] + cosine**2 * spread[:, 3, 3]
-        variance = across / np.maximum(length, 1e-9) ** 4
-        known = (length > 0.3) & (variance < UNKNOWN_YAW_VARIANCE / 4)
-        yaw = np.where(known, np.arctan2(sine + 0.0, cosine), np.nan)
-        covariance = np.zeros((len(places), 3, 3))
+    def _hypotheses(self, places: Mixture, promised: NDArray[np.float64]) -> list[Hypothesis]:
+        """What is published of them."""
         scale = self.place_map.recalibration.fused.spread
-        covariance[:, :2, :2] = scale * _at_least(spread[:, :2, :2], self._floor)
-        covariance[:, 2, 2] = np.where(known, np.maximum(variance, LEAST_YAW_STD**2), UNKNOWN_YAW_VARIANCE)
+        yaws, covariances = [], []
+        # As Python's numbers: there is seldom more than one place, and steps on arrays that short cost more.
+        for (_, _, cosine, sine), spread in zip(places.mean.tolist(), places.covariance.tolist(), strict=True):
+            yaw, variance = _yaw(cosine, sine, spread[2][2], spread[2][3], spread[3][3])
+            a, b, d = _at_least(spread[0][0], spread[0][1], spread[1][1], self._floor)
+            yaws.append(yaw)
+            covariances.append([[scale * a, scale * b, 0.0], [scale * b, scale * d, 0.0], [0.0, 0.0, variance]])
         return [
-            Hypothesis(
-                utm=self._origin + mean[number, :2],
-                altitude=float(places.altitude[number]),
-                yaw=float(yaw[number]),
-                covariance=covariance[number],
-                probability=float(min(promised[number], 1 - 1e-9)),
-                similarity=float(places.similarity[number]),
-                references=places.rows[number][places.rows[number] >= 0],
+            Hypothesis(utm, altitude, yaw, covariance, min(probability, 1 - 1e-9), similarity, rows[:count])
+            for utm, altitude, yaw, covariance, probability, similarity, rows, count in zip(
+                places.mean[:, :2] + self._origin,
+                places.altitude.tolist(),
+                yaws,
+                np.array(covariances),
+                promised.tolist(),
+                places.similarity.tolist(),
+                places.rows.astype(np.int64),
+                (places.rows >= 0).sum(axis=1).tolist(),
+                strict=True,
             )
-            for number in range(len(places))
         ]
 
 
-def _at_least(covariance: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
-    """(n, 2, 2) the same, with no direction surer than the map is.
+def _yaw(cosine: float, sine: float, a: float, b: float, d: float) -> tuple[float, float]:
+    """Yaw and its variance, of a mean heading vector and its covariance [a b; b d]; NaN where as good as unknown."""
+    length = math.hypot(cosine, sine)
+    variance = (sine * sine * a - 2 * sine * cosine * b + cosine * cosine * d) / max(length, 1e-9) ** 4
+    if length <= VAGUE_HEADING or variance >= UNKNOWN_YAW_VARIANCE / 4:
+        return math.nan, UNKNOWN_YAW_VARIANCE
+    return math.atan2(sine + 0.0, cosine), max(variance, LEAST_YAW_STD**2)
+
+
+def _at_least(a: float, b: float, d: float, floor: float) -> tuple[float, float, float]:
+    """V = [a b; b d] with no direction surer than the map is, as its a, b and d.
 
     V = m I + D with m half its trace has the eigenvalues m ± r, r the root of half the sum of the squares of D, and
     l I + (s / r) D the eigenvalues l ± s along the same directions.
     """
-    middle = (covariance[:, 0, 0] + covariance[:, 1, 1])[:, None, None] / 2 * np.eye(2)
-    aside = covariance - middle
-    aside[:, 1, 0] = aside[:, 0, 1]  # rounded alike
-    radius = np.hypot(aside[:, 0, 0], aside[:, 0, 1])[:, None, None]
-    largest, smallest = (np.maximum(middle[:, :1, :1] + side * radius, floor) for side in (1, -1))
-    widened: NDArray[np.float64] = (largest + smallest) / 2 * np.eye(2)
-    widened += (largest - smallest) / 2 / np.maximum(radius, 1e-300) * aside
-    return widened
+    middle, aside = (a + d) / 2, (a - d) / 2
+    radius = math.hypot(aside, b)
+    largest, smallest = max(middle + radius, floor), max(middle - radius, floor)
+    middle, stretch = (largest + smallest) / 2, (largest - smallest) / 2 / max(radius, 1e-300)
+    return middle + stretch * aside, stretch * b, middle - stretch * aside
 
 
 def _count_places(place_map: PlaceMap) -> float:
