@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when it succeeded, 1 when it failed, 2 when it was called wrongly.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, and said so.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = build_parser().parse_args(argv)
@@ -72,7 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DsformerError as error:
         return _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
-        return _fail("interrupted", 1)
+        _fail("interrupted", 1)
+        # The interpreter then ends as killed by SIGINT, without a traceback: a shell's loop around us goes on after any
+        # exit status, and ends with Ctrl-C only if we die of it.
+        sys.excepthook = lambda *_: None
+        raise
     except BrokenPipeError:
         # Whoever read our output has gone (`dsformer … | head`); Python must not complain about it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,3 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(message: str, status: int) -> int:
     errors.print(f"dsformer: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

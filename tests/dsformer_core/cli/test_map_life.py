@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,7 @@ def test_ctrl_c_leaves_the_old_map(folder: Path, capsys: Captured, monkeypatch: 
 
     before = (folder / "a.map" / MAP_FILE).read_bytes()
     monkeypatch.setattr("dsformer_core.place_map.building.assemble.fit_calibration", interrupt)
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)
     for arguments in (
         ["remove", "a.map", "--match", "a/00*"],
         ["thin", "a.map", "--every-metres", "9", "--similar", "-1"],
@@ -297,7 +299,8 @@ def test_ctrl_c_leaves_the_old_map(folder: Path, capsys: Captured, monkeypatch: 
         ["merge", "a.map", "b.map", "--output", "a.map", "--overwrite"],
         ["split", "a.map", "--tiles", "30", "--output", "tiles"],
     ):
-        assert main(["map", *arguments]) == 1
+        with pytest.raises(KeyboardInterrupt):
+            main(["map", *arguments])
         assert capsys.readouterr().err.strip().splitlines()[-1] == "dsformer: interrupted"
     assert (folder / "a.map" / MAP_FILE).read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == ["a.map", "b.map", "drive", "real.map"]

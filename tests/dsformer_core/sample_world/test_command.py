@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_whole_pictures_and_one_line(tmp_path: Path) -> None:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == -signal.SIGINT
     assert errors.strip().splitlines()[-1] == "dsformer: interrupted"
     assert "Traceback" not in errors
     assert len(list(output.iterdir())) >= 5
