@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import cached_property, partial
@@ -10,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dsformer_core.arithmetic import Arithmetic
 from dsformer_core.described import CODE_BYTES, Described, Descriptors
+from dsformer_core.devices import PRECISIONS, chosen_device, chosen_precision
 from dsformer_core.errors import DsformerError, UsageError
 from dsformer_core.models import (
     DescriptorModel,
@@ -29,8 +29,6 @@ from dsformer_core.ordered_map import ordered_map
 from dsformer_core.pictures import Picture, read_picture
 from dsformer_core.runtimes import TORCH, ExportedNetwork, check_probe, choose_runtime, open_exported
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEVICES = "auto, cpu, cuda, cuda:0, cuda:1, ..."
 UNTRAINED = "untrained"
 IN_TRAINING = "in training"
 UNTRAINED_SEED = 0
@@ -103,7 +101,7 @@ class Extractor:
             self._load_seconds = time.perf_counter() - start
             return
         where = chosen_device(device)
-        arithmetic = _precision(precision, where)
+        arithmetic = chosen_precision(precision, where)
         network, label = load_network(model, weights)
         if optimize != "off":
             # Of the weights as they were released. Then rewritten before they are copied: a GPU never holds both forms.
@@ -141,7 +139,7 @@ class Extractor:
         """
         extractor = cls.__new__(cls)
         where = next(model.parameters()).device if device is None else chosen_device(device)
-        extractor._take(model.eval(), name, IN_TRAINING, where, _precision(precision, where))
+        extractor._take(model.eval(), name, IN_TRAINING, where, chosen_precision(precision, where))
         return extractor
 
     @classmethod
@@ -440,52 +438,6 @@ def require_holds(network: ExportedNetwork, model: str, precision: str) -> None:
 def announce_untrained(model: str) -> None:
     """Says loudly that a network is of no use but to try things out."""
     log.warning("UNTRAINED WEIGHTS: %s is random, its descriptors know nothing of places", model)
-
-
-def chosen_device(name: str) -> torch.device:
-    """PyTorch's device of that name.
-
-    Raises:
-        UsageError: there is no such device.
-        DsformerError: it is not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UsageError(f"there is no device {name!r}; choose one of: {DEVICES}")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DsformerError(f"device {name}: PyTorch finds no CUDA GPU here; choose cpu or auto")
-        if device.index is not None and device.index >= torch.cuda.device_count():
-            raise DsformerError(f"device {name}: there are only {torch.cuda.device_count()} CUDA GPUs")
-    return device
-
-
-def _precision(name: str, device: torch.device) -> str:
-    if name == "auto":
-        if device.type == "cpu":
-            return "float32"
-        # From Ampere on; older GPUs only emulate it.
-        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
-    if name not in PRECISIONS:
-        raise UsageError(f"there is no precision {name!r}; choose one of: auto, {', '.join(PRECISIONS)}")
-    if name == "float16" and device.type == "cpu" and not _autocasts_on_cpu(torch.float16):
-        raise DsformerError(
-            f"precision float16: PyTorch {torch.__version__} has it on GPUs alone; choose bfloat16 or float32"
-        )
-    return name
-
-
-def _autocasts_on_cpu(half: torch.dtype) -> bool:
-    """Older versions of PyTorch switch it off, and weights stored in half precision would meet pictures in float32."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with torch.inference_mode(), torch.autocast("cpu", half):
-            return nn.functional.linear(torch.zeros(1, 1), torch.zeros(1, 1)).dtype == half
 
 
 def _at_least_one(name: str, value: int) -> int:

@@ -24,7 +24,8 @@ LAYERS = [
     {"extractor", "network_input", "sources", "sample_world", "pages", "charts"},
     {"runtimes"},
     {"models", "pictures", "panoramas", "image_messages", "geodesy", "tangent_plane", "mounting"}
-    | {"ordered_map", "staging", "lock", "errors", "described", "arithmetic", "picture_quality", "cores", "stamps"},
+    | {"ordered_map", "staging", "lock", "errors", "described", "arithmetic", "picture_quality", "cores", "devices"}
+    | {"stamps"},
 ]
 
 # The same among the parts of the place map; what is beside them, the map itself, is under all but the indexes.

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dsformer_core.benchmark.configuration import Configuration
+from dsformer_core.devices import chosen_device
 from dsformer_core.errors import DsformerError, UsageError
-from dsformer_core.extractor import UNTRAINED, chosen_device, require_holds
+from dsformer_core.extractor import UNTRAINED, require_holds
 from dsformer_core.models.weights import default_weights, named_weights, require_weights
 from dsformer_core.runtimes import TORCH, choose_runtime, open_exported
 from dsformer_core.runtimes.tensorrt_provider import is_tensorrt

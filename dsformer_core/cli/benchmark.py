@@ -190,7 +190,7 @@ def _configurations(arguments: argparse.Namespace) -> "list[Configuration]":
     """Every combination of what is given."""
     from dsformer_core.benchmark import Configuration
     from dsformer_core.benchmark.configuration import MOST_THREADS
-    from dsformer_core.extractor import PRECISIONS
+    from dsformer_core.devices import PRECISIONS
     from dsformer_core.models.inference import check_optimize
     from dsformer_core.models.registry import model_entry
     from dsformer_core.runtimes import TORCH, choose_runtime
