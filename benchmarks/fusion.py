@@ -26,9 +26,9 @@ are asked.
 
 Ends with status 1 where a target is missed: false fixes per km a tenth or fewer of those of single pictures at no less
 availability, in both worlds together, with their own thresholds and answering as often; kidnapping, as rendered,
-noticed within 10 m or 5 s in 99.5 % of trials and localized again within 50 m in 95 % of trials; at most 1 ms of
-processor time for a picture in a map of a million references, besides `localize`, which single pictures need, too,
-whether the robot knows where it is, is lost, or in one of many streets alike.
+noticed within 10 m or 5 s in 99.5 % of trials and localized again within 50 m in 95 % of trials; a median of at most
+1 ms of processor time for a picture in a map of a million references, besides `localize`, which single pictures need,
+too, whatever the robot knows of where it is. That is to be measured on an idle machine.
 """
 
 import argparse
@@ -38,7 +38,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from fusion_worlds import (
@@ -108,54 +108,70 @@ def measure_drives(worlds: Sequence[World], config: FusionConfig, *, drift: bool
     return found
 
 
+class Robot(NamedTuple):
+    """What the search finds for a robot's pictures.
+
+    Attributes:
+        name: what the robot knows.
+        rows: (20,) references of the map that are found for the picture at a row, of chance where the rest is.
+        spread: of their similarities.
+    """
+
+    name: str
+    rows: Callable[[int, np.random.Generator], NDArray[np.int64]]
+    spread: float
+
+
+ROBOTS = [
+    Robot("knows", lambda row, chance: np.concatenate([row + np.arange(-5, 5), chance.integers(0, MANY, 10)]), 0.3),
+    Robot("lost", lambda row, chance: chance.integers(0, MANY, 20), 0.02),
+    Robot("alike", lambda row, chance: row + 1000 * np.arange(20), 0.02),
+    Robot("nearby", lambda row, chance: row + chance.integers(-300, 300, 20), 0.02),
+]
+"""One that knows where it is, with as many look-alikes found as right references; one that finds other places in every
+picture, which makes as many hypotheses as are kept; one in streets of which twenty look alike all the way; and one that
+finds other places along its own street in every picture, so that most hypotheses meet most of them."""
+
+
 def measure_cost(pictures: int = 1000) -> list[dict[str, Any]]:
     """Milliseconds of processor time for a picture, with 25 messages of odometry, in a map of a million references.
 
-    Three robots, a picture of each in turn: one that knows where it is, with as many look-alikes found as right
-    references; one that finds other places in every picture, which makes as many hypotheses as are kept; and one in
-    streets of which twenty look alike, all of them answers as good.
+    A picture of each robot in turn. They come in order: a late one has those after it applied again.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many.map"
         # Nothing is searched here: the smallest descriptors there can be.
         noise = (np.random.default_rng(0).normal(size=(10_000, 8)).astype(np.float32) for _ in range(MANY // 10_000))
         write_made_up_map(path, "flat", (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in noise), MANY, 8)
-        place_map, random = PlaceMap.open(path), np.random.default_rng(1)
-        situations: dict[str, tuple[Callable[[int], NDArray[np.int64]], float]] = {
-            "knows": (lambda row: np.concatenate([row + np.arange(-5, 5), random.integers(0, MANY, 10)]), 0.3),
-            "lost": (lambda row: random.integers(0, MANY, 20), 0.02),
-            "alike": (lambda row: row + 1000 * np.arange(20), 0.02),
-        }
-        trackers = {name: Tracker(place_map) for name in situations}
-        spent: dict[str, list[tuple[float, float, float]]] = {name: [] for name in situations}
+        place_map, chance = PlaceMap.open(path), np.random.default_rng(1)
+        trackers = [Tracker(place_map) for _ in ROBOTS]
+        spent = np.empty((len(ROBOTS), pictures, 3))
         for number in range(pictures):
-            for name, (choose, differences) in situations.items():
-                tracker = trackers[name]
-                similarities = np.sort(random.uniform(0.6, 0.6 + differences, 20))[::-1].astype(np.float32)
-                matches = Matches(random.permutation(choose(500_000 + number))[None], similarities[None])
-                start = time.thread_time()
+            for which, (robot, tracker) in enumerate(zip(ROBOTS, trackers, strict=True)):
+                similarities = np.sort(chance.uniform(0.6, 0.6 + robot.spread, 20))[::-1].astype(np.float32)
+                rows = chance.permutation(robot.rows(500_000 + number, chance))
+                matches = Matches(rows[None], similarities[None])
+                times = [time.thread_time()]
                 for part in range(25):
                     along = 3.0 * (number + part / 25)
                     tracker.add_odometry(0.5 * number + 0.02 * part, along, 0.0, 0.0)
-                moved = time.thread_time()
+                times.append(time.thread_time())
                 singles = localize(matches, place_map)
-                localized = time.thread_time()
+                times.append(time.thread_time())
                 tracker.add_picture(0.5 * number + 0.49, matches, singles=singles)
-                fused_at = time.thread_time()
-                spent[name].append(((moved - start) / 25, localized - moved, fused_at - localized))
-        found = []
-        for name, rows in spent.items():
-            message, alone, fusion = 1e3 * np.median(rows, axis=0)
-            found.append(
-                {
-                    "robot": name,
-                    "odometry_message_ms": float(message),
-                    "localize_ms": float(alone),
-                    "fusion_ms": float(fusion),
-                    "answers": len(trackers[name].estimate().hypotheses),
-                }
-            )
-        return found
+                times.append(time.thread_time())
+                spent[which, number] = 1e3 * np.diff(times)
+    return [
+        {
+            "robot": robot.name,
+            "places": len(tracker.estimate().hypotheses),
+            "odometry_message_ms": float(np.median(moved) / 25),
+            "localize_ms": float(np.median(alone)),
+            "fusion_ms": float(np.median(fusion)),
+            "fusion_95_percent_ms": float(np.quantile(fusion, 0.95)),
+        }
+        for robot, tracker, (moved, alone, fusion) in zip(ROBOTS, trackers, spent.transpose(0, 2, 1), strict=True)
+    ]
 
 
 def verdicts(found: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -183,7 +199,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, bool]]:
         (f"availability: {share['fused']:.2f} fused, {share['single']:.2f} single", share["fused"] >= share["single"]),
         (f"kidnapping noticed within 10 m or 5 s in {noticed:.1%} of trials", noticed >= 0.995),
         (f"localized again within 50 m in {regained:.1%} of trials", regained >= 0.95),
-        (f"fusing costs at most {cost:.2f} ms a picture in a map of {MANY:,} references", cost <= 1.0),
+        (f"fusing costs {cost:.2f} ms a picture or less in a map of {MANY:,} references", cost <= 1.0),
     ]
 
 
@@ -208,11 +224,11 @@ def show(found: dict[str, Any]) -> None:
             f"{row['fooled_share']:.1%}",
         )  # fmt: skip
     console.print(table)
-    table = Table(f"robot in {MANY:,} references", "places published", "localize", "fusing", "message of odometry")
+    table = Table(f"robot in {MANY:,} references", "places", "message of odometry", "localize", "fusing", "in 95 %")
     for row in found["cost"]:
         table.add_row(
-            row["robot"], str(row["answers"]), f"{row['localize_ms']:.2f} ms", f"{row['fusion_ms']:.2f} ms",
-            f"{row['odometry_message_ms']:.3f} ms",
+            row["robot"], str(row["places"]), f"{row['odometry_message_ms']:.3f} ms", f"{row['localize_ms']:.2f} ms",
+            f"{row['fusion_ms']:.2f} ms", f"{row['fusion_95_percent_ms']:.2f} ms",
         )  # fmt: skip
     console.print(table)
 

@@ -67,7 +67,7 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """Hypotheses, and what is left for somewhere else, at one moment. Not changed once made.
+    """Hypotheses, and what is left for somewhere else, at one moment. Not to be changed, nor can its mixture be.
 
     Attributes:
         stamp: seconds.
@@ -83,6 +83,9 @@ class Belief:
     outside: float
     anywhere: float
     witnesses: dict[int, Witness] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.mixture.table.flags.writeable = False
 
     @classmethod
     def nothing(cls, stamp: float) -> "Belief":
@@ -126,6 +129,5 @@ class Belief:
             anywhere += carried
             witnesses = {camera: witness.moved(motion) for camera, witness in witnesses.items()}
         moved = Belief(stamp, mixture, outside, anywhere, witnesses)
-        covariance = mixture.covariance
-        known = covariance[:, 0, 0] + covariance[:, 1, 1] <= LOST_STD**2
+        known = mixture.position_variance <= LOST_STD**2
         return moved if known.all() else moved.holding(mixture[known])

@@ -218,48 +218,45 @@ class Observation:
         of, place = _near(mixture, self.places, likely, noise)
         if not len(of):
             return of, Mixture.blank(0)
-        before, aside, moved = mixture[of], noise[place], self.places[place]
-        spread = before.covariance
+        before, moved, noise = mixture[of], self.places[place], noise[place]
+        covariance = before.covariance
         # An unknown heading of the place is 0 with a variance that outweighs everything.
         away = (moved.mean - before.mean)[:, :, None]
-        solved = np.linalg.solve(spread + aside, np.concatenate([aside, away], axis=2))
-        narrowed, weighed = solved[:, :, :4], solved[:, :, 4:]
-        mahalanobis = (away * weighed).sum(axis=(1, 2))
-        narrowing = np.sqrt(np.linalg.det(narrowed))
-        moved.weight = before.weight * likely[place] * narrowing * np.exp(-0.5 * mahalanobis)
-        mean = before.mean + (spread @ weighed)[:, :, 0]
+        solved = np.linalg.solve(covariance + noise, np.concatenate([noise, away], axis=2))
+        # (V + R)^-1 R, whose determinant is |R| / |V + R|, and (V + R)^-1 (z - m).
+        shrinking, weighed = solved[:, :, :4], solved[:, :, 4:]
+        squared = (away * weighed).sum(axis=(1, 2))
+        narrowing = np.sqrt(np.maximum(np.linalg.det(shrinking), 0.0))
+        moved.weight = before.weight * likely[place] * narrowing * np.exp(-0.5 * squared)
+        mean = before.mean + (covariance @ weighed)[:, :, 0]
         # Longer than 1 no heading vector is.
         mean[:, 2:] /= np.maximum(np.hypot(mean[:, 2], mean[:, 3]), 1.0)[:, None]
         moved.mean = mean
-        # (V^-1 + R^-1)^-1 = V (V + R)^-1 R: products alone, so that nothing cancels.
-        covariance = spread @ narrowed
+        # (V^-1 + R^-1)^-1 = V (V + R)^-1 R, positive definite as V + R is well-conditioned; symmetric but for rounding.
+        covariance = covariance @ shrinking
         moved.covariance = (covariance + covariance.transpose(0, 2, 1)) / 2
         moved.answered = before.answered
         moved.doubted[:, 3] = np.minimum(moved.doubted[:, 3], before.doubted[:, 3])
-        near = mahalanobis <= GATE
+        near = squared <= GATE
         return of[near], moved[near]
 
 
 def _near(mixture: Mixture, places: Mixture, likely: Numbers, noise: Numbers) -> tuple[Rows, Rows]:
-    """(n,), (n,) hypotheses and places that may be within the gate, by position alone: nothing is nearer than that."""
+    """(n,), (n,) hypotheses and places within the gate by position alone, less than which their distance cannot be."""
     if not len(mixture):
         nothing = np.empty(0, np.int64)
         return nothing, nothing
-    squared = (places.mean[:, :2] - mixture.mean[:, None, :2]) ** 2
-    distance = squared[..., 0] + squared[..., 1]
-    # No direction has a larger variance than all together.
-    variance = _position_variance(mixture.covariance)[:, None] + _position_variance(noise)
-    of, place = np.nonzero(distance <= GATE * variance)
+    together = mixture.covariance[:, None, :2, :2] + noise[:, :2, :2]
+    a, b, d = together[..., 0, 0], together[..., 0, 1], together[..., 1, 1]
+    away = places.mean[:, :2] - mixture.mean[:, None, :2]
+    x, y = away[..., 0], away[..., 1]
+    squared = (d * x * x - 2 * b * x * y + a * y * y) / (a * d - b * b)
+    of, place = np.nonzero(squared <= GATE)
     if len(of) > MOST_PAIRS:
-        promise = mixture.weight[of] * likely[place] * np.exp(-distance[of, place] / variance[of, place])
+        promise = mixture.weight[of] * likely[place] * np.exp(-0.5 * squared[of, place])
         best = np.sort(np.argpartition(-promise, MOST_PAIRS)[:MOST_PAIRS])
         of, place = of[best], place[best]
     return of, place
-
-
-def _position_variance(covariance: Numbers) -> Numbers:
-    """(n,) of (n, 4, 4): both axes together."""
-    return covariance[:, 0, 0] + covariance[:, 1, 1]
 
 
 def _without_yaw(single: Hypothesis) -> Hypothesis:

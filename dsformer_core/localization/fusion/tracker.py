@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsformer_core.errors import UsageError
 from dsformer_core.localization.config import LocalizationConfig
-from dsformer_core.localization.fusion.belief import Belief
+from dsformer_core.localization.fusion.belief import LOST_STD, Belief
 from dsformer_core.localization.fusion.config import FusionConfig
 from dsformer_core.localization.fusion.judgement import judge_belief
 from dsformer_core.localization.fusion.measurement import Circle, Observation
@@ -126,7 +126,7 @@ class _Given:
 class Tracker:
     """Tracks one robot in one map.
 
-    Not for several threads at a time. A picture costs the same in a map of any size.
+    Not for several threads at a time. What a picture costs is bounded, whatever the size of the map.
 
     Attributes:
         odometry: what `add_odometry` took in.
@@ -246,10 +246,11 @@ class Tracker:
             raise UsageError(f"{position} is no position")
         if matrix.shape not in ((2, 2), (3, 3)) or not np.isfinite(matrix).all():
             raise UsageError("the covariance of a given pose is no (2, 2) or (3, 3) matrix of finite numbers")
-        matrix = (matrix + matrix.T) / 2
-        if np.linalg.eigvalsh(matrix)[0] < -1e-6 * max(1.0, float(np.abs(matrix).max())):
+        matrix = matrix / 2 + matrix.T / 2
+        variances, axes = np.linalg.eigh(matrix[:2, :2])
+        if variances[0] < -1e-6 * max(1.0, variances[1]) or (len(matrix) == 3 and matrix[2, 2] < 0):
             raise UsageError("the covariance of a given pose has a negative variance")
-        deviation = math.sqrt(float(np.linalg.eigvalsh(matrix[:2, :2])[-1].clip(0)))
+        deviation = math.sqrt(max(float(variances[1]), 0.0))
         nearest = float(np.hypot(*(self.place_map.utm - position).T).min()) if self.place_map.count else math.inf
         if nearest > NOWHERE_NEAR + 3 * deviation:
             raise UsageError(
@@ -257,7 +258,8 @@ class Tracker:
             )
         mean, spread = np.zeros(4), np.zeros((4, 4))
         mean[:2] = position - self._origin
-        spread[:2, :2] = matrix[:2, :2] + np.eye(2)
+        # Wider than what is lost it says nothing, and rounds everything else away.
+        spread[:2, :2] = axes @ np.diag(variances.clip(0, (2 * LOST_STD) ** 2)) @ axes.T + np.eye(2)
         variance = float(matrix[2, 2]) if len(matrix) == 3 else math.radians(20.0) ** 2
         if math.isfinite(yaw) and variance < UNKNOWN_YAW_VARIANCE:
             mean[2:] = math.cos(yaw), math.sin(yaw)
@@ -322,7 +324,8 @@ class Tracker:
             after = event.update(moved, self._places, self.config)
         if after is not moved:
             after = after.holding(after.mixture.merged(MERGE_RADIUS, int(self.config.hypotheses), spread=True))
-        hypotheses, _, verdict = found = self._judged(after)
+        found = self._judged(after)
+        hypotheses, _, verdict = found
         answered = np.zeros(len(after), bool)
         if verdict.state is State.LOCALIZED:
             away = after.mixture.mean[:, :2] - (hypotheses[0].utm - self._origin)
@@ -377,28 +380,28 @@ class Tracker:
         return len(moves) == 1 and moves[0].known and math.hypot(moves[0].x, moves[0].y) < metres
 
     def _hypotheses(self, places: Mixture, promised: NDArray[np.float64]) -> list[Hypothesis]:
-        """What is published of them."""
+        """What is published of the places of a belief, given the probability of each."""
         scale = self.place_map.recalibration.fused.spread
         yaws, covariances = [], []
-        # As Python's numbers: there is seldom more than one place, and steps on arrays that short cost more.
+        # As Python's numbers: there are seldom many places, and steps on arrays that short cost more.
         for (_, _, cosine, sine), spread in zip(places.mean.tolist(), places.covariance.tolist(), strict=True):
             yaw, variance = _yaw(cosine, sine, spread[2][2], spread[2][3], spread[3][3])
             a, b, d = _at_least(spread[0][0], spread[0][1], spread[1][1], self._floor)
             yaws.append(yaw)
             covariances.append([[scale * a, scale * b, 0.0], [scale * b, scale * d, 0.0], [0.0, 0.0, variance]])
+        utm, covariance, references = places.mean[:, :2] + self._origin, np.array(covariances), places.references()
+        altitudes, similarities = places.altitude.tolist(), places.similarity.tolist()
         return [
-            Hypothesis(utm, altitude, yaw, covariance, min(probability, 1 - 1e-9), similarity, rows[:count])
-            for utm, altitude, yaw, covariance, probability, similarity, rows, count in zip(
-                places.mean[:, :2] + self._origin,
-                places.altitude.tolist(),
-                yaws,
-                np.array(covariances),
-                promised.tolist(),
-                places.similarity.tolist(),
-                places.rows.astype(np.int64),
-                (places.rows >= 0).sum(axis=1).tolist(),
-                strict=True,
+            Hypothesis(
+                utm=utm[number],
+                altitude=altitudes[number],
+                yaw=yaws[number],
+                covariance=covariance[number],
+                probability=min(probability, 1 - 1e-9),
+                similarity=similarities[number],
+                references=references[number],
             )
+            for number, probability in enumerate(promised.tolist())
         ]
 
 
@@ -406,13 +409,13 @@ def _yaw(cosine: float, sine: float, a: float, b: float, d: float) -> tuple[floa
     """Yaw and its variance, of a mean heading vector and its covariance [a b; b d]; NaN where as good as unknown."""
     length = math.hypot(cosine, sine)
     variance = (sine * sine * a - 2 * sine * cosine * b + cosine * cosine * d) / max(length, 1e-9) ** 4
-    if length <= VAGUE_HEADING or variance >= UNKNOWN_YAW_VARIANCE / 4:
+    if not (length >= VAGUE_HEADING and variance < UNKNOWN_YAW_VARIANCE / 4):
         return math.nan, UNKNOWN_YAW_VARIANCE
     return math.atan2(sine + 0.0, cosine), max(variance, LEAST_YAW_STD**2)
 
 
 def _at_least(a: float, b: float, d: float, floor: float) -> tuple[float, float, float]:
-    """V = [a b; b d] with no direction surer than the map is, as its a, b and d.
+    """a, b and d of V = [a b; b d] with no direction surer than `floor`, m^2, what the map is.
 
     V = m I + D with m half its trace has the eigenvalues m ± r, r the root of half the sum of the squares of D, and
     l I + (s / r) D the eigenvalues l ± s along the same directions.

@@ -322,6 +322,19 @@ def test_a_pose_far_from_the_map_or_too_late_does_not_count(robot: Any) -> None:
     assert not robot.tracker.set_prior(robot.stamp - 10, robot.town.utm(0, 50), 16 * np.eye(2))
 
 
+@pytest.mark.parametrize("covariance", [[[1, 1], [1, 1]], [[1, -1 + 1e-9], [-1 + 1e-9, 1]], [[1, 0], [0, 0]]])
+@pytest.mark.parametrize("scale", [1.0, 1e8, 1e18, 1e307])
+def test_a_given_pose_of_any_covariance_does_not_spoil_what_pictures_say(
+    robot: Any, covariance: list[list[float]], scale: float
+) -> None:
+    robot.tracker.set_prior(robot.stamp, robot.town.utm(0, 60), scale * np.array(covariance))
+    robot.tracker.add_picture(robot.stamp, robot.town.look(0, 50, 0))
+    found = robot.drive(0, 50, 100)
+    for estimate in found:
+        sound(estimate)
+    assert found[-1].verdict.state is LOCALIZED and robot.error(found[-1], 0, 147.5) < 10
+
+
 def test_what_is_older_than_all_that_is_remembered_is_no_answer(robot: Any) -> None:
     robot.drive(0, 50, 100)
     assert robot.tracker.estimate(robot.stamp - 2).verdict.state is LOCALIZED
@@ -371,6 +384,9 @@ def test_nonsense_is_refused_in_one_line(town: Any) -> None:
         lambda: tracker.set_prior(math.nan, town.utm(0, 0), np.eye(2)),
         lambda: tracker.set_prior(0.0, [math.nan, 0], np.eye(2)),
         lambda: tracker.set_prior(0.0, town.utm(0, 0), -np.eye(2)),
+        # A yaw that is as good as unknown excuses no position.
+        lambda: tracker.set_prior(0.0, town.utm(0, 0), np.diag([2000.0, -900.0, 1e9])),
+        lambda: tracker.set_prior(0.0, town.utm(0, 0), np.diag([20.0, 10.0, -1.0])),
         lambda: tracker.set_prior(0.0, town.utm(0, 0), np.eye(4)),
         lambda: FusionConfig(miss=0),
         lambda: FusionConfig(history=0),
