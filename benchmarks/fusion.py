@@ -187,7 +187,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, bool]]:
         np.average([row["noticed_within_10_m_or_5_s"] for row in trials], weights=[row["trials"] for row in trials])
     )
     (regained,) = [row["regained_within_50_m"] for row in trials if row["regained_within_50_m"] is not None]
-    cost = max(row["fusion_ms"] for row in found["cost"])
+    costs = ", ".join(f"{row['fusion_ms']:.2f} ({row['robot']})" for row in found["cost"])
     return [
         *(
             (
@@ -199,7 +199,10 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, bool]]:
         (f"availability: {share['fused']:.2f} fused, {share['single']:.2f} single", share["fused"] >= share["single"]),
         (f"kidnapping noticed within 10 m or 5 s in {noticed:.1%} of trials", noticed >= 0.995),
         (f"localized again within 50 m in {regained:.1%} of trials", regained >= 0.95),
-        (f"fusing costs {cost:.2f} ms a picture or less in a map of {MANY:,} references", cost <= 1.0),
+        (
+            f"fusing costs {costs} ms a picture in a map of {MANY:,} references",
+            all(row["fusion_ms"] <= 1.0 for row in found["cost"]),
+        ),
     ]
 
 

@@ -80,7 +80,7 @@ class FusionConfig:
     doubt_time: float = 4.0
     max_std: float = 20.0
     max_unconfirmed: float = 40.0
-    hypotheses: int = 64
+    hypotheses: int = 32
     history: float = 3.0
 
     def __post_init__(self) -> None:

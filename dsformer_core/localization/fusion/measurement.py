@@ -52,7 +52,7 @@ LEAST_SHARE = 0.1
 SAME_VIEW = 0.7
 """Share of references in common from which on two pictures, between which nothing tells the way, are of one view."""
 
-MOST_PAIRS = 192
+MOST_PAIRS = 96
 """Hypotheses moved by a place that are looked at further."""
 
 SUPPORT = 3.0
@@ -199,8 +199,9 @@ class Observation:
         stays.doubted[supported, :3] = 0.0
         after = Mixture.joined(stays, moved, self._born(belief.anywhere * likely / places, noise))
         anywhere = belief.anywhere * (1 - looked_at + looked_at * miss)
-        total = belief.outside + anywhere + float(after.weight.sum())
-        after.weight /= total
+        weight = after.weight
+        total = belief.outside + anywhere + float(weight.sum())
+        weight /= total
         witnesses = {**belief.witnesses, self.camera: Witness(self.retrieved, self.camera_yaw)}
         return Belief(belief.stamp, after, belief.outside / total, anywhere / total, witnesses)
 

@@ -168,10 +168,11 @@ class Mixture:
             spread: whether wide ones reach further.
             least: weight of a hypothesis below which it is left out.
         """
-        heavy = np.flatnonzero(self.weight > least)
+        weight = self.weight
+        (heavy,) = (weight > least).nonzero()
         if len(heavy) < 2:
             return self[heavy]
-        ordered = self[heavy[np.argsort(-self.weight[heavy], kind="stable")[: most + most // 2]]]
+        ordered = self[heavy[(-weight[heavy]).argsort(kind="stable")[: most + most // 2]]]
         close = ordered._close(radius, spread=spread)
         if np.count_nonzero(close) == len(ordered):
             return ordered[:most]
@@ -185,10 +186,10 @@ class Mixture:
             np.fill_diagonal(close, True)
             leader = close.argmax(axis=1)
             leads = leader == number
-        leaders = np.flatnonzero(leads)
+        (leaders,) = leads.nonzero()
         weight, mean = ordered.weight, ordered.mean
         total = np.bincount(leader, weight)[leaders]
-        heaviest = np.argsort(-total, kind="stable")[:most]
+        heaviest = (-total).argsort(kind="stable")[:most]
         leaders, total = leaders[heaviest], total[heaviest]
         # Rows of leaders, columns of members; those of leaders that are left out have none, and count nowhere.
         belongs = leader == leaders[:, None]

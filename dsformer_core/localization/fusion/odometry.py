@@ -172,6 +172,20 @@ class Odometry:
             moves.append(Motion(end - known_to, known=False))
         return moves
 
+    def stood(self, start: float, end: float, metres: float) -> bool:
+        """Whether it tells all the way from one moment to a later one, and the robot was then no further away.
+
+        Not the way that it went: odometry that trembles goes far without moving.
+        """
+        stamps = self._table[: self._count, 0]
+        first, last = int(stamps.searchsorted(start, side="right")) - 1, int(stamps.searchsorted(end))
+        if first < 0 or last == self._count:
+            first, last = max(first, 0), min(last, self._count - 1)
+            if first >= last or stamps[first] > start + HELD or stamps[last] < end - HELD:
+                return False
+        before, after = self._table[first].tolist(), self._table[last].tolist()
+        return bool(before[10] == after[10] and math.hypot(after[1] - before[1], after[2] - before[2]) < metres)
+
     def at(self, moment: float) -> PlanarPose | None:
         """The pose in odometry's own frame at a moment, interpolated; None where no message is near enough to tell.
 

@@ -367,17 +367,15 @@ class Tracker:
             answered=bool(len(places) and places.answered[0] > 0),
             pictures=len(self._events),
         )
-        if verdict.state is not State.LOCALIZED and len(places) and self._stands(belief.stamp):
+        seconds, metres = STANDS
+        stands = verdict.state is not State.LOCALIZED and self.odometry.stood(
+            belief.stamp - seconds, belief.stamp, metres
+        )
+        if stands and len(places):
             verdict = replace(verdict, reason=f"{verdict.reason}; {DRIVE_ON}")
         found = hypotheses, elsewhere, verdict
         self._last_judged = belief, found
         return found
-
-    def _stands(self, stamp: float) -> bool:
-        seconds, metres = STANDS
-        moves = self.odometry.between(stamp - seconds, stamp)
-        # Not the way: odometry that trembles goes far without moving.
-        return len(moves) == 1 and moves[0].known and math.hypot(moves[0].x, moves[0].y) < metres
 
     def _hypotheses(self, places: Mixture, promised: NDArray[np.float64]) -> list[Hypothesis]:
         """What is published of the places of a belief, given the probability of each."""

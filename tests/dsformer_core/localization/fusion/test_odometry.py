@@ -187,3 +187,16 @@ def test_nothing_is_known_of_the_movement_into_another_frame() -> None:
     # A late one of before changes nothing of that.
     odometry.add(0.05, 0.2, 0, 0, None)
     assert [motion.known for motion in odometry.between(0.0, 0.3)] == [True, False, True]
+
+
+def test_a_robot_that_stood_is_told_from_one_of_which_nothing_is_known() -> None:
+    odometry = Odometry(FusionConfig())
+    assert not odometry.stood(-3.0, 0.0, 0.5)
+    for part in range(50):
+        # Its wheels tremble; after 5 s it drives on.
+        odometry.add(0.2 * part, 0.05 * (part % 2) + max(part - 25, 0), 0.0, 0.0, None)
+    assert odometry.stood(1.0, 4.0, 0.5) and odometry.stood(1.03, 4.07, 0.5) and odometry.stood(-HELD / 2, 3.0, 0.5)
+    assert not odometry.stood(-2 * HELD, 3.0, 0.5), "before it began"
+    assert not odometry.stood(3.0, 6.0, 0.5) and not odometry.stood(8.0, 11.0, 1e9), "it drives; after it ended"
+    odometry.add(20.0, 24.0, 0.0, 0.0, None)
+    assert not odometry.stood(9.0, 19.0, 1e9), "nothing tells of ten seconds"
