@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.made_once import made_once
+
 # How long an example takes says more of what else the machine does than of the example.
 settings.register_profile("calm", settings(), deadline=None)
 settings.load_profile("calm")
@@ -56,7 +58,6 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def unseen_town(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Drives through a town that nothing was trained on, rendered once for all who ask (`unseen_town.py`)."""
-    from tests.unseen_town import rendered_once
+    from tests.unseen_town import read_drives, write_drives
 
-    own = tmp_path_factory.getbasetemp()
-    return rendered_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    return read_drives(made_once(tmp_path_factory, "unseen_town.npz", write_drives))

@@ -1,6 +1,5 @@
 """A rendered town that no weights and no test of this repository were trained on."""
 
-import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +34,14 @@ def render_drives() -> dict[str, Drive]:
     return drives
 
 
-def rendered_once(folder: Path) -> dict[str, Drive]:
-    """`render_drives`, by whichever process of the suite asks first; the others read what it left in `folder`."""
-    path = folder / "unseen_town.npz"
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            drives = render_drives()
-            arrays = {f"{name} pictures": np.array(drive.pictures) for name, drive in drives.items()}
-            np.savez(path, **arrays, **{f"{name} utm": drive.utm for name, drive in drives.items()})
-        with np.load(path) as kept:
-            return {name: Drive(list(kept[f"{name} pictures"]), kept[f"{name} utm"]) for name in ("daylight", *LATER)}
+def write_drives(path: Path) -> None:
+    """`render_drives`, as a file."""
+    drives = render_drives()
+    arrays = {f"{name} pictures": np.array(drive.pictures) for name, drive in drives.items()}
+    np.savez(path, **arrays, **{f"{name} utm": drive.utm for name, drive in drives.items()})
+
+
+def read_drives(path: Path) -> dict[str, Drive]:
+    """What `write_drives` wrote."""
+    with np.load(path) as kept:
+        return {name: Drive(list(kept[f"{name} pictures"]), kept[f"{name} utm"]) for name in ("daylight", *LATER)}

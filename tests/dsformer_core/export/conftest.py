@@ -16,6 +16,7 @@ from dsformer_core.models.dsformer_tiny import FINE
 from dsformer_core.place_map import PlaceMap, build_place_map
 from dsformer_core.runtimes import Exported
 from dsformer_core.sources import open_source
+from tests.made_once import made_once
 from tests.synthetic import write_picture
 
 MODEL = "gem_mobilenet_v2"
@@ -28,9 +29,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "gem.onnx"
-    export_onnx(MODEL, "auto", path)
-    return path
+    return made_once(tmp_path_factory, "gem.onnx", lambda path: export_onnx(MODEL, "auto", path))
 
 
 @pytest.fixture(scope="session")

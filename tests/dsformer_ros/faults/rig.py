@@ -177,12 +177,12 @@ class Rig:
         """Whether a good picture is answered."""
         return self.answers_to(self.front, self.picture(number))
 
-    def answers_to(self, camera: Any, message: Any, attempts: int = 5) -> bool:
+    def answers_to(self, camera: Any, message: Any, attempts: int = 14) -> bool:
         """Whether a good picture is answered; a best-effort one may get lost, and is sent again with a later stamp."""
         for _ in range(attempts):
             message.header.stamp = self.stamp()
             camera.publish(message)
-            if self.answered(message.header.stamp, 4.0):
+            if self.answered(message.header.stamp, 1.5):
                 return True
         return False
 

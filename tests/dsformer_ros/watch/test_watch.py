@@ -219,7 +219,7 @@ def test_a_port_that_is_taken_and_a_wrong_call_are_said_in_one_line(tmp_path: Pa
             (["--host", "203.0.113.1"], 1, "cannot serve on 203.0.113.1"),
             (["--host", "300.1.1.1"], 1, "--host takes an address of this machine"),
         ]:
-            process = NodeProcess(WATCH, domain, "watch", *given, log=tmp_path / "log", warm=True)
+            process = NodeProcess(WATCH, domain, "watch", *given, log=tmp_path / "log")
             assert process.process.wait(60) == status, process.output
             assert words in process.output and "Traceback" not in process.output
 
