@@ -173,9 +173,14 @@ class Odometry:
         return moves
 
     def stood(self, start: float, end: float, metres: float) -> bool:
-        """Whether it tells all the way from one moment to a later one, and the robot was then no further away.
+        """Whether it tells all of the time between two moments, in which the robot came less than so far.
 
         Not the way that it went: odometry that trembles goes far without moving.
+
+        Args:
+            start: seconds; the last message before it counts.
+            end: seconds, later; the first message after it counts.
+            metres: that a robot which stands may have moved by.
         """
         stamps = self._table[: self._count, 0]
         first, last = int(stamps.searchsorted(start, side="right")) - 1, int(stamps.searchsorted(end))

@@ -248,7 +248,8 @@ class Tracker:
             raise UsageError("the covariance of a given pose is no (2, 2) or (3, 3) matrix of finite numbers")
         matrix = matrix / 2 + matrix.T / 2
         variances, axes = np.linalg.eigh(matrix[:2, :2])
-        if variances[0] < -1e-6 * max(1.0, variances[1]) or (len(matrix) == 3 and matrix[2, 2] < 0):
+        # Each by itself: a yaw that is as good as unknown excuses no negative variance of the position.
+        if variances[0] < -1e-6 * max(1.0, variances[1]) or (len(matrix) == 3 and matrix[2, 2] < -1e-6):
             raise UsageError("the covariance of a given pose has a negative variance")
         deviation = math.sqrt(max(float(variances[1]), 0.0))
         nearest = float(np.hypot(*(self.place_map.utm - position).T).min()) if self.place_map.count else math.inf

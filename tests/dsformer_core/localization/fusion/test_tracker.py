@@ -378,6 +378,7 @@ def test_reset_forgets(robot: Any) -> None:
 def test_nonsense_is_refused_in_one_line(town: Any) -> None:
     tracker = Tracker(town.place_map)
     matches = town.look(0, 50, 0)
+    assert tracker.set_prior(0.0, town.utm(0, 0), np.diag([20.0, -1e-9, -1e-9])), "rounded"
     for call in (
         lambda: tracker.add_picture(math.nan, matches),
         lambda: tracker.estimate(math.inf),
